@@ -80,7 +80,11 @@ struct be_node {
 	void *upper;    /* for the layer above, which guards it; NULL at first */
 };
 
-struct be_node *be_node_get(struct be_node *node);
+struct be_node *be_node_get(struct be_node *node); /* of a node that the caller holds counted */
+/* For a backend that finds node in its own table, under that table's lock: counts
+ * it unless its last reference is gone already. False: node is on its way to
+ * node_free(), the finder makes a new one in its place. */
+bool be_node_tryget(struct be_node *node);
 void be_node_put(struct be_node *node); /* NULL is fine; the last one calls ops->node_free */
 
 struct be_attr {
@@ -411,7 +415,8 @@ void backend_unreserve(struct backend *be, struct be_node *node, uint64_t off, s
 ssize_t backend_node_save(struct backend *be, struct be_node *node, void *buf, size_t cap);
 int backend_node_restore(struct backend *be, const void *buf, size_t len, struct be_entry *out);
 
-/* Submits and waits: for code that may block. Returns io->result. */
+/* Submits and waits: for code that may block. Sets io->done and io->priv itself.
+ * Returns io->result. */
 ssize_t backend_read_wait(struct backend *be, struct be_io *io);
 ssize_t backend_write_wait(struct backend *be, struct be_io *io);
 ssize_t backend_commit_wait(struct backend *be, struct be_io *io);

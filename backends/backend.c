@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* backend.c - identities, counted nodes, and opening a volume by URI
+ *
+ * The checked wrappers are in calls.c. */
+#include "backends/backend.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/layer/layer.h"
+#include "common/log.h"
+
+/* ---- identities ----------------------------------------------------- */
+
+struct be_cred *be_cred_new(uid_t uid, gid_t gid, unsigned ngroups, const gid_t *groups)
+{
+	static _Atomic uint32_t last_id;
+	struct be_cred *cred;
+
+	if (ngroups > BE_CRED_GROUPS_MAX) {
+		log_warn("backend: uid %u has %u groups, the first %d count", (unsigned)uid, ngroups,
+			 BE_CRED_GROUPS_MAX);
+		ngroups = BE_CRED_GROUPS_MAX;
+	}
+	cred = malloc(sizeof *cred + ngroups * sizeof cred->groups[0]);
+	if (!cred)
+		return NULL;
+	atomic_init(&cred->refs, 1);
+	cred->id = atomic_fetch_add(&last_id, 1) + 1;
+	cred->uid = uid;
+	cred->gid = gid;
+	cred->ngroups = ngroups;
+	if (ngroups)
+		memcpy(cred->groups, groups, ngroups * sizeof groups[0]);
+	return cred;
+}
+
+/* Only the count of a credential ever changes, so that its users hold it const. */
+struct be_cred *be_cred_get(const struct be_cred *cred)
+{
+	struct be_cred *c = (struct be_cred *)(uintptr_t)cred;
+	unsigned old = atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+
+	assert(old > 0);
+	return c;
+}
+
+void be_cred_put(const struct be_cred *cred)
+{
+	struct be_cred *c = (struct be_cred *)(uintptr_t)cred;
+	unsigned old;
+
+	if (!c)
+		return;
+	old = atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel);
+	assert(old > 0);
+	if (old == 1)
+		free(c);
+}
+
+bool be_cred_in_group(const struct be_cred *cred, gid_t gid)
+{
+	if (cred->gid == gid)
+		return true;
+	for (unsigned i = 0; i < cred->ngroups; i++)
+		if (cred->groups[i] == gid)
+			return true;
+	return false;
+}
+
+/* ---- nodes ---------------------------------------------------------- */
+
+struct be_node *be_node_get(struct be_node *node)
+{
+	unsigned old = atomic_fetch_add_explicit(&node->refs, 1, memory_order_relaxed);
+
+	assert(old > 0);
+	return node;
+}
+
+bool be_node_tryget(struct be_node *node)
+{
+	unsigned old = atomic_load_explicit(&node->refs, memory_order_relaxed);
+
+	while (old > 0)
+		if (atomic_compare_exchange_weak_explicit(&node->refs, &old, old + 1,
+							  memory_order_acquire,
+							  memory_order_relaxed))
+			return true;
+	return false;
+}
+
+void be_node_put(struct be_node *node)
+{
+	unsigned old;
+
+	if (!node)
+		return;
+	old = atomic_fetch_sub_explicit(&node->refs, 1, memory_order_acq_rel);
+	assert(old > 0);
+	if (old == 1)
+		node->be->ops->node_free(node);
+}
+
+/* ---- volumes -------------------------------------------------------- */
+
+/* Until each has its source file, a missing one is a scheme that is not known. */
+extern const struct backend_type backend_memory __attribute__((weak));
+extern const struct backend_type backend_dir __attribute__((weak));
+extern const struct backend_type backend_nfs __attribute__((weak));
+
+static const struct backend_type *type_find(const char *uri)
+{
+	static const struct backend_type *const types[] = { &backend_memory, &backend_dir,
+							     &backend_nfs };
+	const char *colon = strchr(uri, ':');
+	size_t len = colon ? (size_t)(colon - uri) : 0;
+
+	for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+		if (types[i] && strlen(types[i]->scheme) == len &&
+		    !memcmp(types[i]->scheme, uri, len))
+			return types[i];
+	return NULL;
+}
+
+int backend_open(const char *uri, const char *layers, const struct be_env *env,
+		 struct backend **out, struct err *err)
+{
+	static const struct be_env no_env;
+	const struct backend_type *type = type_find(uri);
+	struct backend *be = NULL, *top = NULL;
+	int rc;
+
+	if (!type)
+		return err_set(err, -EINVAL, "no backend for '%.200s' (memory:, dir:, nfs: are known)",
+			       uri);
+	rc = type->open(uri, env ? env : &no_env, &be, err);
+	if (rc)
+		return rc;
+	rc = layers_open(layers, be, &top, err);
+	if (rc) {
+		backend_close(be);
+		return rc;
+	}
+	*out = top;
+	return 0;
+}
+
+void backend_close(struct backend *be)
+{
+	if (be)
+		be->ops->close(be);
+}
