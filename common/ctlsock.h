@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ctlsock.h - the caller's side of a mount's control socket
+ *
+ * A unix stream socket carries one JSON object a line, each way. The caller
+ * sends a request, {"cmd":"stat"|"drain"|"umount"|"tune"|"ping", ...}. The
+ * daemon answers with any number of {"progress":{...}} lines and one last line,
+ * {"ok":true,...} or {"ok":false,"error":"a sentence","errno":N}. A daemon at
+ * work says something at least once in CTLSOCK_SILENCE_S.
+ *
+ * umount: the daemon drains (progress lines with dirty_bytes), then sends
+ * {"progress":{"state":"drained"}}; the caller unmounts and sends
+ * {"cmd":"unmounted"}, or {"cmd":"cancel","errno":N} when it could not; the
+ * daemon's last line follows. One thread a connection. */
+#ifndef COMMON_CTLSOCK_H
+#define COMMON_CTLSOCK_H
+
+#include <jansson.h>
+
+#include "common/err.h"
+
+#define CTLSOCK_LINE_MAX (1 << 20) /* bytes, newline included; longer is an error */
+#define CTLSOCK_SILENCE_S 60
+
+/* A connected descriptor for the mount at dir, or -errno: -EINVAL when dir is not
+ * a persifs mount, -ECONNREFUSED or -ENOENT when no daemon answers for it. */
+int ctlsock_connect(const char *dir, struct err *err);
+
+/* One line out. */
+int ctlsock_send(int fd, const json_t *line, struct err *err);
+
+/* Sends the request and waits for the last line. progress (may be NULL) gets the
+ * inner object of each progress line, borrowed. 0 when the daemon said ok, with
+ * its line in *reply (the caller's to json_decref(); reply may be NULL); else the
+ * daemon's errno, -EPROTO for nonsense, -ECONNRESET when it went away,
+ * -ETIMEDOUT after silence. */
+int ctlsock_call(int fd, const json_t *request, void (*progress)(void *arg, const json_t *p),
+		 void *arg, json_t **reply, struct err *err);
+
+#endif
