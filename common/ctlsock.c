@@ -41,8 +41,9 @@ int ctlsock_connect(const char *dir, struct err *err)
 	if (fd < 0)
 		return err_set(err, -errno, "socket: %s", strerror(errno));
 	if (connect(fd, (struct sockaddr *)&addr, sizeof addr) < 0)
-		return err_set(err, -errno, "no daemon answers for '%.200s' at %s: %s", dir,
-			       addr.sun_path, strerror(errno));
+		return err_set(err, errno == ENOENT ? -ECONNREFUSED : -errno,
+			       "no daemon answers for '%.200s' at %s: %s", dir, addr.sun_path,
+			       strerror(errno));
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof silence) < 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &silence, sizeof silence) < 0)
 		return err_set(err, -errno, "setsockopt: %s", strerror(errno));
@@ -182,4 +183,20 @@ int ctlsock_call(int fd, const json_t *request, void (*progress)(void *arg, cons
 	json_decref(line);
 	free(buf.data);
 	return rc;
+}
+
+void ctlsock_show_progress(void *arg, const json_t *p)
+{
+	const json_t *dirty = json_object_get(p, "dirty_bytes");
+
+	(void)arg;
+	if (json_is_integer(dirty) && isatty(STDERR_FILENO))
+		fprintf(stderr, "\r%.1f MiB to write \033[K",
+			(double)json_integer_value(dirty) / (1 << 20));
+}
+
+void ctlsock_show_end(void)
+{
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "\r\033[K");
 }

@@ -22,7 +22,7 @@
 #define CTLSOCK_SILENCE_S 60
 
 /* A connected descriptor for the mount at dir, or -errno: -EINVAL when dir is not
- * a persifs mount, -ECONNREFUSED or -ENOENT when no daemon answers for it. */
+ * a persifs mount, -ECONNREFUSED when no daemon answers for it. */
 int ctlsock_connect(const char *dir, struct err *err);
 
 /* One line out. */
@@ -35,5 +35,10 @@ int ctlsock_send(int fd, const json_t *line, struct err *err);
  * -ETIMEDOUT after silence. */
 int ctlsock_call(int fd, const json_t *request, void (*progress)(void *arg, const json_t *p),
 		 void *arg, json_t **reply, struct err *err);
+
+/* A progress function for people: rewrites one line on stderr with the dirty bytes
+ * left, when stderr is a terminal. arg is not used. End with ctlsock_show_end(). */
+void ctlsock_show_progress(void *arg, const json_t *p);
+void ctlsock_show_end(void);
 
 #endif
