@@ -68,7 +68,8 @@ int ctlsock_send(int fd, const json_t *line, struct err *err)
 	len = strlen(text);
 	text[len++] = '\n'; /* replaces the NUL: from here text is bytes */
 	if (len > CTLSOCK_LINE_MAX)
-		return err_set(err, -E2BIG, "the request is longer than %d bytes", CTLSOCK_LINE_MAX);
+		return err_set(err, -E2BIG, "the request is longer than %d bytes",
+			       CTLSOCK_LINE_MAX);
 	while (sent < len) {
 		ssize_t n = send(fd, text + sent, len - sent, MSG_NOSIGNAL);
 
@@ -86,12 +87,16 @@ static int line_buf_grow(struct line_buf *b, struct err *err)
 	size_t cap = b->cap ? b->cap * 2 : 4096;
 	char *data;
 
-	if (b->cap >= CTLSOCK_LINE_MAX)
-		return err_set(err, -EPROTO, "the daemon sent a line longer than %d bytes",
-			       CTLSOCK_LINE_MAX);
+	if (b->cap >= CTLSOCK_LINE_MAX) {
+		err_set(err, -EPROTO, "the daemon sent a line longer than %d bytes",
+			CTLSOCK_LINE_MAX);
+		return -EPROTO;
+	}
 	data = realloc(b->data, cap);
-	if (!data)
-		return err_set(err, -ENOMEM, "out of memory");
+	if (!data) {
+		err_set(err, -ENOMEM, "out of memory");
+		return -ENOMEM;
+	}
 	b->data = data;
 	b->cap = cap;
 	return 0;
@@ -108,8 +113,9 @@ static int line_buf_next(struct line_buf *b, int fd, const char **line, size_t *
 		memmove(b->data, b->data + b->taken, b->used);
 	b->taken = 0;
 	for (;;) {
-		char *nl = b->used > searched ? memchr(b->data + searched, '\n', b->used - searched) :
-						NULL;
+		char *nl = b->used > searched ?
+				   memchr(b->data + searched, '\n', b->used - searched) :
+				   NULL;
 		ssize_t n;
 		int rc;
 

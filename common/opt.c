@@ -13,7 +13,7 @@
 
 #include "common/cleanup.h"
 
-#define NAME_MAX_BYTES 64 /* longer names cannot be a misspelling of ours */
+#define NAME_MAX_BYTES 64  /* longer names cannot be a misspelling of ours */
 #define ID_MAX 4294967294U /* (uid_t)-1 means "unset" to the kernel */
 
 struct unit {
@@ -23,7 +23,7 @@ struct unit {
 
 /* Smallest first; the first row's factor is that of the format without loss. */
 static const struct unit size_units[] = {
-	{ "", 1 },	       { "k", 1ULL << 10 }, { "m", 1ULL << 20 },
+	{ "", 1 },           { "k", 1ULL << 10 }, { "m", 1ULL << 20 },
 	{ "g", 1ULL << 30 }, { "t", 1ULL << 40 }, { NULL, 0 },
 };
 static const struct unit time_units[] = {
@@ -69,7 +69,9 @@ static const struct unit *units_of(enum opt_type type)
 
 static uint64_t max_of(const struct opt_def *def)
 {
-	uint64_t natural = def->type == OPT_PERCENT ? 100 : def->type == OPT_ID ? ID_MAX : UINT64_MAX;
+	uint64_t natural = def->type == OPT_PERCENT ? 100 :
+			   def->type == OPT_ID      ? ID_MAX :
+						      UINT64_MAX;
 
 	return def->max && def->max < natural ? def->max : natural;
 }
@@ -261,7 +263,10 @@ static void describe_choices(const char *const *choices, char *buf, size_t cap)
 	buf[0] = '\0';
 	for (size_t i = 0; choices[i] && n < cap; i++) {
 		int k = snprintf(buf + n, cap - n, "%s%s",
-				 !i ? "" : choices[i + 1] ? ", " : " or ", choices[i]);
+				 !i             ? "" :
+				 choices[i + 1] ? ", " :
+						  " or ",
+				 choices[i]);
 
 		n += k > 0 ? (size_t)k : 0;
 	}
@@ -442,10 +447,10 @@ int opt_parse(const struct opt_def *table, void *base, const char *text, struct 
 static size_t member_size(enum opt_type type)
 {
 	static const size_t sizes[] = {
-		[OPT_SIZE] = sizeof(uint64_t),	  [OPT_UINT] = sizeof(uint64_t),
+		[OPT_SIZE] = sizeof(uint64_t),    [OPT_UINT] = sizeof(uint64_t),
 		[OPT_PERCENT] = sizeof(uint32_t), [OPT_TIME] = sizeof(uint64_t),
-		[OPT_BOOL] = sizeof(bool),	  [OPT_ENUM] = sizeof(unsigned),
-		[OPT_ID] = sizeof(int64_t),	  [OPT_STRING] = sizeof(char *),
+		[OPT_BOOL] = sizeof(bool),        [OPT_ENUM] = sizeof(unsigned),
+		[OPT_ID] = sizeof(int64_t),       [OPT_STRING] = sizeof(char *),
 	};
 
 	return sizes[type];
@@ -486,10 +491,10 @@ void opt_done(const struct opt_def *table, void *base)
 
 static void print_value_kind(const struct opt_def *d, char *buf, size_t cap)
 {
-	static const char *const kinds[] = { [OPT_SIZE] = "SIZE",    [OPT_UINT] = "N",
-					     [OPT_PERCENT] = "N%",   [OPT_TIME] = "TIME",
-					     [OPT_ENUM] = "WORD",    [OPT_ID] = "ID",
-					     [OPT_STRING] = "TEXT" };
+	static const char *const kinds[] = {
+		[OPT_SIZE] = "SIZE", [OPT_UINT] = "N", [OPT_PERCENT] = "N%", [OPT_TIME] = "TIME",
+		[OPT_ENUM] = "WORD", [OPT_ID] = "ID",  [OPT_STRING] = "TEXT"
+	};
 
 	if (d->type == OPT_BOOL)
 		snprintf(buf, cap, "[no]%s", d->name);

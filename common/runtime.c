@@ -17,7 +17,7 @@
 
 #include "common/cleanup.h"
 
-#define SYMLINKS_MAX 8 /* followed from the name given to the mount point */
+#define SYMLINKS_MAX 8   /* followed from the name given to the mount point */
 #define STACKED_MAX 1024 /* mounts on top of each other */
 
 /* --- the folder ------------------------------------------------------------ */
@@ -31,9 +31,10 @@ static int check_private(const char *path, struct err *err)
 	if (!S_ISDIR(st.st_mode))
 		return err_set(err, -ENOTDIR, "runtime folder '%s' is not a folder", path);
 	if (st.st_uid != geteuid() || (st.st_mode & 022))
-		return err_set(err, -EPERM,
-			       "runtime folder '%s' must belong to uid %u and be writable by nobody else",
-			       path, (unsigned)geteuid());
+		return err_set(
+			err, -EPERM,
+			"runtime folder '%s' must belong to uid %u and be writable by nobody else",
+			path, (unsigned)geteuid());
 	return 0;
 }
 
@@ -50,7 +51,8 @@ int runtime_dir(char *buf, size_t cap, struct err *err)
 	else if (xdg && *xdg)
 		n = snprintf(buf, cap, "%s/persifs", xdg);
 	else
-		return err_set(err, -ENOENT, "neither PERSIFS_RUNTIME_DIR nor XDG_RUNTIME_DIR is set");
+		return err_set(err, -ENOENT,
+			       "neither PERSIFS_RUNTIME_DIR nor XDG_RUNTIME_DIR is set");
 	if (n < 0 || (size_t)n >= cap)
 		return err_set(err, -ENAMETOOLONG, "the runtime folder's name is too long");
 	if (mkdir(buf, root ? 0755 : 0700) < 0 && errno != EEXIST)
@@ -112,10 +114,12 @@ int mount_entry_parse(const char *line, struct mount_entry *out)
 	int used = 0;
 
 	if (sscanf(line, "%" SCNu64 " %" SCNu64 " %u:%u %n", &out->id, &out->parent_id, &out->maj,
-		   &out->min, &used) != 4 || !used)
+		   &out->min, &used) != 4 ||
+	    !used)
 		return -EINVAL;
 	line += used;
-	if (take_field(&line, root, sizeof root) || take_field(&line, out->point, sizeof out->point))
+	if (take_field(&line, root, sizeof root) ||
+	    take_field(&line, out->point, sizeof out->point))
 		return -EINVAL;
 	line = strstr(line, separator);
 	if (!line)
@@ -230,7 +234,7 @@ static int find_mount(const char *dir, struct mount_entry *out)
 	if (!rc && snprintf(name, sizeof name, "%s", dir) >= (int)sizeof name)
 		rc = -ENAMETOOLONG;
 	for (int links = 0; !rc; links++) {
-		uint64_t parent_id;
+		uint64_t parent_id = 0;
 
 		rc = resolve_parent(name, path, sizeof path, &parent_id);
 		if (rc)

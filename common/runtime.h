@@ -43,7 +43,6 @@ int mount_entry_parse(const char *line, struct mount_entry *out);
 /* Follows the stack of mounts at path, upwards from the mount parent_id that
  * holds the folder itself (0: unknown, then the last line wins).
  * -ENOENT when nothing is mounted there. */
-int mount_entry_top(FILE *mountinfo, const char *path, uint64_t parent_id,
-		    struct mount_entry *out);
+int mount_entry_top(FILE *mountinfo, const char *path, uint64_t parent_id, struct mount_entry *out);
 
 #endif

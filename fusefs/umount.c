@@ -48,7 +48,8 @@ static void print_usage(FILE *out)
 /* The way out for a user whose mount was made by fusermount3. */
 static int umount_by_helper(const char *dir)
 {
-	char *const argv[] = { (char *)"fusermount3", (char *)"-u", (char *)"--", (char *)dir, NULL };
+	char *const argv[] = { (char *)"fusermount3", (char *)"-u", (char *)"--", (char *)dir,
+			       NULL };
 	int status;
 	pid_t pid;
 	int rc = posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ);
@@ -152,7 +153,8 @@ int umount_main(int argc, char **argv)
 			verbose = true;
 			break;
 		case 'l':
-			return complain("a lazy unmount is not offered: close the open files first");
+			return complain(
+				"a lazy unmount is not offered: close the open files first");
 		case 'N':
 			return complain("-N is not offered: run it inside that namespace");
 		case '?':

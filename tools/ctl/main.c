@@ -83,7 +83,8 @@ static int tune_one(const char *dir, char *assignment)
 	if (!eq || eq == assignment)
 		return ctl_complain("'%s' is not option=value", assignment);
 	*eq = '\0';
-	request = json_pack("{s:s, s:s, s:s}", "cmd", "tune", "option", assignment, "value", eq + 1);
+	request =
+		json_pack("{s:s, s:s, s:s}", "cmd", "tune", "option", assignment, "value", eq + 1);
 	if (!request)
 		return ctl_complain("'%s' is not UTF-8 text", eq + 1);
 	return ctl_ask_take(dir, request, NULL);
@@ -104,7 +105,8 @@ static const struct command commands[] = {
 	{ "stat", "DIR [--json]", "state, counters and options of the mount at DIR", cmd_stat },
 	{ "top", "DIR [SECONDS [COUNT]]", "what changes, each SECONDS (1), COUNT times", cmd_top },
 	{ "drain", "DIR", "write all dirty data to the backend, then return", cmd_drain },
-	{ "tune", "DIR OPTION=VALUE...", "change options that can be tuned while mounted", cmd_tune },
+	{ "tune", "DIR OPTION=VALUE...", "change options that can be tuned while mounted",
+	  cmd_tune },
 	{ "ping", "DIR", "succeed when the daemon answers", cmd_ping },
 };
 

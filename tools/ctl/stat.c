@@ -62,7 +62,7 @@ static void print_pairs(json_t *pairs)
 	const char *name;
 	json_t *value;
 
-	json_object_foreach (pairs, name, value) {
+	json_object_foreach(pairs, name, value) {
 		if (json_is_object(value) || json_is_array(value))
 			continue;
 		printf("  %-22s ", name);
@@ -97,7 +97,7 @@ static void print_counters(json_t *counters)
 	const char *name, *leader = NULL;
 	json_t *value;
 
-	json_object_foreach (counters, name, value) {
+	json_object_foreach(counters, name, value) {
 		if (leader && !same_group(leader, name))
 			putchar('\n');
 		leader = name;

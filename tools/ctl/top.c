@@ -8,7 +8,8 @@
 
 static void print_delta(const char *name, json_int_t total, json_int_t delta, double seconds)
 {
-	printf("  %-22s %14.1f /s %16" JSON_INTEGER_FORMAT "\n", name, (double)delta / seconds, total);
+	printf("  %-22s %14.1f /s %16" JSON_INTEGER_FORMAT "\n", name, (double)delta / seconds,
+	       total);
 }
 
 static void print_changes(json_t *before, json_t *after, double seconds)
@@ -19,7 +20,7 @@ static void print_changes(json_t *before, json_t *after, double seconds)
 	const char *name;
 
 	printf("dirty %s\n", ctl_human_bytes(dirty, human, sizeof human));
-	json_object_foreach (json_object_get(after, "counters"), name, value) {
+	json_object_foreach(json_object_get(after, "counters"), name, value) {
 		json_int_t v = json_integer_value(value);
 		json_int_t delta = v - json_integer_value(json_object_get(old, name));
 

@@ -19,13 +19,13 @@
 struct fixture {
 	int ours, theirs;
 	pthread_t thread;
-	const char *says;   /* sent after the first line has come */
+	const char *says; /* sent after the first line has come */
 	size_t says_len;
 	bool waits_for_more; /* for a second line, before the last line is sent */
 	char heard[4096];
 	json_t *reply;
 	json_t *request;
-	int seen;            /* progress lines */
+	int seen; /* progress lines */
 	struct err err;
 };
 
@@ -137,7 +137,8 @@ static void progress_comes_before_the_answer(void **state)
 	struct fixture *f = *state;
 
 	assert_int_equal(call(f, "{\"progress\":{\"dirty_bytes\":2}}\n"
-				 "{\"progress\":{\"dirty_bytes\":1}}\n{\"ok\":true}\n"), 0);
+				 "{\"progress\":{\"dirty_bytes\":1}}\n{\"ok\":true}\n"),
+			 0);
 	assert_int_equal(f->seen, 2);
 }
 
@@ -178,12 +179,18 @@ static void a_closed_connection_is_an_error(void **state)
 
 static void nonsense_is_a_protocol_error(void **state)
 {
-	static const char *const bad[] = { "\n", "[]\n", "{\"ok\":1}\n", "{}\n", "{\"ok\":true\n",
-					   "{\"ok\":true}x\n", "{\"ok\":true,\"ok\":false}\n", NULL };
+	static const char *const bad[] = { "\n",
+					   "[]\n",
+					   "{\"ok\":1}\n",
+					   "{}\n",
+					   "{\"ok\":true\n",
+					   "{\"ok\":true}x\n",
+					   "{\"ok\":true,\"ok\":false}\n",
+					   NULL };
 
 	(void)state;
 	for (const char *const *b = bad; *b; b++) {
-		void *st;
+		void *st = NULL;
 		struct fixture *f;
 
 		assert_int_equal(setup(&st), 0);

@@ -24,7 +24,8 @@ static const char *const modes[] = { "close-to-open", "exclusive", "strict", NUL
 
 #define AT(member) offsetof(struct settings, member)
 static const struct opt_def table[] = {
-	{ "cache_size", OPT_SIZE, "bytes", AT(size), 1 << 20, 1ULL << 42, "64m", NULL, "cache", false },
+	{ "cache_size", OPT_SIZE, "bytes", AT(size), 1 << 20, 1ULL << 42, "64m", NULL, "cache",
+	  false },
 	{ "count", OPT_UINT, NULL, AT(count), 1, 16, "4", NULL, "a count", false },
 	{ "dirty_age", OPT_TIME, NULL, AT(age), 100, 3600000, "5", NULL, "age", true },
 	{ "ratio", OPT_PERCENT, NULL, AT(ratio), 5, 0, "20%", NULL, "share", true },
@@ -100,8 +101,8 @@ static void times_are_seconds_unless_told_otherwise(void **state)
 		const char *text;
 		uint64_t ms;
 	} cases[] = {
-		{ "1", 1000 },	{ "0.25", 250 },   { "250ms", 250 },
-		{ "30s", 30000 }, { "2m", 120000 },  { "0.5h", 1800000 },
+		{ "1", 1000 },     { "0.25", 250 },  { "250ms", 250 },
+		{ "30s", 30000 },  { "2m", 120000 }, { "0.5h", 1800000 },
 		{ "1h", 3600000 }, { "0.1", 100 },   { "1.0009", 1000 },
 	};
 
@@ -114,9 +115,22 @@ static void times_are_seconds_unless_told_otherwise(void **state)
 
 static void bad_numbers_are_refused_and_change_nothing(void **state)
 {
-	static const char *const bad[] = { "",	   " 1m", "1m ",   "-1m", "+1m", "1.5m", "1mm", "m",
-					   "0x10000000", "1e9", "99999999999999999999", "20000000t",
-					   "1k",   "5t",  "1.",    NULL };
+	static const char *const bad[] = { "",
+					   " 1m",
+					   "1m ",
+					   "-1m",
+					   "+1m",
+					   "1.5m",
+					   "1mm",
+					   "m",
+					   "0x10000000",
+					   "1e9",
+					   "99999999999999999999",
+					   "20000000t",
+					   "1k",
+					   "5t",
+					   "1.",
+					   NULL };
 
 	(void)state;
 	for (const char *const *b = bad; *b; b++) {
@@ -205,7 +219,8 @@ static void overlong_values_are_refused(void **state)
 static void a_list_sets_each_in_order(void **state)
 {
 	(void)state;
-	assert_int_equal(opt_parse(table, &s, "ro,cache_size=2m,,count=3,nodirect,uid=7,", &err), 0);
+	assert_int_equal(opt_parse(table, &s, "ro,cache_size=2m,,count=3,nodirect,uid=7,", &err),
+			 0);
 	assert_true(s.ro);
 	assert_false(s.direct);
 	assert_int_equal(s.size, 2 << 20);
@@ -237,8 +252,11 @@ static void formatted_values_read_back_unchanged(void **state)
 	char text[64];
 
 	(void)state;
-	assert_int_equal(opt_parse(table, &s, "cache_size=1025k,dirty_age=90,ratio=33,ro,uid=0,"
-					      "consistency=strict,name=q", &err), 0);
+	assert_int_equal(opt_parse(table, &s,
+				   "cache_size=1025k,dirty_age=90,ratio=33,ro,uid=0,"
+				   "consistency=strict,name=q",
+				   &err),
+			 0);
 	assert_int_equal(opt_defaults(table, &copy), 0);
 	for (const struct opt_def *d = table; d->name; d++) {
 		assert_int_equal(opt_format(d, &s, text, sizeof text), 0);
@@ -265,7 +283,8 @@ static void formats_choose_the_largest_exact_unit(void **state)
 	assert_int_equal(set("dirty_age", "90"), 0);
 	assert_int_equal(opt_format(opt_find(table, "dirty_age"), &s, text, sizeof text), 0);
 	assert_string_equal(text, "90s");
-	assert_int_equal(opt_format(opt_find(table, "consistency"), &s, text, sizeof text), -ENOSPC);
+	assert_int_equal(opt_format(opt_find(table, "consistency"), &s, text, sizeof text),
+			 -ENOSPC);
 }
 
 static void help_and_names_list_every_option(void **state)

@@ -58,7 +58,9 @@ static void a_line_yields_its_fields(void **state)
 {
 	(void)state;
 	assert_int_equal(mount_entry_parse("36 35 98:7 /root /mnt/x rw,noatime master:1 shared:2 - "
-					   "fuse.persifs dir:/srv rw,user_id=0\n", &entry), 0);
+					   "fuse.persifs dir:/srv rw,user_id=0\n",
+					   &entry),
+			 0);
 	assert_int_equal(entry.id, 36);
 	assert_int_equal(entry.parent_id, 35);
 	assert_int_equal(entry.maj, 98);
@@ -72,7 +74,8 @@ static void octal_escapes_are_undone(void **state)
 {
 	(void)state;
 	assert_int_equal(mount_entry_parse("1 2 0:9 / /a\\040b\\011c\\134d\\9x rw - t s\\012 rw",
-					   &entry), 0);
+					   &entry),
+			 0);
 	assert_string_equal(entry.point, "/a b\tc\\d\\9x");
 	assert_string_equal(entry.source, "s\n");
 }
@@ -86,8 +89,15 @@ static void an_empty_source_is_legal(void **state)
 
 static void broken_lines_are_refused(void **state)
 {
-	static const char *const bad[] = { "", "\n", "1 2", "1 2 3", "1 2 0:1 ", "1 2 0:1 /",
-					   "1 2 0:1 / /x rw", "1 2 0:1 / /x rw - ", "a b c:d / / - t s",
+	static const char *const bad[] = { "",
+					   "\n",
+					   "1 2",
+					   "1 2 3",
+					   "1 2 0:1 ",
+					   "1 2 0:1 /",
+					   "1 2 0:1 / /x rw",
+					   "1 2 0:1 / /x rw - ",
+					   "a b c:d / / - t s",
 					   NULL };
 
 	(void)state;
