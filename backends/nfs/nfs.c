@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nfs.c - the NFSv3 backend: opening and closing a mount, the table
+ *
+ * nfs://host[:port]/export/path?nfsport=N&mountport=N&version=3. With both ports
+ * given no portmapper is asked. See nfs_impl.h for who does what. */
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "backends/nfs/nfs_impl.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/uri.h"
+
+enum {
+	OPEN_LIMIT_MS = 10000,      /* each question while opening */
+	SOFT_DEFAULT_MS = 60000,
+	INFLIGHT_PER_CONN = 32,
+	CALLS_EXTRA = 16,           /* kept beside those of the data path */
+	DIR_BYTES_MIN = 64 << 10,
+	DIR_BYTES_MAX = 128 << 10,
+	CLOSE_WAIT_MS = 1000,       /* for calls that nobody waits for */
+	IO_GRAIN = 4096,
+};
+
+/* Everything a saved node needs to be found again. */
+struct saved_node {
+	uint8_t version;
+	uint8_t fh_len;
+	uint8_t fh[NFS_FH_MAX];
+	uint32_t type;
+	uint64_t ino;
+};
+
+enum { SAVED_VERSION = 1 };
+
+static_assert(sizeof(struct saved_node) <= BE_NODE_SAVE_MAX, "fits into the arena");
+
+extern const struct backend_type backend_nfs;
+
+/* ---- nodes by handle ------------------------------------------------- */
+
+/* The node of a handle that was kept: asks the server, in order to see it live. */
+static int node_by_handle(struct nfs_backend *b, const struct nfs_handle *fh, struct be_entry *out)
+{
+	struct nfs_node probe = { .fh = *fh }, *node;
+	struct nrpc r;
+	int rc;
+
+	nrpc_begin(&r, b, NULL, NFS3_GETATTR, &probe);
+	enc_handle(&r.enc, fh);
+	if (!nrpc_run(&r) && r.status == NFS3_OK)
+		dec_attr(&r.dec, &out->attr);
+	rc = nrpc_result(&r);
+	nrpc_end(&r);
+	if (!rc)
+		rc = nnode_get(b, fh, &out->attr, &node);
+	if (rc)
+		return rc;
+	nattr_update(node, &out->attr, r.stamp);
+	out->node = &node->base;
+	return 0;
+}
+
+static int be_nfs_root(struct backend *be, struct be_entry *out)
+{
+	return node_by_handle(be_nfs(be), &be_nfs(be)->root, out);
+}
+
+static ssize_t be_nfs_node_save(struct backend *be, struct be_node *base, void *buf, size_t cap)
+{
+	const struct nfs_node *node = be_nfs_node(base);
+	struct saved_node s = { .version = SAVED_VERSION, .type = node->base.type,
+				.ino = node->base.ino, .fh_len = (uint8_t)node->fh.len };
+
+	(void)be;
+	if (cap < sizeof s)
+		return -ERANGE;
+	memcpy(s.fh, node->fh.data, node->fh.len);
+	memcpy(buf, &s, sizeof s);
+	return sizeof s;
+}
+
+static int be_nfs_node_restore(struct backend *be, const void *buf, size_t len,
+			       struct be_entry *out)
+{
+	struct nfs_handle fh;
+	struct saved_node s;
+	int rc;
+
+	if (len != sizeof s)
+		return -EINVAL;
+	memcpy(&s, buf, sizeof s);
+	if (s.version != SAVED_VERSION || !s.fh_len || s.fh_len > NFS_FH_MAX)
+		return -EINVAL;
+	fh.len = s.fh_len;
+	memcpy(fh.data, s.fh, s.fh_len);
+	rc = node_by_handle(be_nfs(be), &fh, out);
+	if (rc)
+		return rc;
+	if (out->node->type == s.type && out->node->ino == s.ino)
+		return 0;
+	be_node_put(out->node);
+	return -ESTALE;
+}
+
+static int be_nfs_fsyncdir(struct backend *be, const struct be_call *call, struct be_node *dir)
+{
+	(void)be;
+	(void)call;
+	(void)dir;
+	return 0; /* a server answers a change of names when it is stable */
+}
+
+/* ---- what the server can --------------------------------------------- */
+
+static int ask_fsinfo(struct nfs_backend *b, struct nfs_fsinfo *out)
+{
+	struct nfs_node probe = { .fh = b->root };
+	struct be_attr attr;
+	struct nrpc r;
+	int rc;
+
+	nrpc_begin(&r, b, NULL, NFS3_FSINFO, &probe);
+	enc_handle(&r.enc, &b->root);
+	if (!nrpc_run(&r)) {
+		dec_post_attr(&r.dec, &attr);
+		if (r.status == NFS3_OK)
+			dec_fsinfo(&r.dec, out);
+	}
+	rc = nrpc_result(&r);
+	nrpc_end(&r);
+	return rc;
+}
+
+/* Without an answer names of the usual length are sent, and the server decides. */
+static uint32_t ask_name_max(struct nfs_backend *b)
+{
+	struct nfs_node probe = { .fh = b->root };
+	uint32_t name_max = NFS_NAME_MAX;
+	struct be_attr attr;
+	struct nrpc r;
+
+	nrpc_begin(&r, b, NULL, NFS3_PATHCONF, &probe);
+	enc_handle(&r.enc, &b->root);
+	if (!nrpc_run(&r)) {
+		dec_post_attr(&r.dec, &attr);
+		if (r.status == NFS3_OK) {
+			dec_u32(&r.dec); /* linkmax */
+			name_max = dec_u32(&r.dec);
+		}
+	}
+	if (nrpc_result(&r) || !name_max || name_max > NFS_NAME_MAX)
+		name_max = NFS_NAME_MAX;
+	nrpc_end(&r);
+	return name_max;
+}
+
+static uint32_t min_u32(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+/* The largest request: what the server takes, what the mount allows, what we can. */
+static uint32_t io_max(uint32_t server, uint32_t wanted)
+{
+	uint32_t max = min_u32(server ? server : IO_GRAIN, NFS_IO_MAX);
+
+	if (wanted)
+		max = min_u32(max, wanted);
+	return max > IO_GRAIN ? max - max % IO_GRAIN : max;
+}
+
+static void set_limits(struct nfs_backend *b, const struct nfs_fsinfo *info)
+{
+	struct be_limits *l = &b->base.limits;
+
+	l->read_max = io_max(info->rtmax, b->env.rsize);
+	l->write_max = io_max(info->wtmax, b->env.wsize);
+	l->read_pref = io_max(info->rtpref, l->read_max);
+	l->write_pref = io_max(info->wtpref, l->write_max);
+	l->inflight_max = INFLIGHT_PER_CONN * b->nconns;
+	l->file_max = !info->file_max || info->file_max > INT64_MAX ? INT64_MAX : info->file_max;
+	l->caps = BE_CAP_BLOCKING | BE_CAP_SLOW_COMMIT | BE_CAP_CRED | BE_CAP_SHARED |
+		  BE_CAP_READDIRPLUS;
+	b->dir_bytes = info->dtpref > DIR_BYTES_MAX ? DIR_BYTES_MAX :
+		       info->dtpref < DIR_BYTES_MIN ? DIR_BYTES_MIN :
+						      info->dtpref;
+}
+
+static int ask_server(struct nfs_backend *b, struct err *err)
+{
+	struct nfs_fsinfo info = { .rtmax = 0 };
+	int rc = ask_fsinfo(b, &info);
+
+	if (rc == -EPROTONOSUPPORT)
+		return err_set(err, rc, "%s does not serve NFS version 3", b->target.host);
+	if (rc)
+		return err_set(err, rc, "cannot use export '%s' of %s: %s", b->export,
+			       b->target.host, strerror(-rc));
+	set_limits(b, &info);
+	b->base.limits.name_max = ask_name_max(b);
+	return 0;
+}
+
+/* ---- open ------------------------------------------------------------ */
+
+struct where {
+	uint16_t nfs_port, mount_port;
+};
+
+static int read_params(const struct uri *uri, struct where *out, struct err *err)
+{
+	static const char *const known[] = { "nfsport", "mountport", "version", NULL };
+	const char *version = uri_param(uri, "version");
+	uint64_t nfs, mnt;
+	int rc = uri_only_params(uri, known, err);
+
+	if (!rc && version && strcmp(version, "3"))
+		rc = err_set(err, -EINVAL, "NFS version '%.20s' is not supported, only 3", version);
+	if (!rc)
+		rc = uri_param_u64(uri, "nfsport", 1, UINT16_MAX, uri->port, &nfs, err);
+	if (!rc)
+		rc = uri_param_u64(uri, "mountport", 1, UINT16_MAX, 0, &mnt, err);
+	if (rc)
+		return rc;
+	*out = (struct where){ (uint16_t)nfs, (uint16_t)mnt };
+	return 0;
+}
+
+/* The URI's words into b; nothing is asked of anybody. */
+static int read_uri(struct nfs_backend *b, const char *text, struct where *out, struct err *err)
+{
+	AUTO_FREE struct uri *uri = malloc(sizeof *uri);
+	int rc;
+
+	if (!uri)
+		return err_set(err, -ENOMEM, "no memory");
+	rc = uri_parse(text, uri, err);
+	if (!rc)
+		rc = read_params(uri, out, err);
+	if (rc)
+		return rc;
+	if (!*uri->host || strlen(uri->host) >= sizeof b->target.host)
+		return err_set(err, -EINVAL, "no host, or too long a one, in '%.200s'", text);
+	if (uri->path[0] != '/' || strlen(uri->path) > NFS_PATH_MAX)
+		return err_set(err, -EINVAL, "no export path, or too long a one, in '%.200s'",
+			       text);
+	strcpy(b->target.host, uri->host);
+	strcpy(b->export, uri->path);
+	return 0;
+}
+
+static int init_parts(struct nfs_backend *b)
+{
+	struct utsname uts;
+	uint32_t seed[2];
+	int rc;
+
+	uname(&uts);
+	snprintf(b->machine, sizeof b->machine, "%.*s", AUTH_MACHINE_MAX, uts.nodename);
+	if (getrandom(seed, sizeof seed, GRND_NONBLOCK) != sizeof seed)
+		seed[0] = seed[1] = (uint32_t)clock_wall().tv_nsec ^ (uint32_t)getpid();
+	b->xids = seed[0];
+	b->silly_count = seed[1];
+	b->self = be_cred_new(geteuid(), getegid(), 0, NULL);
+	rc = ncall_pool_init(&b->pool, INFLIGHT_PER_CONN * b->nconns + CALLS_EXTRA);
+	if (!rc)
+		rc = nnode_table_init(b);
+	if (!rc)
+		rc = nname_init(b);
+	return rc || !b->self ? -ENOMEM : 0;
+}
+
+/* The first connection is made here, so that a refusal is told; the others when needed. */
+static int connect_all(struct nfs_backend *b, struct err *err)
+{
+	char name[16];
+	struct nconn_conf conf = { .target = &b->target, .name = name, .xids = &b->xids };
+	int fd = nsock_connect(&b->target, clock_ms() + OPEN_LIMIT_MS, err);
+	unsigned wanted = b->nconns;
+
+	if (fd < 0)
+		return fd;
+	for (b->nconns = 0; b->nconns < wanted; b->nconns++) {
+		int rc;
+
+		snprintf(name, sizeof name, "conn%u", b->nconns);
+		rc = nconn_new(&conf, take_fd(&fd), &b->conns[b->nconns]);
+		if (rc)
+			return err_set(err, rc, "cannot start a connection: %s", strerror(-rc));
+	}
+	return 0;
+}
+
+static void set_env(struct nfs_backend *b, const struct be_env *env)
+{
+	b->env = *env;
+	b->nconns = env->nconnect ? min_u32(env->nconnect, NFS_CONNS_MAX) : 1;
+	if (!b->env.timeout_ms)
+		b->env.timeout_ms = SOFT_DEFAULT_MS;
+	b->target.resvport = env->resvport;
+	b->target.dial = env->dial;
+	b->target.dial_arg = env->dial_arg;
+}
+
+static void be_nfs_destroy(struct nfs_backend *b)
+{
+	for (unsigned i = 0; i < NFS_CONNS_MAX; i++)
+		nconn_free(b->conns[i]);
+	if (b->table)
+		nnode_table_done(b);
+	nname_done(b);
+	ncall_pool_done(&b->pool);
+	be_cred_put(b->self);
+	free(b);
+}
+
+static int open_steps(struct nfs_backend *b, const struct where *where, struct err *err)
+{
+	int rc = b->target.dial ? 0 : nsock_resolve(&b->target, err);
+
+	if (!rc)
+		rc = be_nfs_mount(b, where->nfs_port, where->mount_port, err);
+	if (!rc)
+		rc = connect_all(b, err);
+	return rc ? rc : ask_server(b, err);
+}
+
+extern const struct backend_ops be_nfs_ops;
+
+static int be_nfs_open_uri(const char *uri, const struct be_env *env, struct backend **out,
+			   struct err *err)
+{
+	struct nfs_backend *b = calloc(1, sizeof *b);
+	struct where where = { 0, 0 };
+	int rc;
+
+	if (!b)
+		return err_set(err, -ENOMEM, "no memory");
+	b->base.ops = &be_nfs_ops;
+	set_env(b, env);
+	rc = init_parts(b) ? err_set(err, -ENOMEM, "no memory") : 0;
+	b->sync_limit_ms = OPEN_LIMIT_MS;
+	if (!rc)
+		rc = read_uri(b, uri, &where, err);
+	if (!rc)
+		rc = open_steps(b, &where, err);
+	if (rc) {
+		be_nfs_destroy(b);
+		return rc;
+	}
+	b->sync_limit_ms = b->env.soft ? b->env.timeout_ms : 0;
+	log_info("nfs: %s:%s, %u connections, read %u, write %u bytes", b->target.host, b->export,
+		 b->nconns, b->base.limits.read_max, b->base.limits.write_max);
+	*out = &b->base;
+	return 0;
+}
+
+static void be_nfs_close(struct backend *be)
+{
+	struct nfs_backend *b = be_nfs(be);
+	uint64_t end = clock_ms() + CLOSE_WAIT_MS;
+
+	while (atomic_load(&b->background) && clock_ms() < end)
+		poll(NULL, 0, 5);
+	be_nfs_umount(b);
+	be_nfs_destroy(b);
+}
+
+const struct backend_ops be_nfs_ops = {
+	.scheme = "nfs",
+	.close = be_nfs_close,
+	.node_free = be_nfs_node_free,
+	.root = be_nfs_root,
+	.submit_read = be_nfs_submit_read,
+	.submit_write = be_nfs_submit_write,
+	.submit_commit = be_nfs_submit_commit,
+	.lookup = be_nfs_lookup,
+	.getattr = be_nfs_getattr,
+	.setattr = be_nfs_setattr,
+	.access = be_nfs_access,
+	.readlink = be_nfs_readlink,
+	.mknod = be_nfs_mknod,
+	.mkdir = be_nfs_mkdir,
+	.symlink = be_nfs_symlink,
+	.link = be_nfs_link,
+	.unlink = be_nfs_unlink,
+	.rmdir = be_nfs_rmdir,
+	.rename = be_nfs_rename,
+	.create = be_nfs_create,
+	.open = be_nfs_open,
+	.release = be_nfs_release,
+	.opendir = be_nfs_opendir,
+	.readdir = be_nfs_readdir,
+	.closedir = be_nfs_closedir,
+	.fsyncdir = be_nfs_fsyncdir,
+	.statfs = be_nfs_statfs,
+	.node_save = be_nfs_node_save,
+	.node_restore = be_nfs_node_restore,
+};
+
+const struct backend_type backend_nfs = {
+	.scheme = "nfs",
+	.uri_help = "nfs://host[:port]/export/path?nfsport=N&mountport=N&version=3",
+	.open = be_nfs_open_uri,
+};

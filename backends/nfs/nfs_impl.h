@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nfs_impl.h - what the files of the NFS backend share
+ *
+ *   nfs.c      open, close, the table        node.c   nodes by file handle
+ *   mount.c    portmap, MNT, UMNT            names.c  which node a name leads to
+ *   nrpc.c     one synchronous call          attr.c   attributes and what they prove
+ *   errmap.c   status codes to errno         access.c permissions by credential
+ *   data.c     READ, WRITE, COMMIT           dir.c    READDIR, READDIRPLUS
+ *   ops_attr.c ops_make.c ops_remove.c       the other procedures
+ * Below them: conn.h, rpc.h, sock.h, encode.h, decode.h. */
+#ifndef BACKENDS_NFS_NFS_IMPL_H
+#define BACKENDS_NFS_NFS_IMPL_H
+
+#include <nfsc/libnfs-zdr.h>
+#include <nfsc/libnfs-raw-mount.h>
+#include <nfsc/libnfs-raw-nfs.h>
+
+#include "backends/backend.h"
+#include "backends/nfs/conn.h"
+
+#define NFS_PATH_MAX 1024 /* of an export, by protocol */
+#define NFS_IO_MAX (1u << 20)
+#define NFS_ACCESS_SLOTS 4
+#define NFS_CONNS_MAX 16
+
+/* When a request was sent: what its reply may overrule. */
+struct nstamp {
+	uint64_t clock; /* of nfs_backend.clock */
+	uint64_t ms;
+};
+
+struct nfs_access_slot {
+	uint32_t cred_id; /* 0: free */
+	uint32_t known, allowed; /* ACCESS3_* */
+	struct timespec ctime;   /* of the node when asked */
+};
+
+/* A file whose last name was taken while open: it lives on under another. */
+struct nfs_silly {
+	struct nfs_node *dir; /* counted */
+	struct be_cred *cred; /* counted: who unlinked it */
+	char name[40];
+};
+
+struct nfs_node {
+	struct be_node base;
+	struct nfs_handle fh;
+	/* guarded by nfs_backend.table_lock */
+	struct list hash_link;
+	/* guarded by nfs_backend.names_lock */
+	struct list children; /* names in this directory */
+	struct list names;    /* names of this node */
+	uint64_t removed_clock; /* when we last took a name out of this directory */
+
+	_Atomic uint32_t names_gen; /* directory: grows when others changed it */
+	_Atomic unsigned silly_pending; /* directory: silly names being removed */
+	struct mutex lock;
+	/* guarded by lock */
+	bool attr_known;
+	bool own_ctime;        /* we did what changes ctime, without seeing the result */
+	struct be_attr attr;
+	uint64_t fresh_until_ms;
+	uint64_t fresh_ms;     /* how long attributes are believed at present */
+	uint64_t applied_clock; /* when attr was last set */
+	unsigned modifying;    /* own modifying calls in flight */
+	unsigned opens;
+	struct nfs_silly *silly; /* owned; set once the name is gone */
+	struct nfs_access_slot access[NFS_ACCESS_SLOTS];
+	unsigned access_next;
+};
+
+struct nfs_names;
+
+struct nfs_backend {
+	struct backend base;
+	/* set by open, then read only */
+	struct be_env env;
+	struct nsock_target target;
+	uint16_t mount_port;
+	char export[NFS_PATH_MAX + 1];
+	char machine[AUTH_MACHINE_MAX + 1];
+	struct be_cred *self; /* counted: who we are when nobody asks */
+	struct nfs_handle root;
+	uint32_t dir_bytes; /* of one READDIR */
+	unsigned nconns;
+	struct nconn *conns[NFS_CONNS_MAX];
+	uint64_t sync_limit_ms; /* a waiting call gives up after it; 0: never */
+
+	struct ncall_pool pool;
+	_Atomic uint32_t xids;
+	_Atomic uint64_t clock; /* grows with each change of cached attributes */
+	_Atomic uint32_t silly_count;
+	_Atomic unsigned background; /* calls that nobody waits for */
+	struct mutex table_lock;
+	/* guarded by table_lock */
+	struct list *table;
+	size_t table_size, nnodes;
+	struct mutex names_lock;
+	/* guarded by names_lock */
+	struct list *names;
+	size_t names_size, nnames;
+};
+
+static inline struct nfs_backend *be_nfs(struct backend *be)
+{
+	return CONTAINER_OF(be, struct nfs_backend, base);
+}
+
+static inline struct nfs_node *be_nfs_node(struct be_node *node)
+{
+	return CONTAINER_OF(node, struct nfs_node, base);
+}
+
+static inline struct nfs_backend *nnode_backend(const struct nfs_node *node)
+{
+	return be_nfs(node->base.be);
+}
+
+/* ---- errmap.c: -errno of a status; 0 for OK -------------------------- */
+
+int be_nfs_errno(uint32_t status);
+int be_nfs_mount_errno(uint32_t status);
+
+/* ---- nrpc.c ---------------------------------------------------------- */
+
+/* One synchronous call: begin, append arguments to enc, run, read results from
+ * dec, end. Failures stick: run and result report the first. */
+struct nrpc {
+	struct nfs_backend *b;
+	struct nconn *conn;
+	const atomic_bool *interrupted;
+	struct ncall *call; /* counted */
+	struct enc enc;
+	struct dec dec;       /* after run: behind the status */
+	uint32_t status;      /* the first word of the results */
+	struct nstamp stamp;
+	bool resent;          /* the server may have done it twice */
+	uint64_t deadline_ms; /* 0: none */
+	int rc;
+};
+
+/* An NFS call about node; call NULL: by ourselves, not to be interrupted. */
+void nrpc_begin(struct nrpc *r, struct nfs_backend *b, const struct be_call *call, uint32_t proc,
+		const struct nfs_node *node);
+/* A call of any program on any connection. */
+void nrpc_begin_on(struct nrpc *r, struct nfs_backend *b, struct nconn *conn,
+		   const struct nfs_proc *proc);
+/* Larger buffers than usual; directly after begin. */
+void nrpc_reserve(struct nrpc *r, size_t args_cap, size_t reply_cap);
+/* Sends and waits. 0: a status came (perhaps a refusal); or -errno. */
+int nrpc_run(struct nrpc *r);
+/* After decoding: -errno of what failed first, transport, decoding, or status. */
+int nrpc_result(const struct nrpc *r);
+void nrpc_end(struct nrpc *r);
+bool nrpc_ok(const struct nrpc *r); /* ran and status is NFS3_OK */
+
+struct nconn *be_nfs_conn(struct nfs_backend *b, const struct nfs_handle *fh);
+/* Encodes the head of an asynchronous call; the caller appends arguments. */
+void be_nfs_begin_async(struct nfs_backend *b, struct ncall *call, uint32_t proc,
+			const struct be_cred *cred, struct enc *enc);
+
+/* ---- mount.c --------------------------------------------------------- */
+
+/* Finds the ports, asks for the root handle and leaves the NFS server's
+ * addresses in b->target. */
+int be_nfs_mount(struct nfs_backend *b, uint16_t nfs_port, uint16_t mount_port, struct err *err);
+void be_nfs_umount(struct nfs_backend *b); /* best effort, at most a second */
+
+/* ---- node.c ---------------------------------------------------------- */
+
+int nnode_table_init(struct nfs_backend *b);
+void nnode_table_done(struct nfs_backend *b); /* frees nodes that are still counted, too */
+/* The node of fh, counted, made if new. -ENOMEM; -ESTALE when attr says that the
+ * handle is another object now. */
+int nnode_get(struct nfs_backend *b, const struct nfs_handle *fh, const struct be_attr *attr,
+	      struct nfs_node **out);
+void be_nfs_node_free(struct be_node *node);
+static inline void nnode_put(struct nfs_node *node)
+{
+	if (node)
+		be_node_put(&node->base);
+}
+
+/* ---- names.c --------------------------------------------------------- */
+
+int nname_init(struct nfs_backend *b);
+void nname_done(struct nfs_backend *b);
+/* Remembers that name in dir is node, as a reply to a request of stamp said; gen
+ * is dir->names_gen of that time. */
+void nname_put(struct nfs_node *dir, const char *name, size_t len, struct nfs_node *node,
+	       struct nstamp stamp, uint32_t gen);
+/* The node, counted; NULL: not known. */
+struct nfs_node *nname_find(struct nfs_node *dir, const char *name);
+void nname_drop(struct nfs_node *dir, const char *name);
+void nname_forget(struct nfs_node *node); /* all names of and in it */
+
+/* ---- attr.c ---------------------------------------------------------- */
+
+struct nstamp nattr_stamp(struct nfs_backend *b);
+/* A reply to a request of stamp carried node's attributes. May call env.changed: no locks. */
+void nattr_update(struct nfs_node *node, const struct be_attr *attr, struct nstamp stamp);
+/* Around each call of ours that modifies node. */
+void nattr_begin(struct nfs_node *node);
+void nattr_wcc(struct nfs_node *node, const struct nfs_wcc *wcc, struct nstamp stamp);
+void nattr_end(struct nfs_node *node);
+/* We changed node in a way whose result the reply does not tell (nlink, ctime). */
+void nattr_expire(struct nfs_node *node);
+/* Attributes that are still believed. */
+bool nattr_fresh(struct nfs_node *node, struct be_attr *out);
+/* The last known ones, believed or not. */
+bool nattr_last(struct nfs_node *node, struct be_attr *out);
+/* Fresh ones, by GETATTR when needed (always with BE_REVALIDATE, never with BE_NOWAIT). */
+int nattr_get(struct nfs_node *node, const struct be_call *call, struct be_attr *out);
+
+/* ---- access.c -------------------------------------------------------- */
+
+/* The ACCESS3 bits that a mask of R_OK, W_OK, X_OK needs on node. */
+uint32_t naccess_bits(const struct nfs_node *node, int mask);
+void naccess_learn(struct nfs_node *node, const struct be_cred *cred, uint32_t known,
+		   uint32_t allowed);
+/* 0, -EACCES, or -EAGAIN: not known. */
+int naccess_cached(struct nfs_node *node, const struct be_cred *cred, uint32_t bits);
+/* 0, -EACCES, asking the server when needed. */
+int naccess_check(struct nfs_node *node, const struct be_call *call, uint32_t bits);
+
+/* ---- operations ------------------------------------------------------ */
+
+int be_nfs_check_name(const struct nfs_backend *b, const char *name);
+void enc_dirop(struct enc *e, const struct nfs_node *dir, const char *name);
+/* Turns a handle and attributes in a reply into an entry of dir. */
+int be_nfs_entry(struct nfs_node *dir, const char *name, const struct nfs_handle *fh,
+		 const struct be_attr *attr, struct nstamp stamp, uint32_t gen,
+		 struct be_entry *out);
+/* LOOKUP over the wire. */
+int be_nfs_lookup_wire(struct nfs_backend *b, const struct be_call *call, struct nfs_node *dir,
+		       const char *name, struct be_entry *out);
+/* A name to hide a file under, and whether a name is one. */
+bool be_nfs_is_silly(const char *name, size_t len);
+/* The last opener let go of node: removes its silly name. */
+void be_nfs_silly_release(struct nfs_node *node, struct nfs_silly *silly);
+
+enum be_submit be_nfs_submit_read(struct backend *be, struct be_io *io);
+enum be_submit be_nfs_submit_write(struct backend *be, struct be_io *io);
+enum be_submit be_nfs_submit_commit(struct backend *be, struct be_io *io);
+
+int be_nfs_lookup(struct backend *be, const struct be_call *call, struct be_node *dir,
+		  const char *name, struct be_entry *out);
+int be_nfs_getattr(struct backend *be, const struct be_call *call, struct be_node *node,
+		   struct be_attr *out);
+int be_nfs_setattr(struct backend *be, const struct be_call *call, struct be_node *node,
+		   const struct be_setattr *set, struct be_attr *out);
+int be_nfs_access(struct backend *be, const struct be_call *call, struct be_node *node, int mask);
+ssize_t be_nfs_readlink(struct backend *be, const struct be_call *call, struct be_node *node,
+			char *buf, size_t cap);
+int be_nfs_statfs(struct backend *be, const struct be_call *call, struct be_node *node,
+		  struct statvfs *out);
+int be_nfs_open(struct backend *be, const struct be_call *call, struct be_node *node, int oflags);
+void be_nfs_release(struct backend *be, struct be_node *node, int oflags);
+int be_nfs_mknod(struct backend *be, const struct be_call *call, struct be_node *dir,
+		 const char *name, mode_t mode, dev_t rdev, struct be_entry *out);
+int be_nfs_mkdir(struct backend *be, const struct be_call *call, struct be_node *dir,
+		 const char *name, mode_t mode, struct be_entry *out);
+int be_nfs_symlink(struct backend *be, const struct be_call *call, struct be_node *dir,
+		   const char *name, const char *target, struct be_entry *out);
+int be_nfs_link(struct backend *be, const struct be_call *call, struct be_node *node,
+		struct be_node *dir, const char *name, struct be_entry *out);
+int be_nfs_create(struct backend *be, const struct be_call *call, struct be_node *dir,
+		  const char *name, mode_t mode, int oflags, struct be_entry *out);
+int be_nfs_unlink(struct backend *be, const struct be_call *call, struct be_node *dir,
+		  const char *name, struct be_removed *out);
+int be_nfs_rmdir(struct backend *be, const struct be_call *call, struct be_node *dir,
+		 const char *name, struct be_removed *out);
+int be_nfs_rename(struct backend *be, const struct be_call *call, struct be_node *dir,
+		  const char *name, struct be_node *newdir, const char *newname, unsigned flags,
+		  struct be_removed *out);
+int be_nfs_opendir(struct backend *be, const struct be_call *call, struct be_node *dir,
+		   struct be_dir **out);
+int be_nfs_readdir(struct backend *be, const struct be_call *call, struct be_dir *d,
+		   uint64_t cookie, bool plus, be_emit *emit, void *arg);
+void be_nfs_closedir(struct backend *be, struct be_dir *d);
+
+#endif

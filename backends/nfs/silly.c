@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* silly.c - files whose last name goes while they are open
+ *
+ * An NFS server forgets an open file with its last name. So that name is not
+ * removed but changed to .nfs<fileid><number>, which readdir hides, and the last
+ * release() removes it in the background. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/nfs/silly_impl.h"
+#include "common/log.h"
+
+enum { SILLY_LEN = 4 + 16 + 8, JUKEBOX_MS = 5000 };
+
+bool be_nfs_is_silly(const char *name, size_t len)
+{
+	if (len != SILLY_LEN || memcmp(name, ".nfs", 4))
+		return false;
+	for (size_t i = 4; i < len; i++)
+		if (!isxdigit((unsigned char)name[i]))
+			return false;
+	return true;
+}
+
+struct nfs_silly *silly_new(struct nfs_node *dir, const struct nfs_node *node,
+			    const struct be_cred *cred)
+{
+	struct nfs_backend *b = nnode_backend(dir);
+	struct nfs_silly *s = calloc(1, sizeof *s);
+
+	if (!s)
+		return NULL;
+	be_node_get(&dir->base);
+	s->dir = dir;
+	s->cred = be_cred_get(cred);
+	snprintf(s->name, sizeof s->name, ".nfs%016llx%08x", (unsigned long long)node->base.ino,
+		 (unsigned)atomic_fetch_add(&b->silly_count, 1));
+	return s;
+}
+
+void silly_free(struct nfs_silly *s)
+{
+	if (!s)
+		return;
+	nnode_put(s->dir);
+	be_cred_put(s->cred);
+	free(s);
+}
+
+void silly_adopt(struct nfs_node *node, struct nfs_silly *s_take)
+{
+	bool open;
+
+	mutex_lock(&node->lock);
+	open = node->opens > 0 && !node->silly;
+	if (open)
+		node->silly = s_take;
+	mutex_unlock(&node->lock);
+	nattr_expire(node);
+	if (!open)
+		be_nfs_silly_release(node, s_take);
+}
+
+bool silly_is_open(struct nfs_node *node)
+{
+	bool open;
+
+	mutex_lock(&node->lock);
+	open = node->opens > 0 && !node->silly;
+	mutex_unlock(&node->lock);
+	return open;
+}
+
+bool silly_owns_name(struct nfs_node *node, const struct nfs_node *dir, const char *name)
+{
+	bool owns;
+
+	mutex_lock(&node->lock);
+	owns = node->silly && node->silly->dir == dir && !strcmp(node->silly->name, name);
+	mutex_unlock(&node->lock);
+	return owns;
+}
+
+/* ---- the removal, in the background ---------------------------------- */
+
+static void silly_finish(struct ncall *call)
+{
+	struct nfs_silly *s = call->priv;
+	struct nfs_backend *b = nnode_backend(s->dir);
+
+	ncall_put(call);
+	nattr_end(s->dir);
+	atomic_fetch_sub(&s->dir->silly_pending, 1);
+	silly_free(s);
+	atomic_fetch_sub(&b->background, 1);
+}
+
+static void silly_removed(struct ncall *call)
+{
+	struct nfs_silly *s = call->priv;
+	struct nstamp stamp = { call->scratch[0], call->scratch[1] };
+	struct nfs_wcc wcc;
+	uint32_t status, xid;
+	struct dec d;
+
+	dec_init(&d, call->reply, call->reply_len);
+	if (call->error || dec_reply_head(&d, &xid)) {
+		log_warn("nfs: '%s' stays on the server: its removal failed", s->name);
+		nattr_expire(s->dir);
+		return silly_finish(call);
+	}
+	status = dec_u32(&d);
+	if (status == NFS3ERR_JUKEBOX) {
+		ncall_rearm(call);
+		return nconn_submit(be_nfs_conn(nnode_backend(s->dir), &s->dir->fh), call,
+				    JUKEBOX_MS);
+	}
+	dec_wcc(&d, &wcc);
+	if (!d.bad)
+		nattr_wcc(s->dir, &wcc, stamp);
+	if (status != NFS3_OK && status != NFS3ERR_NOENT && status != NFS3ERR_STALE)
+		log_warn("nfs: '%s' stays on the server: status %u", s->name, (unsigned)status);
+	silly_finish(call);
+}
+
+void be_nfs_silly_release(struct nfs_node *node, struct nfs_silly *s)
+{
+	struct nfs_backend *b = nnode_backend(s->dir);
+	struct ncall *call = ncall_new(&b->pool);
+	struct nstamp stamp = nattr_stamp(b);
+	struct enc e;
+
+	nattr_expire(node);
+	if (!call) {
+		log_warn("nfs: '%s' stays on the server: no memory", s->name);
+		silly_free(s);
+		return;
+	}
+	atomic_fetch_add(&b->background, 1);
+	atomic_fetch_add(&s->dir->silly_pending, 1);
+	nattr_begin(s->dir);
+	be_nfs_begin_async(b, call, NFS3_REMOVE, s->cred, &e);
+	enc_dirop(&e, s->dir, s->name);
+	enc_set_marker(&e, 0);
+	call->args_len = e.len;
+	call->done = silly_removed;
+	call->priv = s;
+	call->scratch[0] = stamp.clock;
+	call->scratch[1] = stamp.ms;
+	nconn_submit(be_nfs_conn(b, &s->dir->fh), call, 0);
+}
