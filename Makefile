@@ -1,12 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-# `make help` lists the targets. VARIANT=release|debug|asan|tsan|cov chooses the build.
+# `make help` lists the targets. VARIANT=release|debug|asan|tsan|cov|fuzz chooses the build.
+VERSION := 0.1.0
 VARIANT ?= release
 B := build/$(VARIANT)
 Q := $(if $(V),,@)
-CC ?= gcc
 PREFIX ?= /usr/local
-VERSION := 0.1.0
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 60
+BENCH ?= --pairs memory,nfs
+ifeq ($(VARIANT),fuzz)
+CC := clang
+else ifeq ($(origin CC),default)
+CC := gcc
+endif
+MAKEFLAGS += --no-print-directory
+# Builds use all CPUs; goals named together (make check lint) still run one after another.
+PAR = $(Q)$(MAKE) $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
 
+# --- flags ---------------------------------------------------------------------
 PKGS := fuse3 libnfs jansson
 WARN := -Wall -Wextra -Wshadow -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wvla
 FLAGS_release := -O2 -g
@@ -14,25 +25,41 @@ FLAGS_debug := -O1 -g -DPERSIFS_DEBUG
 FLAGS_asan := $(FLAGS_debug) -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 FLAGS_tsan := $(FLAGS_debug) -fsanitize=thread
 FLAGS_cov := $(FLAGS_debug) --coverage
-CPPFLAGS_ALL = -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=314 -DPERSIFS_VERSION='"$(VERSION)"' \
-	$(shell pkg-config --cflags $(PKGS) 2>/dev/null) $(CPPFLAGS)
+FLAGS_fuzz := $(FLAGS_asan) -fsanitize=fuzzer-no-link
+# Asked once, at first use: `make deps` may have installed pkg-config by then.
+PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $$(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
+CPPFLAGS_ALL = -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=314 \
+	-DPERSIFS_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CPPFLAGS)
 C_ALL = -std=gnu17 -pthread $(CPPFLAGS_ALL) $(WARN) $(if $(CI),-Werror) $(FLAGS_$(VARIANT)) $(CFLAGS)
-LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -pthread
+LIBS = $(PKG_LIBS) -pthread
 
-COMMON := $(wildcard common/*.c)
-BACKENDS := $(wildcard backends/*.c backends/memory/*.c backends/dir/*.c backends/layer/*.c backends/nfs/*.c)
-CACHE := $(wildcard cache/*.c)
-FUSEFS := $(filter-out fusefs/main.c,$(wildcard fusefs/*.c))
-LIB_SRC := $(COMMON) $(BACKENDS) $(CACHE) $(FUSEFS)
+# --- sources -------------------------------------------------------------------
+FOLDERS := common backends cache fusefs tools tests
+C_FILES := $(sort $(shell find $(FOLDERS) -name '*.[ch]'))
+SH_FILES := $(sort $(shell find $(FOLDERS) dist -name '*.sh')) .ci/run .ci/lint
+POD_FILES := $(sort $(shell find $(FOLDERS) -name '*.pod'))
+LIB_SRC := $(wildcard common/*.c backends/*.c backends/*/*.c cache/*.c) \
+	$(filter-out fusefs/main.c,$(wildcard fusefs/*.c))
 LIB := $(B)/libpersifs.a
 PROGRAMS := $(B)/persifs $(B)/persifs-ctl
 UNIT := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*/test_*.c))
+REPLAY := $(patsubst tests/fuzz/%.c,$(B)/replay/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ := $(REPLAY:$(B)/replay/%=$(B)/fuzz/%)
 TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/tools/*.c))
 FAKES := $(wildcard tests/fake/*.c)
+SCENARIOS := $(sort $(wildcard tests/integration/*.sh))
+MAN := $(patsubst %.pod,$(B)/man/%,$(notdir $(POD_FILES)))
 
-all: $(PROGRAMS) ## build the programs into build/VARIANT/
-unit-build: $(UNIT)
+# --- build ---------------------------------------------------------------------
+all: ## build the programs into build/VARIANT/
+	$(PAR) programs
+programs: $(PROGRAMS)
+deps: ## install what building and testing need (Debian 12, as root)
+	$(Q)dist/deps.sh
+unit-build: $(UNIT) $(REPLAY)
 test-tools: $(TEST_TOOLS)
+man: $(MAN) ## format the manual pages
 
 $(LIB): $(LIB_SRC:%.c=$(B)/%.o)
 	$(Q)rm -f $@ && ar rcs $@ $^
@@ -42,16 +69,105 @@ $(B)/persifs-ctl: $(patsubst %.c,$(B)/%.o,$(wildcard tools/ctl/*.c)) $(LIB)
 	$(Q)$(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(FAKES:%.c=$(B)/%.o) $(LIB)
 	$(Q)$(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+$(B)/replay/%: $(B)/tests/fuzz/%.o $(B)/tests/fuzz/replay_main.o $(LIB)
+	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/fuzz/%: $(B)/tests/fuzz/%.o $(LIB)
+	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/tests/tools/%: tests/tools/%.c
-	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -o $@ $< -pthread
+	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -MMD -MP -MF $@.d -MT $@ -o $@ $< -pthread
 $(B)/%.o: %.c
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) -MMD -MP -c -o $@ $<
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-help: ## this list
-	@sed -n 's/^\([a-z_-]*\):.*## /  \1\t/p' Makefile | expand -t 22
-clean: ## remove build/
-	$(Q)rm -rf build
+vpath %.pod $(sort $(dir $(POD_FILES)))
+$(B)/man/%: %.pod
+	$(Q)mkdir -p $(@D) && pod2man --utf8 --center persifs --release 'persifs $(VERSION)' \
+		--section $(subst .,,$(suffix $*)) --name $(basename $*) $< $@
 
-.PHONY: all unit-build test-tools help clean
+# --- tests ---------------------------------------------------------------------
+# tests/run.sh runs binaries and scripts; SHORT=1 asks scenarios for their short form.
+# Sanitizers write to files, for a daemon's stderr goes nowhere; any such file is a failure.
+SAN := $(abspath $(B))/san
+RUN = $(Q)rm -rf $(SAN) && mkdir -p $(SAN) && \
+	export PERSIFS_BUILD=$(abspath $(B)) ASAN_OPTIONS=log_path=$(SAN)/asan \
+	UBSAN_OPTIONS=log_path=$(SAN)/ubsan:print_stacktrace=1 \
+	TSAN_OPTIONS=log_path=$(SAN)/tsan:second_deadlock_stack=1 && \
+	$(1) tests/run.sh $(2) && ! grep -H . $(SAN)/* 2>/dev/null
+
+check: deps ## install, build, and run the unit tests and the scenarios' short form
+	$(Q)$(MAKE) check-short
+check-short:
+	$(PAR) programs unit-build test-tools
+	$(call RUN,SHORT=1,$(UNIT) $(REPLAY) $(SCENARIOS))
+check-unit: ## unit tests and the replay of the fuzzers' corpus
+	$(PAR) unit-build
+	$(call RUN,,$(UNIT) $(REPLAY))
+check-integration: ## the scenarios in full, on real mounts and servers
+	$(PAR) programs test-tools
+	$(call RUN,,$(SCENARIOS))
+check-asan: ## check-short with AddressSanitizer and UBSan
+	$(Q)$(MAKE) VARIANT=asan check-short
+check-tsan: ## check-short with ThreadSanitizer
+	$(Q)$(MAKE) VARIANT=tsan check-short
+check-valgrind: ## unit tests under valgrind
+	$(PAR) VARIANT=debug unit-build
+	$(Q)for t in $(UNIT:$(B)/%=build/debug/%); do \
+		valgrind -q --leak-check=full --error-exitcode=9 $$t || exit; done
+cov: ## line coverage of check-short, a file a line
+	$(Q)$(MAKE) VARIANT=cov check-short
+	$(Q)find build/cov -name '*.gcda' | xargs gcov -n 2>/dev/null | sed -n "s/^File '\(.*\.c\)'/\1/p; \
+		s/^Lines executed:\(.*\)/  \1/p" | paste - - | grep -v '^/\|^tests/' | sort
+fuzz: ## run each fuzz target FUZZ_SECONDS (60) with libFuzzer
+	$(PAR) VARIANT=fuzz fuzz-build
+	$(Q)for f in $(FUZZ:$(B)/fuzz/%=%); do mkdir -p build/fuzz/corpus/$$f && echo "$$f" && \
+		build/fuzz/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -verbosity=0 \
+		-print_final_stats=0 -artifact_prefix=build/fuzz/$$f- build/fuzz/corpus/$$f \
+		tests/fuzz/corpus/$${f#fuzz_} || exit; done
+fuzz-build: $(FUZZ)
+bench: all ## measure beside peers; BENCH="--quick --pairs memory,dir,nfs --reps 9 ..."
+	$(Q)tools/bench/compare.py --build $(B) --out build/bench.json $(BENCH)
+demo: deps ## install, build, mount a folder, write, read, unmount, prove it
+	$(Q)$(MAKE) all
+	$(Q)dist/demo.sh $(B)
+
+# --- lint ----------------------------------------------------------------------
+TIDY_FILES := $(filter %.c,$(C_FILES))
+lint: ## format, clang-tidy, cppcheck, shellcheck, manual pages, layers
+	$(Q)clang-format --dry-run -Werror $(C_FILES)
+	$(Q)printf '%s\n' $(TIDY_FILES) | xargs -P$(JOBS) -n4 sh -c 'clang-tidy --quiet "$$@" -- \
+		-std=gnu17 $(CPPFLAGS_ALL) 2>&1 | { ! grep -v " warnings\? generated\|^Suppressed\|^Use -header"; }' sh
+	$(Q)cppcheck --quiet --error-exitcode=1 --enable=warning,performance,portability --std=c11 \
+		--inline-suppr --suppressions-list=.ci/cppcheck -j$(JOBS) -I. -D_GNU_SOURCE $(TIDY_FILES)
+	$(Q)shellcheck -x $(SH_FILES)
+	$(Q)$(if $(POD_FILES),podchecker -warnings $(POD_FILES) 2>&1 | { ! grep -v 'pod syntax OK'; },:)
+	$(Q).ci/lint
+format: ## rewrite FILES (default: all C files) in the style of .clang-format
+	$(Q)clang-format -i $(or $(FILES),$(C_FILES))
+compile_commands.json: $(C_FILES) ## for editors and clangd
+	$(Q)python3 -c 'import json,sys; a=sys.argv; i=a.index("--"); print(json.dumps([{"directory": a[1], \
+		"file": f, "arguments": a[2:i] + ["-c", f]} for f in a[i+1:]], indent=1))' \
+		'$(CURDIR)' $(CC) $(C_ALL) -- $(filter %.c,$(C_FILES)) > $@
+
+# --- deliver -------------------------------------------------------------------
+BIN := $(DESTDIR)$(PREFIX)/bin
+SHARE := $(DESTDIR)$(PREFIX)/share
+install: all man ## programs, manual pages, mount helpers, completion; DESTDIR= PREFIX=
+	$(Q)install -d $(BIN) $(DESTDIR)/sbin $(SHARE)/bash-completion/completions
+	$(Q)install -m 755 $(PROGRAMS) $(BIN)/
+	$(Q)for page in $(MAN); do install -D -m 644 $$page \
+		$(SHARE)/man/man$${page##*.}/$${page##*/} || exit; done
+	$(Q)ln -sfn $(PREFIX)/bin/persifs $(DESTDIR)/sbin/mount.fuse.persifs
+	$(Q)ln -sfn $(PREFIX)/bin/persifs $(DESTDIR)/sbin/umount.fuse.persifs
+	$(Q)install -m 644 dist/persifs.bash $(SHARE)/bash-completion/completions/persifs
+	$(Q)ln -sfn persifs $(SHARE)/bash-completion/completions/persifs-ctl
+dist: ## build/persifs-VERSION.tar.gz of the commit checked out
+	$(Q)mkdir -p build && git archive --prefix=persifs-$(VERSION)/ -o build/persifs-$(VERSION).tar.gz HEAD
+help: ## this list
+	@sed -n 's/^\([a-z_.-]*\):[^#]*## /  \1\t/p' Makefile | expand -t 26
+clean: ## remove build/
+	$(Q)rm -rf build compile_commands.json
+
+.PHONY: all programs deps unit-build test-tools man check check-short check-unit check-integration check-asan \
+	check-tsan check-valgrind cov fuzz fuzz-build bench demo lint format install dist help clean
 .SECONDARY:
+.DELETE_ON_ERROR:
