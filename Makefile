@@ -37,7 +37,7 @@ LIBS = $(PKG_LIBS) -pthread
 # --- sources -------------------------------------------------------------------
 FOLDERS := common backends cache fusefs tools tests
 C_FILES := $(sort $(shell find $(FOLDERS) -name '*.[ch]'))
-SH_FILES := $(sort $(shell find $(FOLDERS) dist -name '*.sh')) .ci/run .ci/lint
+SH_FILES := $(sort $(shell find $(FOLDERS) dist -name '*.sh' -o -name '*.bash')) .ci/run .ci/lint
 POD_FILES := $(sort $(shell find $(FOLDERS) -name '*.pod'))
 LIB_SRC := $(wildcard common/*.c backends/*.c backends/*/*.c cache/*.c) \
 	$(filter-out fusefs/main.c,$(wildcard fusefs/*.c))

@@ -1,0 +1,51 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# bash completion for persifs and persifs-ctl; the program itself tells its options.
+
+_persifs_mounts() {
+	awk '$0 ~ / - fuse\.persifs / { print $5 }' /proc/self/mountinfo
+}
+
+# Completes the last item of a comma-separated -o list.
+_persifs_options() {
+	local cur=$1 done='' names
+	[[ $cur == *,* ]] && done=${cur%,*},
+	names=$(persifs mount --list-options 2>/dev/null) || return
+	mapfile -t COMPREPLY < <(compgen -P "$done" -W "$names" -- "${cur##*,}")
+	compopt -o nospace
+}
+
+_persifs() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+	COMPREPLY=()
+	if ((COMP_CWORD == 1)); then
+		mapfile -t COMPREPLY < <(compgen -W 'mount umount --help --version' -- "$cur")
+	elif [[ ${COMP_WORDS[1]} == umount ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$(_persifs_mounts)" -- "$cur")
+	elif [[ $prev == -o ]]; then
+		_persifs_options "$cur"
+	elif [[ $cur == -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -W '-f -o --help --list-options' -- "$cur")
+	elif [[ $cur == */* || -z $cur ]]; then
+		mapfile -t COMPREPLY < <(compgen -W 'dir:/ nfs:// memory:' -d -- "$cur")
+	else
+		mapfile -t COMPREPLY < <(compgen -W 'dir:/ nfs:// memory:' -- "$cur")
+	fi
+}
+
+_persifs_ctl() {
+	local cur=${COMP_WORDS[COMP_CWORD]}
+	COMPREPLY=()
+	if ((COMP_CWORD == 1)); then
+		mapfile -t COMPREPLY < <(compgen -W 'stat top drain tune ping --help --version' -- "$cur")
+	elif ((COMP_CWORD == 2)); then
+		mapfile -t COMPREPLY < <(compgen -W "$(_persifs_mounts)" -- "$cur")
+	elif [[ ${COMP_WORDS[1]} == tune ]]; then
+		_persifs_options "$cur"
+	elif [[ ${COMP_WORDS[1]} == stat ]]; then
+		mapfile -t COMPREPLY < <(compgen -W '--json' -- "$cur")
+	fi
+}
+
+complete -F _persifs persifs
+complete -F _persifs_ctl persifs-ctl
