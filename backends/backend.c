@@ -107,8 +107,8 @@ void be_node_put(struct be_node *node)
 /* ---- volumes -------------------------------------------------------- */
 
 extern const struct backend_type backend_memory;
-/* Until each has its source file, a missing one is a scheme that is not known. */
-extern const struct backend_type backend_dir __attribute__((weak));
+extern const struct backend_type backend_dir;
+/* Until it has its source file, a missing one is a scheme that is not known. */
 extern const struct backend_type backend_nfs __attribute__((weak));
 
 static const struct backend_type *type_find(const char *uri)

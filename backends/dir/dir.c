@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* dir.c - a folder of this machine as a store of files
+ *
+ * dir:/srv/data?fds=10000 - see dir_impl.h for how nodes, descriptors and
+ * identities are kept. What is mounted inside the folder stays outside: such a
+ * name is listed but its lookup is -EXDEV.
+ *
+ * With CAP_SETUID and CAP_SETGID every operation runs as the caller, and the
+ * file system's own rules hold: permissions, access lists, ownership of new
+ * files, sticky and setgid bits, quotas. Without, all is done as ourselves, and
+ * the mount leaves permission to the kernel (no BE_CAP_CRED). The daemon has
+ * set umask(0): callers' modes are final. Changing identities clears a thread's
+ * parent-death signal and makes the process not dumpable: set both up anew
+ * where they matter. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "backends/dir/dir_impl.h"
+#include "common/log.h"
+#include "common/uri.h"
+
+#define FDS_MIN 16
+#define FDS_MAX (1u << 24)
+
+static int dir_root(struct backend *be, struct be_entry *out)
+{
+	struct dnode *n = dir_of(be)->root;
+	struct statx stx;
+	int rc = dir_statx_fd(n->fd, &stx);
+
+	if (rc)
+		return rc;
+	out->node = be_node_get(&n->node);
+	dir_attr_from(&stx, &out->attr);
+	return 0;
+}
+
+static void dir_close(struct backend *be)
+{
+	struct dir *d = dir_of(be);
+
+	pool_free(d->data_pool);
+	pool_free(d->commit_pool);
+	be_node_put(d->root ? &d->root->node : NULL);
+	if (d->proc_fd >= 0)
+		close(d->proc_fd);
+	if (d->root_fd >= 0)
+		close(d->root_fd);
+	mutex_done(&d->table_lock);
+	mutex_done(&d->fds_lock);
+	free(d->buckets);
+	free(d);
+	who_become_daemon();
+}
+
+static const struct backend_ops dir_ops = {
+	.scheme = "dir",
+	.close = dir_close,
+	.node_free = dnode_free,
+	.root = dir_root,
+	.submit_read = dir_submit_read,
+	.submit_write = dir_submit_write,
+	.submit_commit = dir_submit_commit,
+	.lookup = dir_lookup,
+	.getattr = dir_getattr,
+	.setattr = dir_setattr,
+	.access = dir_access,
+	.readlink = dir_readlink,
+	.mknod = dir_mknod,
+	.mkdir = dir_mkdir,
+	.symlink = dir_symlink,
+	.link = dir_link,
+	.unlink = dir_unlink,
+	.rmdir = dir_rmdir,
+	.rename = dir_rename,
+	.create = dir_create,
+	.tmpfile = dir_tmpfile,
+	.open = dir_open_node,
+	.release = dir_release,
+	.opendir = dir_opendir,
+	.readdir = dir_readdir,
+	.closedir = dir_closedir,
+	.fsyncdir = dir_fsyncdir,
+	.statfs = dir_statfs,
+	.getxattr = dir_getxattr,
+	.setxattr = dir_setxattr,
+	.listxattr = dir_listxattr,
+	.removexattr = dir_removexattr,
+	.fallocate = dir_fallocate,
+	.seek = dir_seek,
+	.copy_range = dir_copy_range,
+	.node_save = dir_node_save,
+	.node_restore = dir_node_restore,
+};
+
+/* ---- opening --------------------------------------------------------- */
+
+static int folder_open(const char *path, struct err *err)
+{
+	int fd;
+
+	if (path[0] != '/')
+		return err_set(err, -EINVAL, "dir: '%.200s' is not an absolute path", path);
+	/* Not O_PATH: that would not tell that we may not, and handles want a real one. */
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0)
+		return fd;
+	switch (errno) {
+	case ENOENT:
+		return err_set(err, -ENOENT, "dir: folder '%.200s' does not exist", path);
+	case ENOTDIR:
+		return err_set(err, -ENOTDIR, "dir: '%.200s' is not a folder", path);
+	case EACCES:
+		return err_set(err, -EACCES, "dir: no permission to read folder '%.200s'", path);
+	default:
+		return err_set(err, -errno, "dir: cannot open folder '%.200s': %s", path,
+			       strerror(errno));
+	}
+}
+
+/* As many descriptors as the system lets us have, less some for others. */
+static size_t fds_limit(uint64_t wanted)
+{
+	struct rlimit lim;
+	size_t max = FDS_MIN;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim))
+		return max;
+	if (lim.rlim_cur < lim.rlim_max) {
+		lim.rlim_cur = lim.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &lim))
+			log_warn("dir: cannot raise the limit of open files: %s", strerror(errno));
+		getrlimit(RLIMIT_NOFILE, &lim);
+	}
+	if (lim.rlim_cur > 2 * DIR_FDS_SPARE)
+		max = lim.rlim_cur - DIR_FDS_SPARE;
+	else if (lim.rlim_cur / 2 > max)
+		max = lim.rlim_cur / 2;
+	return wanted && wanted < max ? wanted : max;
+}
+
+static bool handles_work(const struct dir *d)
+{
+	struct dhandle h;
+	int fd;
+
+	if (dhandle_get(d->root_fd, &h))
+		return false;
+	fd = dhandle_open(d, &h);
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
+static int root_make(struct dir *d)
+{
+	struct statx stx;
+	int fd, rc = dir_statx_fd(d->root_fd, &stx);
+
+	if (rc)
+		return rc;
+	d->root_dev = makedev(stx.stx_dev_major, stx.stx_dev_minor);
+	d->root_mnt = stx.stx_mask & STATX_MNT_ID ? stx.stx_mnt_id : 0;
+	fd = fcntl(d->root_fd, F_DUPFD_CLOEXEC, 3);
+	if (fd < 0)
+		return -errno;
+	rc = dnode_intern_take(d, fd, &stx, &d->root);
+	if (!rc)
+		d->root->fd_users++; /* for ever: getting it back is not to fail */
+	return rc;
+}
+
+static void limits_init(struct dir *d)
+{
+	struct be_limits *l = &d->be.limits;
+	struct statvfs st;
+
+	l->read_max = l->read_pref = DIR_IO_MAX;
+	l->write_max = l->write_pref = DIR_IO_MAX;
+	l->inflight_max = 2 * DIR_DATA_THREADS;
+	l->name_max = fstatvfs(d->root_fd, &st) == 0 && st.f_namemax ? (uint32_t)st.f_namemax :
+								       NAME_MAX;
+	l->file_max = INT64_MAX;
+	l->caps = BE_CAP_SLOW_COMMIT | BE_CAP_WRITE_MTIME | BE_CAP_SHARED | BE_CAP_XATTR |
+		  BE_CAP_READDIRPLUS | BE_CAP_FSYNC_DIR | BE_CAP_HOST_STABLE;
+	if (who_can_switch())
+		l->caps |= BE_CAP_CRED;
+}
+
+/* d->root_fd is open. */
+static int dir_start(struct dir *d, uint64_t fds, struct err *err)
+{
+	int rc;
+
+	who_init();
+	who_become_daemon();
+	d->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (d->proc_fd < 0)
+		return err_set(err, -errno, "dir: needs /proc/self/fd: %s", strerror(errno));
+	d->handles = handles_work(d);
+	d->fds_max = fds_limit(fds);
+	if (!d->handles)
+		log_info("dir: no file handles here, each known file keeps a descriptor");
+	limits_init(d);
+	rc = root_make(d);
+	if (rc)
+		return err_set(err, rc, "dir: cannot look at the folder: %s", strerror(-rc));
+	d->data_pool = pool_new("dir-data", DIR_DATA_THREADS);
+	d->commit_pool = pool_new("dir-commit", DIR_COMMIT_THREADS);
+	if (!d->data_pool || !d->commit_pool)
+		return err_set(err, -EAGAIN, "dir: cannot start threads");
+	return 0;
+}
+
+static struct dir *dir_alloc(void)
+{
+	struct dir *d = calloc(1, sizeof *d);
+
+	if (!d)
+		return NULL;
+	d->be.ops = &dir_ops;
+	d->root_fd = d->proc_fd = -1;
+	list_init(&d->fds);
+	mutex_init(&d->table_lock, LOCK_be_table);
+	mutex_init(&d->fds_lock, LOCK_be_table);
+	return d;
+}
+
+static int dir_open(const char *text, const struct be_env *env, struct backend **out,
+		    struct err *err)
+{
+	static const char *const known[] = { "fds", NULL };
+	struct uri uri;
+	struct dir *d;
+	uint64_t fds;
+	int rc = uri_parse(text, &uri, err);
+
+	(void)env;
+	if (!rc)
+		rc = uri_only_params(&uri, known, err);
+	if (!rc)
+		rc = uri_param_u64(&uri, "fds", FDS_MIN, FDS_MAX, 0, &fds, err);
+	if (rc)
+		return rc;
+	if (*uri.host)
+		return err_set(err, -EINVAL, "dir: is local, takes no host: '%.100s'", uri.host);
+	d = dir_alloc();
+	if (!d)
+		return err_set(err, -ENOMEM, "dir: out of memory");
+	d->root_fd = folder_open(uri.path, err);
+	rc = d->root_fd < 0 ? d->root_fd : dir_start(d, fds, err);
+	if (rc) {
+		dir_close(&d->be);
+		return rc;
+	}
+	*out = &d->be;
+	return 0;
+}
+
+const struct backend_type backend_dir = {
+	.scheme = "dir",
+	.uri_help = "dir:/folder?fds=10000",
+	.open = dir_open,
+};
