@@ -85,26 +85,28 @@ $(B)/man/%: %.pod
 		--section $(subst .,,$(suffix $*)) --name $(basename $*) $< $@
 
 # --- tests ---------------------------------------------------------------------
-# tests/run.sh runs binaries and scripts; SHORT=1 asks scenarios for their short form.
-# Sanitizers write to files, for a daemon's stderr goes nowhere; any such file is a failure.
+# tests/run.sh runs binaries and scripts, and says what failed; SCALE=ci|long is how much a
+# scenario does. Sanitizers write files, for a daemon has no stderr left: a file is a failure.
 SAN := $(abspath $(B))/san
-RUN = $(Q)rm -rf $(SAN) && mkdir -p $(SAN) && \
-	export PERSIFS_BUILD=$(abspath $(B)) ASAN_OPTIONS=log_path=$(SAN)/asan \
-	UBSAN_OPTIONS=log_path=$(SAN)/ubsan:print_stacktrace=1 \
+RUN = $(Q)rm -rf $(SAN) && mkdir -p $(SAN) && export VARIANT=$(VARIANT) SCALE=$(1) \
+	PERSIFS=$(abspath $(B))/persifs PERSIFS_CTL=$(abspath $(B))/persifs-ctl \
+	ASAN_OPTIONS=log_path=$(SAN)/asan UBSAN_OPTIONS=log_path=$(SAN)/ubsan:print_stacktrace=1 \
 	TSAN_OPTIONS=log_path=$(SAN)/tsan:second_deadlock_stack=1 && \
-	$(1) tests/run.sh $(2) && ! grep -H . $(SAN)/* 2>/dev/null
+	tests/run.sh $(2) && ! grep -H . $(SAN)/* 2>/dev/null
 
 check: deps ## install, build, and run the unit tests and the scenarios' short form
 	$(Q)$(MAKE) check-short
 check-short:
-	$(PAR) programs unit-build test-tools
-	$(call RUN,SHORT=1,$(UNIT) $(REPLAY) $(SCENARIOS))
+	$(PAR) programs unit-build
+	$(PAR) VARIANT=release test-tools
+	$(call RUN,ci,$(UNIT) $(REPLAY) $(SCENARIOS))
 check-unit: ## unit tests and the replay of the fuzzers' corpus
 	$(PAR) unit-build
-	$(call RUN,,$(UNIT) $(REPLAY))
+	$(call RUN,ci,$(UNIT) $(REPLAY))
 check-integration: ## the scenarios in full, on real mounts and servers
-	$(PAR) programs test-tools
-	$(call RUN,,$(SCENARIOS))
+	$(PAR) programs
+	$(PAR) VARIANT=release test-tools
+	$(call RUN,long,$(SCENARIOS))
 check-asan: ## check-short with AddressSanitizer and UBSan
 	$(Q)$(MAKE) VARIANT=asan check-short
 check-tsan: ## check-short with ThreadSanitizer
@@ -121,8 +123,8 @@ fuzz: ## run each fuzz target FUZZ_SECONDS (60) with libFuzzer
 	$(PAR) VARIANT=fuzz fuzz-build
 	$(Q)for f in $(FUZZ:$(B)/fuzz/%=%); do mkdir -p build/fuzz/corpus/$$f && echo "$$f" && \
 		build/fuzz/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -verbosity=0 \
-		-print_final_stats=0 -artifact_prefix=build/fuzz/$$f- build/fuzz/corpus/$$f \
-		tests/fuzz/corpus/$${f#fuzz_} || exit; done
+		-artifact_prefix=build/fuzz/$$f- build/fuzz/corpus/$$f tests/fuzz/corpus/$${f#fuzz_} \
+		> build/fuzz/$$f.log 2>&1 || { tail -n 40 build/fuzz/$$f.log; exit 1; }; done
 fuzz-build: $(FUZZ)
 bench: all ## measure beside peers; BENCH="--quick --pairs memory,dir,nfs --reps 9 ..."
 	$(Q)tools/bench/compare.py --build $(B) --out build/bench.json $(BENCH)

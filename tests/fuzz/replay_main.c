@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs a fuzz target once on each file of the folders and files named: how
- * `make check` replays the corpus, with any compiler and without a fuzzer. */
+/* Runs a fuzz target once on each file of the folders and files named, or, when
+ * none is, on its own corpus (from the root of the source): how `make check`
+ * replays the corpora, with any compiler and without a fuzzer. */
+#include <errno.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -66,8 +69,14 @@ static int replay(const char *path)
 
 int main(int argc, char **argv)
 {
+	const char *target = strchr(program_invocation_short_name, '_');
+	char corpus[PATH_MAX];
 	int rc = 0;
 
+	if (argc == 1 && target) {
+		snprintf(corpus, sizeof corpus, "tests/fuzz/corpus/%s", target + 1);
+		rc = replay(corpus);
+	}
 	for (int i = 1; i < argc; i++)
 		rc |= replay(argv[i]);
 	if (!rc && !replayed) {
