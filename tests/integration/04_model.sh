@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# 04_model.sh - random operations on the mount and on a plain folder agree,
+# remounts in between included, from one process and from four
+fits="dir memory nfs nfsmem"
+# shellcheck source=lib/test.sh
+. "${BASH_SOURCE%/*}/lib/test.sh"
+
+# What a target cannot do, and so is not asked for.
+without() {
+	case $target in
+	plain | dir | memory) echo none ;;
+	# NFSv3 has none of these; a silly rename moves the folder's times late
+	nfs | nfsmem) echo punch,fallocate,zero_range,xattr,tmpfile,exchange,noreplace,dirtimes ;;
+	esac
+}
+
+run_model() { # NAME OPS PROCESSES
+	local ref=$work/refs/$1 args=()
+	mkdir "$ref" "$mnt/$1"
+	[ "$target" != nfsmem ] || args+=(--max-size 700000)
+	! is_lasting || args+=(--remount "$(remount_command)")
+	"$model" --seed "$SEED" --ops "$2" --processes "$3" --without "$(without)" \
+		"${args[@]}" "$mnt/$1" "$ref"
+	[ -z "$(target_backing)" ] || diff -r --no-dereference "$ref" "$(target_backing)/$1"
+}
+
+scenario() {
+	model=$(tool model)
+	fast_folder "$work/refs" 3072
+	target_mount
+	run_model one "$(scaled 100000 1000000)" 1
+	run_model four "$(scaled 40000 400000)" 4
+	target_umount
+}
+
+run_scenario "$@"
