@@ -37,7 +37,7 @@ LIBS = $(PKG_LIBS) -pthread
 # --- sources -------------------------------------------------------------------
 FOLDERS := common backends cache fusefs tools tests
 C_FILES := $(sort $(shell find $(FOLDERS) -name '*.[ch]'))
-SH_FILES := $(sort $(shell find $(FOLDERS) dist -name '*.sh' -o -name '*.bash')) .ci/run .ci/lint
+SH_FILES := $(sort $(shell find $(FOLDERS) dist -name '*.sh' -o -name '*.bash')) .ci/run .ci/lint .ci/tidy
 POD_FILES := $(sort $(shell find $(FOLDERS) -name '*.pod'))
 LIB_SRC := $(wildcard common/*.c backends/*.c backends/*/*.c cache/*.c) \
 	$(filter-out fusefs/main.c,$(wildcard fusefs/*.c))
@@ -134,10 +134,9 @@ demo: deps ## install, build, mount a folder, write, read, unmount, prove it
 
 # --- lint ----------------------------------------------------------------------
 TIDY_FILES := $(filter %.c,$(C_FILES))
-lint: ## format, clang-tidy, cppcheck, shellcheck, manual pages, layers
+lint: compile_commands.json ## format, clang-tidy, cppcheck, shellcheck, manual pages, layers
 	$(Q)clang-format --dry-run -Werror $(C_FILES)
-	$(Q)printf '%s\n' $(TIDY_FILES) | xargs -P$(JOBS) -n4 sh -c 'clang-tidy --quiet "$$@" -- \
-		-std=gnu17 $(CPPFLAGS_ALL) 2>&1 | { ! grep -v " warnings\? generated\|^Suppressed\|^Use -header"; }' sh
+	$(Q)printf '%s\n' $(TIDY_FILES) | xargs -P$(JOBS) -n4 .ci/tidy
 	$(Q)cppcheck --quiet --error-exitcode=1 --enable=warning,performance,portability --std=c11 \
 		--inline-suppr --suppressions-list=.ci/cppcheck -j$(JOBS) -I. -D_GNU_SOURCE $(TIDY_FILES)
 	$(Q)shellcheck -x $(SH_FILES)
