@@ -199,6 +199,7 @@ typedef bool be_emit(void *arg, const struct be_dirent *ent);
 #define BE_CAP_READDIRPLUS 0x040u /* readdir can return nodes and attributes */
 #define BE_CAP_NO_CACHE 0x080u    /* reserved for stores that must see each request */
 #define BE_CAP_FSYNC_DIR 0x100u   /* fsyncdir does something */
+#define BE_CAP_HOST_STABLE 0x200u /* unstable data is lost only with this machine: need not be kept for a rewrite */
 
 struct be_limits {
 	uint32_t read_max, read_pref;   /* bytes of one read */

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ops_lock.c - GETLK, SETLK, SETLKW and flock, answered from filelock.c; and INTERRUPT. */
+#include <errno.h>
+
+#include "fusefs/ops.h"
+
+int op_getlk(struct request *rq, uint64_t owner, const struct fuse_file_lock *lk)
+{
+	struct inode *in = request_inode(rq);
+	struct fuse_lk_out out = { .lk = *lk };
+
+	if (!in)
+		return -ESTALE;
+	filelock_get(in, owner, &out.lk);
+	reply_buf(rq, &out, sizeof out);
+	return 0;
+}
+
+int op_setlk(struct request *rq, uint64_t owner, const struct fuse_file_lock *lk, bool flock,
+	     bool wait)
+{
+	struct inode *in = request_inode(rq);
+	int rc = in ? filelock_set(rq, in, owner, lk, flock, wait) : -ESTALE;
+
+	if (!rc)
+		reply_err(rq, 0);
+	return rc;
+}
+
+int op_interrupt(struct request *rq)
+{
+	const struct fuse_interrupt_in *arg = request_arg(rq, sizeof *arg);
+
+	if (!arg)
+		return -EINVAL;
+	/* Not registered: another receiver is at it, or it is over. The kernel asks
+	 * again in the first case. */
+	if (!request_interrupt(rq->v, arg->unique))
+		return -EAGAIN;
+	reply_none(rq);
+	return 0;
+}

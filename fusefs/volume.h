@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* volume.h - one mounted volume: what all parts of the worker share
+ *
+ * One backend, one cache, one inode table; one session with the kernel (the
+ * fields of `session` are ready to become a list). Made by worker.c, which also
+ * tears it down in the opposite order. */
+#ifndef FUSEFS_VOLUME_H
+#define FUSEFS_VOLUME_H
+
+#include <fuse_lowlevel.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backends/backend.h"
+#include "cache/cache.h"
+#include "common/list.h"
+#include "common/lock.h"
+#include "fusefs/filelock.h"
+#include "fusefs/options.h"
+
+#define INTERRUPT_BUCKETS 256
+#define POOL_THREADS_MAX 64
+#define NAME_BYTES_MAX 1024
+
+struct request;
+struct inode;
+struct handle;
+
+struct volume {
+	struct mount_options opt;
+	const char *uri, *mountpoint;
+	struct backend *be;
+	struct cache *cache;
+	struct arena *arena;
+	int fuse_fd;
+	pid_t supervisor_pid;
+	bool inline_meta; /* the backend's calls do not wait: run them on receivers */
+
+	/* session.c */
+	struct fuse_session *se;
+	unsigned nreceivers;
+	pthread_t receivers[64];
+	_Atomic bool unmounted; /* the kernel said so */
+	_Atomic bool ready;     /* INIT was answered */
+	void (*on_ready)(struct volume *v);
+
+	/* request.c */
+	struct mutex slot_lock;
+	struct cond slot_cond;
+	struct list free_requests;       /* guarded by slot_lock */
+	uint32_t *small_free, *large_free;
+	uint32_t nsmall_free, nlarge_free;
+	struct mutex request_lock;
+	struct list by_unique[INTERRUPT_BUCKETS]; /* guarded by request_lock */
+	_Atomic uint64_t next_op_id;
+
+	/* pool.c */
+	struct mutex pool_lock;
+	struct cond pool_cond, pool_idle;
+	struct list pool_queue;
+	unsigned pool_threads, pool_waiting, pool_busy;
+	bool pool_stop;
+
+	/* inode.c */
+	struct mutex inode_lock;
+	struct inode **inodes;  /* by nodeid; ARENA_INODES of them, touched as used */
+	uint32_t *inode_free;   /* stack of nodeids used before */
+	uint32_t ninode_free, inode_free_cap, inode_next;
+	uint64_t generation;
+	_Atomic uint32_t ninodes;
+
+	/* handle.c */
+	struct mutex handle_lock;
+	struct handle **handles; /* by file handle; ARENA_HANDLES of them */
+	uint32_t *handle_free;
+	uint32_t nhandle_free, handle_free_cap, handle_next;
+	_Atomic uint32_t nhandles;
+
+	struct filelocks locks;
+
+	/* cred.c */
+	struct cred_cache *creds;
+
+	/* notify.c */
+	struct notifier *notifier;
+
+	/* control.c */
+	struct control *control;
+};
+
+#endif
