@@ -168,7 +168,8 @@ static void fill(unsigned char *buf, size_t len)
 	uint64_t x = random_next() | 1;
 
 	for (size_t i = 0; i < len; i++)
-		buf[i] = (unsigned char)(x >> (i % 7)) ^ (unsigned char)(i * 13) ^ (unsigned char)(i >> 8);
+		buf[i] = (unsigned char)(x >> (i % 7)) ^ (unsigned char)(i * 13) ^
+			 (unsigned char)(i >> 8);
 }
 
 static void op_read(void)
@@ -204,7 +205,8 @@ static void op_write(void)
 	struct range r = pick_range(h);
 	bool at = h->direct || chance(70);
 
-	if (fstat(h->fd[REF], &st) || (h->append && (uint64_t)st.st_size + r.len > 2 * opt.max_size))
+	if (fstat(h->fd[REF], &st) ||
+	    (h->append && (uint64_t)st.st_size + r.len > 2 * opt.max_size))
 		return;
 	if (!at && lseek(h->fd[REF], 0, SEEK_CUR) + (off_t)r.len > (off_t)opt.max_size)
 		return;
@@ -244,7 +246,8 @@ static void op_seek_hole(void)
 
 	if (!h || !h->rd || h->direct || fstat(h->fd[REF], &st) || st.st_size == 0)
 		return;
-	off_t was = lseek(h->fd[MOUNT], 0, SEEK_CUR), from = (off_t)(pick_offset() % (uint64_t)st.st_size);
+	off_t was = lseek(h->fd[MOUNT], 0, SEEK_CUR),
+	      from = (off_t)(pick_offset() % (uint64_t)st.st_size);
 
 	log_op("seek_hole %s from %lld", h->path, (long long)from);
 	off_t hole = lseek(h->fd[MOUNT], from, SEEK_HOLE);
@@ -282,7 +285,8 @@ static void op_ftruncate(void)
 		return;
 	uint64_t size = pick_other_size(&st);
 
-	log_op("ftruncate %s %lld -> %llu", h->path, (long long)st.st_size, (unsigned long long)size);
+	log_op("ftruncate %s %lld -> %llu", h->path, (long long)st.st_size,
+	       (unsigned long long)size);
 	BOTH(ftruncate(h->fd[s], (off_t)size));
 	agree();
 	agree_fstat(h);
@@ -590,7 +594,8 @@ static void op_readdir_change(void)
 
 		for (unsigned k = 0; k < got.n; k++)
 			seen += strcmp(was.name[i], got.name[k]) == 0;
-		if (seen != 1 && strcmp(was.name[i], name[0]) != 0 && strcmp(was.name[i], name[1]) != 0)
+		if (seen != 1 && strcmp(was.name[i], name[0]) != 0 &&
+		    strcmp(was.name[i], name[1]) != 0)
 			mismatch("%s was told %u times", was.name[i], seen);
 	}
 	names_done(&was);
@@ -784,21 +789,36 @@ static const struct op {
 	const char *class; /* what --without names */
 	unsigned weight;
 } ops[] = {
-	{ op_open, "open", 90 },         { op_close, "open", 20 },
-	{ op_read, "read", 110 },        { op_write, "write", 170 },
-	{ op_lseek, "lseek", 10 },       { op_seek_hole, "seek_hole", 8 },
-	{ op_ftruncate, "truncate", 25 }, { op_truncate, "truncate", 25 },
-	{ op_punch, "punch", 20 },       { op_fallocate, "fallocate", 10 },
-	{ op_zero_range, "zero_range", 10 }, { op_mmap, "mmap", 20 },
-	{ op_copy, "copy", 15 },         { op_fsync, "fsync", 15 },
-	{ op_tmpfile, "tmpfile", 5 },    { op_rename, "rename", 50 },
-	{ op_link, "link", 25 },         { op_symlink, "symlink", 15 },
-	{ op_readlink, "symlink", 10 },  { op_unlink, "unlink", 40 },
-	{ op_unlink_open, "unlink_open", 15 }, { op_mkdir, "mkdir", 40 },
-	{ op_rmdir, "mkdir", 25 },       { op_stat, "stat", 80 },
-	{ op_fstat, "stat", 30 },        { op_readdir, "readdir", 25 },
-	{ op_readdir_change, "readdir", 12 }, { op_chmod, "chmod", 25 },
-	{ op_chown, "chown", 15 },       { op_utimens, "times", 30 },
+	{ op_open, "open", 90 },
+	{ op_close, "open", 20 },
+	{ op_read, "read", 110 },
+	{ op_write, "write", 170 },
+	{ op_lseek, "lseek", 10 },
+	{ op_seek_hole, "seek_hole", 8 },
+	{ op_ftruncate, "truncate", 25 },
+	{ op_truncate, "truncate", 25 },
+	{ op_punch, "punch", 20 },
+	{ op_fallocate, "fallocate", 10 },
+	{ op_zero_range, "zero_range", 10 },
+	{ op_mmap, "mmap", 20 },
+	{ op_copy, "copy", 15 },
+	{ op_fsync, "fsync", 15 },
+	{ op_tmpfile, "tmpfile", 5 },
+	{ op_rename, "rename", 50 },
+	{ op_link, "link", 25 },
+	{ op_symlink, "symlink", 15 },
+	{ op_readlink, "symlink", 10 },
+	{ op_unlink, "unlink", 40 },
+	{ op_unlink_open, "unlink_open", 15 },
+	{ op_mkdir, "mkdir", 40 },
+	{ op_rmdir, "mkdir", 25 },
+	{ op_stat, "stat", 80 },
+	{ op_fstat, "stat", 30 },
+	{ op_readdir, "readdir", 25 },
+	{ op_readdir_change, "readdir", 12 },
+	{ op_chmod, "chmod", 25 },
+	{ op_chown, "chown", 15 },
+	{ op_utimens, "times", 30 },
 	{ op_xattr, "xattr", 25 },
 };
 #define N_OPS (sizeof ops / sizeof *ops)
@@ -988,10 +1008,10 @@ static const char usage[] =
 static bool parse_options(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "seed", 1, NULL, 's' },      { "ops", 1, NULL, 'n' },
-		{ "rounds", 1, NULL, 'r' },    { "processes", 1, NULL, 'p' },
-		{ "max-size", 1, NULL, 'm' },  { "without", 1, NULL, 'w' },
-		{ "remount", 1, NULL, 'c' },   { "log", 1, NULL, 'l' },
+		{ "seed", 1, NULL, 's' },     { "ops", 1, NULL, 'n' },
+		{ "rounds", 1, NULL, 'r' },   { "processes", 1, NULL, 'p' },
+		{ "max-size", 1, NULL, 'm' }, { "without", 1, NULL, 'w' },
+		{ "remount", 1, NULL, 'c' },  { "log", 1, NULL, 'l' },
 		{ NULL, 0, NULL, 0 },
 	};
 
@@ -1000,15 +1020,32 @@ static bool parse_options(int argc, char **argv)
 		unsigned long long n = optarg ? strtoull(optarg, NULL, 0) : 0;
 
 		switch (c) {
-		case 's': opt.seed = n; break;
-		case 'n': opt.ops = (long)n; break;
-		case 'r': opt.rounds = (long)n; break;
-		case 'p': opt.processes = (unsigned)n; break;
-		case 'm': opt.max_size = n; break;
-		case 'w': opt.without = optarg; break;
-		case 'c': opt.remount = optarg; break;
-		case 'l': opt.log = optarg; break;
-		default: return false;
+		case 's':
+			opt.seed = n;
+			break;
+		case 'n':
+			opt.ops = (long)n;
+			break;
+		case 'r':
+			opt.rounds = (long)n;
+			break;
+		case 'p':
+			opt.processes = (unsigned)n;
+			break;
+		case 'm':
+			opt.max_size = n;
+			break;
+		case 'w':
+			opt.without = optarg;
+			break;
+		case 'c':
+			opt.remount = optarg;
+			break;
+		case 'l':
+			opt.log = optarg;
+			break;
+		default:
+			return false;
 		}
 	}
 	if (argc - optind != 2 || opt.ops < 1 || opt.rounds < 1 || opt.processes < 1 ||

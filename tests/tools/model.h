@@ -16,8 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HANDLES 12         /* open files of a process */
-#define LOG_LINES 60       /* operations shown at a mismatch */
+#define HANDLES 12   /* open files of a process */
+#define LOG_LINES 60 /* operations shown at a mismatch */
 #define LINE_BYTES 240
 #define PATH_BYTES 96
 #define BUF_BYTES (512u << 10) /* largest transfer */
@@ -59,13 +59,13 @@ static struct {
 } both;
 
 /* Runs the expression for s = MOUNT, REF and keeps values and errnos. */
-#define BOTH(expr)                                                                                 \
-	do {                                                                                       \
-		for (int s = 0; s < SIDES; s++) {                                                  \
-			errno = 0;                                                                 \
-			both.r[s] = (long)(expr);                                                  \
-			both.e[s] = both.r[s] < 0 ? errno : 0;                                     \
-		}                                                                                  \
+#define BOTH(expr)                                             \
+	do {                                                   \
+		for (int s = 0; s < SIDES; s++) {              \
+			errno = 0;                             \
+			both.r[s] = (long)(expr);              \
+			both.e[s] = both.r[s] < 0 ? errno : 0; \
+		}                                              \
 	} while (0)
 
 /* ---- chance ----------------------------------------------------------- */
@@ -131,7 +131,9 @@ static inline const char *pick_path(char path[PATH_BYTES])
 
 static inline mode_t pick_mode(void)
 {
-	static const mode_t mode[] = { 0644, 0600, 0755, 0444, 0, 02755, 04755, 06777, 01777, 02640 };
+	static const mode_t mode[] = {
+		0644, 0600, 0755, 0444, 0, 02755, 04755, 06777, 01777, 02640
+	};
 
 	return mode[pick(sizeof mode / sizeof *mode)];
 }
@@ -237,7 +239,7 @@ static inline bool is_without(const char *class)
 }
 
 static inline void agree_field(const char *what, const char *name, unsigned long long a,
-			unsigned long long b)
+			       unsigned long long b)
 {
 	if (a != b)
 		mismatch("%s: %s is %llu (0%llo), reference %llu (0%llo)", what, name, a, a, b, b);
@@ -248,8 +250,8 @@ static inline void agree_time(const char *what, struct timespec a, struct timesp
 	if (a.tv_sec >= PRESENT && b.tv_sec >= PRESENT)
 		return;
 	if (a.tv_sec != b.tv_sec || a.tv_nsec != b.tv_nsec)
-		mismatch("%s: mtime is %lld.%09ld, reference %lld.%09ld", what,
-			 (long long)a.tv_sec, a.tv_nsec, (long long)b.tv_sec, b.tv_nsec);
+		mismatch("%s: mtime is %lld.%09ld, reference %lld.%09ld", what, (long long)a.tv_sec,
+			 a.tv_nsec, (long long)b.tv_sec, b.tv_nsec);
 }
 
 static inline void agree_stat(const char *what, const struct stat st[SIDES])
@@ -261,7 +263,8 @@ static inline void agree_stat(const char *what, const struct stat st[SIDES])
 	agree_field(what, "uid", a->st_uid, b->st_uid);
 	agree_field(what, "gid", a->st_gid, b->st_gid);
 	if (!dir)
-		agree_field(what, "size", (unsigned long long)a->st_size, (unsigned long long)b->st_size);
+		agree_field(what, "size", (unsigned long long)a->st_size,
+			    (unsigned long long)b->st_size);
 	if (!dir || !is_without("dirnlink"))
 		agree_field(what, "nlink", a->st_nlink, b->st_nlink);
 	if (!is_without(dir ? "dirtimes" : "times"))

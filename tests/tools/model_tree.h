@@ -80,7 +80,8 @@ static inline void agree_identity(struct tree *t, const char *name, const struct
 	if (st[REF].st_nlink < 2 || S_ISDIR(st[REF].st_mode))
 		return;
 	for (unsigned i = 0; i < t->n; i++) {
-		bool a = t->pair[i][MOUNT] == st[MOUNT].st_ino, b = t->pair[i][REF] == st[REF].st_ino;
+		bool a = t->pair[i][MOUNT] == st[MOUNT].st_ino,
+		     b = t->pair[i][REF] == st[REF].st_ino;
 
 		if (a != b)
 			mismatch("%s: hard links differ", name);

@@ -35,7 +35,10 @@ struct subtest {
 	const char *name;
 	void (*run)(void);
 };
-#define SUBTEST(fn) { #fn, fn }
+#define SUBTEST(fn)     \
+	{               \
+#fn, fn \
+	}
 
 struct user {
 	uid_t uid;
@@ -65,65 +68,65 @@ subtest_fail(const char *file, int line, const char *fmt, ...)
 }
 
 #define FAIL(...) subtest_fail(__FILE__, __LINE__, __VA_ARGS__)
-#define CHECK(cond)                                                                                \
-	do {                                                                                       \
-		if (!(cond))                                                                       \
-			FAIL("not true: %s", #cond);                                               \
+#define CHECK(cond)                                  \
+	do {                                         \
+		if (!(cond))                         \
+			FAIL("not true: %s", #cond); \
 	} while (0)
 /* Both sides as integers, shown when they differ. */
-#define EQUAL(got, want)                                                                           \
-	do {                                                                                       \
-		long long got_ = (long long)(got), want_ = (long long)(want);                      \
-		if (got_ != want_)                                                                 \
-			FAIL("%s is %lld, not %s = %lld", #got, got_, #want, want_);               \
+#define EQUAL(got, want)                                                             \
+	do {                                                                         \
+		long long got_ = (long long)(got), want_ = (long long)(want);        \
+		if (got_ != want_)                                                   \
+			FAIL("%s is %lld, not %s = %lld", #got, got_, #want, want_); \
 	} while (0)
 /* A call that must succeed; its value. */
-#define OK(call)                                                                                   \
-	__extension__({                                                                            \
-		long long ok_ = (long long)(call);                                                 \
-		if (ok_ < 0)                                                                       \
-			FAIL("%s: %s", #call, strerror(errno));                                    \
-		ok_;                                                                               \
+#define OK(call)                                                \
+	__extension__({                                         \
+		long long ok_ = (long long)(call);              \
+		if (ok_ < 0)                                    \
+			FAIL("%s: %s", #call, strerror(errno)); \
+		ok_;                                            \
 	})
 #define OK_INT(call) ((int)OK(call))
 /* A call that must fail with exactly this errno. */
-#define FAILS(call, err)                                                                           \
-	do {                                                                                       \
-		errno = 0;                                                                         \
-		long long r_ = (long long)(call);                                                  \
-		if (r_ >= 0)                                                                       \
-			FAIL("%s succeeded, expected %s", #call, strerror(err));                   \
-		if (errno != (err))                                                                \
-			FAIL("%s: %s, expected %s", #call, strerror(errno), strerror(err));        \
+#define FAILS(call, err)                                                                    \
+	do {                                                                                \
+		errno = 0;                                                                  \
+		long long r_ = (long long)(call);                                           \
+		if (r_ >= 0)                                                                \
+			FAIL("%s succeeded, expected %s", #call, strerror(err));            \
+		if (errno != (err))                                                         \
+			FAIL("%s: %s, expected %s", #call, strerror(errno), strerror(err)); \
 	} while (0)
-#define FAILS_EITHER(call, err1, err2)                                                             \
-	do {                                                                                       \
-		errno = 0;                                                                         \
-		long long r_ = (long long)(call);                                                  \
-		if (r_ >= 0 || (errno != (err1) && errno != (err2)))                               \
-			FAIL("%s: %lld %s, expected %s", #call, r_, strerror(errno),               \
-			     strerror(err1));                                                      \
+#define FAILS_EITHER(call, err1, err2)                                               \
+	do {                                                                         \
+		errno = 0;                                                           \
+		long long r_ = (long long)(call);                                    \
+		if (r_ >= 0 || (errno != (err1) && errno != (err2)))                 \
+			FAIL("%s: %lld %s, expected %s", #call, r_, strerror(errno), \
+			     strerror(err1));                                        \
 	} while (0)
-#define SKIP(reason)                                                                               \
-	do {                                                                                       \
-		printf("  skipped: %s\n", reason);                                                 \
-		fflush(stdout);                                                                    \
-		_exit(EXIT_SKIP);                                                                  \
+#define SKIP(reason)                               \
+	do {                                       \
+		printf("  skipped: %s\n", reason); \
+		fflush(stdout);                    \
+		_exit(EXIT_SKIP);                  \
 	} while (0)
 
 /* The call, made by a process of that user, must end with err (0: succeed). */
-#define AS(who, call, err)                                                                         \
-	do {                                                                                       \
-		fflush(stdout);                                                                    \
-		pid_t as_ = fork();                                                                \
-		if (as_ == 0) {                                                                    \
-			become(who);                                                               \
-			_exit((long long)(call) < 0 ? errno : 0);                                  \
-		}                                                                                  \
-		int got_ = exit_status(as_);                                                       \
-		if (got_ != (err))                                                                 \
-			FAIL("uid %u: %s: %s, expected %s", (unsigned)(who)->uid, #call,           \
-			     strerror(got_), strerror(err));                                       \
+#define AS(who, call, err)                                                               \
+	do {                                                                             \
+		fflush(stdout);                                                          \
+		pid_t as_ = fork();                                                      \
+		if (as_ == 0) {                                                          \
+			become(who);                                                     \
+			_exit((long long)(call) < 0 ? errno : 0);                        \
+		}                                                                        \
+		int got_ = exit_status(as_);                                             \
+		if (got_ != (err))                                                       \
+			FAIL("uid %u: %s: %s, expected %s", (unsigned)(who)->uid, #call, \
+			     strerror(got_), strerror(err));                             \
 	} while (0)
 
 static inline void become(const struct user *who)
@@ -176,15 +179,15 @@ static inline bool has_feature(const char *feature)
 	return true;
 }
 
-#define NEED(feature)                                                                              \
-	do {                                                                                       \
-		if (!has_feature(feature))                                                         \
-			SKIP("the backend has no " feature);                                       \
+#define NEED(feature)                                        \
+	do {                                                 \
+		if (!has_feature(feature))                   \
+			SKIP("the backend has no " feature); \
 	} while (0)
-#define NEED_ROOT()                                                                                \
-	do {                                                                                       \
-		if (geteuid() != 0)                                                                \
-			SKIP("needs root");                                                        \
+#define NEED_ROOT()                         \
+	do {                                \
+		if (geteuid() != 0)         \
+			SKIP("needs root"); \
 	} while (0)
 
 /* ---- small helpers ---------------------------------------------------- */
@@ -333,8 +336,11 @@ static inline int subtest_run(const struct subtest *t, int dir)
 		rc = 1;
 	}
 	clock_gettime(CLOCK_MONOTONIC, &t1);
-	printf("%s %s %.2f s\n", rc == 0 ? "PASS" : rc == EXIT_SKIP ? "SKIP" : "FAIL", t->name,
-	       (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9);
+	printf("%s %s %.2f s\n",
+	       rc == 0         ? "PASS" :
+	       rc == EXIT_SKIP ? "SKIP" :
+				 "FAIL",
+	       t->name, (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9);
 	fflush(stdout);
 	return rc;
 }

@@ -312,8 +312,10 @@ static void copies_inside_the_kernel_are_right(void)
 
 /* ---- sizes and holes -------------------------------------------------- */
 
-static const size_t borders[] = { 1, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE, FRAME - 1,
-				  FRAME, FRAME + 1, FRAME + PAGE, 2 * FRAME, 2 * FRAME + 5 };
+static const size_t borders[] = { 1,         PAGE - 1,     PAGE,
+				  PAGE + 1,  3 * PAGE,     FRAME - 1,
+				  FRAME,     FRAME + 1,    FRAME + PAGE,
+				  2 * FRAME, 2 * FRAME + 5 };
 #define N_BORDERS (sizeof borders / sizeof *borders)
 
 static void holes_read_as_zero(void)
@@ -455,7 +457,8 @@ static void punched_hole_reads_zero_to_the_byte(void)
 		pattern_expect(fd, 0, 5000, 1, false);
 		pattern_expect(fd, 5000, FRAME + 777, 0, true);
 		pattern_expect(fd, 5777 + FRAME, 2 * FRAME, 1, false);
-		OK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4 * FRAME - 10, FRAME));
+		OK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4 * FRAME - 10,
+			     FRAME));
 		EQUAL(stat_fd(fd).st_size, 4 * FRAME);
 		pattern_expect(fd, 4 * FRAME - 10, 10, 0, true);
 		pattern_write(fd, 6000, 10, 2);

@@ -65,8 +65,9 @@ static void name_of_256_bytes_is_refused(void)
 
 static void name_may_hold_any_byte(void)
 {
-	static const char *const names[] = { " ", "...", "a b", "-rf", "\n", "\t\x01\x7f", "*?[",
-					     "\xff\xfe", "\xc3\x28", "caf\xc3\xa9", ".nfs", "\\" };
+	static const char *const names[] = { " ",        "...",         "a b",  "-rf",
+					     "\n",       "\t\x01\x7f",  "*?[",  "\xff\xfe",
+					     "\xc3\x28", "caf\xc3\xa9", ".nfs", "\\" };
 	bool seen[sizeof names / sizeof *names] = { false };
 	unsigned found = 0;
 

@@ -116,7 +116,8 @@ static void search_permission_holds_for_names_that_root_has_cached(void)
 	OK(mkdir("d/e", 0755));
 	make_owned("d/e/f", bob.uid, bob.gid, 0666);
 	own("d", ann.uid, GROUP, 0710);
-	expect_text("d/e/f", "#!/bin/sh\nexit 0\n"); /* dentries, attributes and data are cached now */
+	expect_text("d/e/f",
+		    "#!/bin/sh\nexit 0\n"); /* dentries, attributes and data are cached now */
 	AS(&bob, try_open("d/e/f", O_RDONLY), EACCES);
 	AS(&bob, access("d/e/f", F_OK), EACCES);
 	AS(&bob, chdir("d"), EACCES);
