@@ -931,11 +931,13 @@ static bool run_round(long round)
 static void probe_result(const char *feature, const char *root, long result)
 {
 	static char list[512];
+	size_t n;
 
 	if (result >= 0 || is_without(feature))
 		return;
 	printf("without %s: %s: %s\n", feature, root, strerror(errno));
-	snprintf(list, sizeof list, "%s,%s", strdup(opt.without), feature);
+	n = list[0] ? strlen(list) : (size_t)snprintf(list, sizeof list, "%s", opt.without);
+	snprintf(list + n, sizeof list - n, ",%s", feature);
 	opt.without = list;
 }
 

@@ -7,7 +7,7 @@
 #
 # ganesha registers with rpcbind while it starts; it never asks it again.
 
-server_uri='' server_pid='' rpcbind_pid=''
+server_pid='' rpcbind_pid=''
 
 free_port() {
 	local port

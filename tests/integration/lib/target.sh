@@ -25,9 +25,9 @@ target_prepare() {
 		[ -c /dev/fuse ] || skip "no /dev/fuse"
 	fi
 	export PERSIFS_RUNTIME_DIR=$work/run
-	export ASAN_OPTIONS=log_path=$work/san/asan:detect_leaks=1
-	export UBSAN_OPTIONS=log_path=$work/san/ubsan:print_stacktrace=1
-	export TSAN_OPTIONS=log_path=$work/san/tsan:second_deadlock_stack=1
+	export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}log_path=$work/san/asan:detect_leaks=1"
+	export UBSAN_OPTIONS="${UBSAN_OPTIONS:+$UBSAN_OPTIONS:}log_path=$work/san/ubsan:print_stacktrace=1"
+	export TSAN_OPTIONS="${TSAN_OPTIONS:+$TSAN_OPTIONS:}log_path=$work/san/tsan:second_deadlock_stack=1"
 	fast_folder "$store" "${STORE_MIB:-6144}"
 	case $target in
 	plain) uri=$store ;;

@@ -36,7 +36,7 @@ export VARIANT PERSIFS PERSIFS_CTL TOOLS SCALE SEED
 # Set for scenario(): the target, where it is mounted, what is mounted, the folder
 # behind it, and the run's own folder.
 # shellcheck disable=SC2034 # for scenarios
-target='' mnt='' uri='' store='' work=''
+target='' mnt='' uri='' store='' work='' server_uri=''
 
 log() { printf '%s  %s\n' "$(date +%T.%1N)" "$*"; }
 fail() {
@@ -71,7 +71,7 @@ fails_with() {
 	shift
 	out=$("$@" 2>&1 >/dev/null) || rc=$?
 	[ "$rc" -ne 0 ] || fail "succeeded, but should not: $*"
-	[ "$rc" -lt 126 ] || fail "ended with status $rc: $*: $out"
+	[ "$rc" -lt 124 ] || fail "ended with status $rc: $*: $out"
 	[ "$(grep -c . <<<"$out")" = 1 ] || fail "not one line on stderr of $*: '$out'"
 	grep -qF -- "$text" <<<"$out" || fail "'$text' is not in the message of $*: '$out'"
 	log "as expected: $out"
