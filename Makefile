@@ -92,7 +92,7 @@ RUN = $(Q)rm -rf $(SAN) && mkdir -p $(SAN) && export VARIANT=$(VARIANT) SCALE=$(
 	PERSIFS=$(abspath $(B))/persifs PERSIFS_CTL=$(abspath $(B))/persifs-ctl \
 	ASAN_OPTIONS=log_path=$(SAN)/asan UBSAN_OPTIONS=log_path=$(SAN)/ubsan:print_stacktrace=1 \
 	TSAN_OPTIONS=log_path=$(SAN)/tsan:second_deadlock_stack=1 && \
-	tests/run.sh $(2) && ! grep -H . $(SAN)/* 2>/dev/null
+	{ tests/run.sh $(2); rc=$$?; ! cat $(SAN)/* 2>/dev/null && exit $$rc; }
 
 check: deps ## install, build, and run the unit tests and the scenarios' short form
 	$(Q)$(MAKE) check-short
