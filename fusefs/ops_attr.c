@@ -79,7 +79,7 @@ int op_getattr(struct request *rq)
 	rc = inode_getattr(rq, in, 0, &attr);
 	if (rc)
 		return rc;
-	set_valid(rq->v->opt.attr_timeout, &out.attr_valid, &out.attr_valid_nsec);
+	set_valid(rq->v->attr_ms, &out.attr_valid, &out.attr_valid_nsec);
 	attr_out(rq->v, &attr, &out.attr);
 	reply_buf(rq, &out, sizeof out);
 	return 0;
@@ -105,7 +105,7 @@ int op_statx(struct request *rq)
 	if (rc)
 		return rc;
 	attr_out(rq->v, &a, &fa);
-	set_valid(rq->v->opt.attr_timeout, &out.attr_valid, &out.attr_valid_nsec);
+	set_valid(rq->v->attr_ms, &out.attr_valid, &out.attr_valid_nsec);
 	out.stat = (struct pfuse_statx){
 		.mask = STATX_BASIC_STATS, .blksize = fa.blksize, .nlink = fa.nlink, .uid = fa.uid,
 		.gid = fa.gid, .mode = (uint16_t)fa.mode, .ino = fa.ino, .size = fa.size,
@@ -247,7 +247,7 @@ int op_setattr(struct request *rq)
 		rc = inode_getattr(rq, in, 0, &attr);
 	if (rc)
 		return rc;
-	set_valid(rq->v->opt.attr_timeout, &out.attr_valid, &out.attr_valid_nsec);
+	set_valid(rq->v->attr_ms, &out.attr_valid, &out.attr_valid_nsec);
 	attr_out(rq->v, &attr, &out.attr);
 	reply_buf(rq, &out, sizeof out);
 	return 0;

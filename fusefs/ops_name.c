@@ -9,10 +9,10 @@
 
 static void entry_valid(const struct volume *v, struct fuse_entry_out *out)
 {
-	out->entry_valid = v->opt.entry_timeout / 1000;
-	out->entry_valid_nsec = (uint32_t)(v->opt.entry_timeout % 1000) * 1000000;
-	out->attr_valid = v->opt.attr_timeout / 1000;
-	out->attr_valid_nsec = (uint32_t)(v->opt.attr_timeout % 1000) * 1000000;
+	out->entry_valid = v->entry_ms / 1000;
+	out->entry_valid_nsec = (uint32_t)(v->entry_ms % 1000) * 1000000;
+	out->attr_valid = v->attr_ms / 1000;
+	out->attr_valid_nsec = (uint32_t)(v->attr_ms % 1000) * 1000000;
 }
 
 /* Puts the cache's size and times over what came with a name. A size that is news
@@ -62,7 +62,7 @@ int reply_entry(struct request *rq, struct be_entry *entry)
 static int reply_negative(struct request *rq)
 {
 	struct fuse_entry_out out = { 0 };
-	uint64_t ms = rq->v->opt.negative_timeout;
+	uint64_t ms = rq->v->negative_ms;
 
 	if (!ms)
 		return -ENOENT;

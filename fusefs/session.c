@@ -41,7 +41,7 @@ bool session_dispatch(struct request *rq)
 		stats_inc(STAT_fuse_parked);
 		return false;
 	case OP_PUNT:
-		pool_submit(rq);
+		offload_submit(rq);
 		return false;
 	default:
 		if (rc < 0 && !rq->answered)

@@ -17,12 +17,12 @@ void decoder_done(struct volume *v);
 /* As an operation: 0, -errno, OP_PUNT, OP_PARKED. */
 int decoder_run(struct request *rq);
 
-/* pool.c */
-void pool_init(struct volume *v);
+/* offload.c */
+void offload_init(struct volume *v);
 /* Takes the request; some thread will run it with may_block set. */
-void pool_submit(struct request *rq);
+void offload_submit(struct request *rq);
 /* Waits for what is queued and running, ends the threads. */
-void pool_done(struct volume *v);
+void offload_done(struct volume *v);
 
 /* session.c */
 /* Starts the receivers. */

@@ -28,13 +28,16 @@ struct inode;
 struct handle;
 
 struct volume {
-	struct mount_options opt;
+	struct mount_options opt; /* runtime options are guarded by opt_lock */
+	struct mutex opt_lock;
+	_Atomic uint64_t attr_ms, entry_ms, negative_ms; /* copies for the data path */
 	const char *uri, *mountpoint;
 	struct backend *be;
 	struct cache *cache;
 	struct arena *arena;
 	int fuse_fd;
 	pid_t supervisor_pid;
+	uint64_t cache_max; /* bytes of frames that the arena has */
 	bool inline_meta; /* the backend's calls do not wait: run them on receivers */
 
 	/* session.c */
@@ -55,7 +58,7 @@ struct volume {
 	struct list by_unique[INTERRUPT_BUCKETS]; /* guarded by request_lock */
 	_Atomic uint64_t next_op_id;
 
-	/* pool.c */
+	/* offload.c */
 	struct mutex pool_lock;
 	struct cond pool_cond, pool_idle;
 	struct list pool_queue;

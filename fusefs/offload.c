@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pool.c - threads that may wait: made when work is queued and nobody is free,
+/* offload.c - threads that may wait: made when work is queued and nobody is free,
  * up to POOL_THREADS_MAX; they stay until the session ends. */
 #include <errno.h>
 #include <sys/prctl.h>
@@ -10,7 +10,7 @@
 
 #define POOL_STACK (512u << 10)
 
-void pool_init(struct volume *v)
+void offload_init(struct volume *v)
 {
 	mutex_init(&v->pool_lock, LOCK_pool);
 	cond_init(&v->pool_cond);
@@ -72,7 +72,7 @@ static bool start_thread(struct volume *v)
 	return ok;
 }
 
-void pool_submit(struct request *rq)
+void offload_submit(struct request *rq)
 {
 	struct volume *v = rq->v;
 
@@ -89,7 +89,7 @@ void pool_submit(struct request *rq)
 	mutex_unlock(&v->pool_lock);
 }
 
-void pool_done(struct volume *v)
+void offload_done(struct volume *v)
 {
 	mutex_lock(&v->pool_lock);
 	v->pool_stop = true;

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* control.c - listening, conversations; what is answered stands in control_answer.c
+ *
+ * umount:  client                     daemon
+ *          {"cmd":"umount"} --------> drains, progress lines
+ *          <------------------------- {"progress":{"state":"drained"}}
+ *          unmounts
+ *          {"cmd":"unmounted"} -----> waits for control_free(): the final drain
+ *          <------------------------- {"ok":true,"dirty_bytes":0} */
+#include "fusefs/control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/clock.h"
+#include "common/ctlsock.h"
+#include "common/list.h"
+#include "common/log.h"
+#include "fusefs/volume.h"
+
+#define PROGRESS_MS 500
+#define GONE_WAIT_MS 600000 /* a final drain may take this long before a client hears of it */
+
+struct client {
+	struct list link;
+	struct control *c;
+	int fd;
+	size_t len; /* bytes read and not used yet */
+	char buf[65536];
+};
+
+struct control {
+	struct volume *v;
+	int fd, wake[2]; /* listening; a byte into wake[1] ends the thread */
+	pthread_t thread;
+	char path[sizeof((struct sockaddr_un *)0)->sun_path];
+	struct mutex lock;
+	struct cond cond;
+	/* guarded by lock */
+	struct list clients;
+	unsigned nclients;
+	bool gone; /* the volume is unmounted and drained */
+	bool stop;
+	int rc;
+	unsigned long long dirty_bytes;
+};
+
+static int send_json(int fd, json_t *line)
+{
+	int rc = line ? ctlsock_send(fd, line, NULL) : -ENOMEM;
+
+	json_decref(line);
+	return rc;
+}
+
+static json_t *failure(int err, const char *what)
+{
+	return json_pack("{s:b,s:s,s:i}", "ok", 0, "error", what, "errno", -err);
+}
+
+/* The next line as an object; NULL at the end, after an error, or for nonsense. */
+static json_t *next_line(struct client *cl, bool *bad)
+{
+	char *nl;
+	json_t *obj;
+
+	*bad = false;
+	while (!(nl = memchr(cl->buf, '\n', cl->len))) {
+		ssize_t n;
+
+		if (cl->len == sizeof cl->buf) {
+			*bad = true;
+			return NULL;
+		}
+		n = recv(cl->fd, cl->buf + cl->len, sizeof cl->buf - cl->len, 0);
+		if (n <= 0)
+			return NULL;
+		cl->len += (size_t)n;
+	}
+	obj = json_loadb(cl->buf, (size_t)(nl - cl->buf), JSON_REJECT_DUPLICATES, NULL);
+	cl->len -= (size_t)(nl + 1 - cl->buf);
+	memmove(cl->buf, nl + 1, cl->len);
+	*bad = !json_is_object(obj);
+	return obj;
+}
+
+struct drain_watch {
+	int fd;
+	uint64_t told_ms;
+	bool lost; /* the client went away */
+};
+
+static bool drain_progress(void *arg, const struct cache_usage *u)
+{
+	struct drain_watch *w = arg;
+
+	if (clock_ms() - w->told_ms < PROGRESS_MS)
+		return true;
+	w->told_ms = clock_ms();
+	w->lost = send_json(w->fd, json_pack("{s:{s:I,s:I}}", "progress", "dirty_bytes",
+					     (json_int_t)u->dirty_bytes, "files",
+					     (json_int_t)u->files_dirty)) != 0;
+	return !w->lost;
+}
+
+/* True when all was written; else the answer has been sent. */
+static bool drain_for(struct client *cl)
+{
+	struct drain_watch w = { .fd = cl->fd, .told_ms = clock_ms() };
+	struct cache_usage u;
+	char text[256];
+	int rc = cache_drain(cl->c->v->cache, drain_progress, &w);
+
+	if (!rc)
+		return true;
+	cache_usage(cl->c->v->cache, &u);
+	snprintf(text, sizeof text, "%llu bytes of %llu files could not be written: %s",
+		 (unsigned long long)u.dirty_bytes, (unsigned long long)u.files_dirty, strerror(-rc));
+	send_json(cl->fd, failure(rc, text));
+	return false;
+}
+
+/* Waits for the end of the volume; false when it does not come. */
+static bool wait_gone(struct client *cl)
+{
+	struct control *c = cl->c;
+	uint64_t limit = clock_ms() + GONE_WAIT_MS;
+	bool gone;
+
+	mutex_lock(&c->lock);
+	while (!c->gone && !c->stop && clock_ms() < limit)
+		cond_wait_until(&c->cond, &c->lock, limit);
+	gone = c->gone;
+	mutex_unlock(&c->lock);
+	return gone;
+}
+
+static void do_umount(struct client *cl)
+{
+	struct control *c = cl->c;
+	json_t *line;
+	bool bad;
+
+	if (!drain_for(cl))
+		return;
+	if (send_json(cl->fd, json_pack("{s:{s:s}}", "progress", "state", "drained")))
+		return;
+	line = next_line(cl, &bad);
+	if (!line || strcmp(json_string_value(json_object_get(line, "cmd")) ?: "", "unmounted")) {
+		json_decref(line);
+		send_json(cl->fd, failure(-ECANCELED, "not unmounted; everything was written"));
+		return;
+	}
+	json_decref(line);
+	if (!wait_gone(cl))
+		send_json(cl->fd, failure(-ETIMEDOUT, "the mount is still in use"));
+	else if (c->rc)
+		send_json(cl->fd, failure(c->rc, "data written after the drain is not on the backend"));
+	else
+		send_json(cl->fd, json_pack("{s:b,s:I}", "ok", 1, "dirty_bytes", (json_int_t)c->dirty_bytes));
+}
+
+static void serve_line(struct client *cl, const json_t *line)
+{
+	const char *cmd = json_string_value(json_object_get(line, "cmd"));
+
+	if (cmd && !strcmp(cmd, "drain")) {
+		if (drain_for(cl))
+			send_json(cl->fd, json_pack("{s:b,s:i}", "ok", 1, "dirty_bytes", 0));
+	} else if (cmd && !strcmp(cmd, "umount")) {
+		do_umount(cl);
+	} else {
+		send_json(cl->fd, control_answer(cl->c->v, line));
+	}
+}
+
+static void *client_main(void *arg)
+{
+	struct client *cl = arg;
+	struct control *c = cl->c;
+	json_t *line;
+	bool bad;
+
+	prctl(PR_SET_NAME, "control-client");
+	while ((line = next_line(cl, &bad)) || bad) {
+		if (bad)
+			send_json(cl->fd, failure(-EINVAL, "want one JSON object a line"));
+		else
+			serve_line(cl, line);
+		json_decref(line);
+		if (bad)
+			break;
+	}
+	mutex_lock(&c->lock);
+	list_del(&cl->link);
+	c->nclients--;
+	close(cl->fd);
+	cond_broadcast(&c->cond);
+	mutex_unlock(&c->lock);
+	free(cl);
+	return NULL;
+}
+
+static bool may_ask(int fd)
+{
+	struct ucred cred;
+	socklen_t len = sizeof cred;
+
+	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) &&
+	       (cred.uid == 0 || cred.uid == geteuid());
+}
+
+static void start_client(struct control *c, int fd)
+{
+	struct client *cl = may_ask(fd) ? calloc(1, sizeof *cl) : NULL;
+	pthread_attr_t attr;
+	pthread_t t;
+	bool ok = false;
+
+	if (!cl) {
+		close(fd);
+		return;
+	}
+	cl->c = c;
+	cl->fd = fd;
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	mutex_lock(&c->lock);
+	if (c->nclients < CONTROL_CLIENTS_MAX && !c->stop) {
+		list_push_back(&c->clients, &cl->link);
+		c->nclients++;
+		ok = !pthread_create(&t, &attr, client_main, cl);
+		if (!ok) {
+			list_del(&cl->link);
+			c->nclients--;
+		}
+	}
+	mutex_unlock(&c->lock);
+	pthread_attr_destroy(&attr);
+	if (!ok) {
+		close(fd);
+		free(cl);
+	}
+}
+
+static void *control_main(void *arg)
+{
+	struct control *c = arg;
+	struct pollfd p[2] = { { .fd = c->fd, .events = POLLIN }, { .fd = c->wake[0], .events = POLLIN } };
+
+	prctl(PR_SET_NAME, "control");
+	while (!p[1].revents) {
+		int fd;
+
+		if (poll(p, 2, -1) < 0 || !p[0].revents)
+			continue;
+		fd = accept4(c->fd, NULL, NULL, SOCK_CLOEXEC);
+		if (fd >= 0)
+			start_client(c, fd);
+	}
+	return NULL;
+}
+
+static int listen_at(struct control *c, const char *path, struct err *err)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+
+	if (strlen(path) >= sizeof sa.sun_path)
+		return err_set(err, -ENAMETOOLONG, "control socket '%s': path too long", path);
+	strcpy(sa.sun_path, path);
+	strcpy(c->path, path);
+	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	unlink(path);
+	/* Between bind and chmod only our own kind of umask stands guard. */
+	if (c->fd < 0 || bind(c->fd, (struct sockaddr *)&sa, sizeof sa) < 0 || chmod(path, 0600) < 0 ||
+	    listen(c->fd, CONTROL_CLIENTS_MAX) < 0)
+		return err_set(err, -errno, "control socket '%s': %s", path, strerror(errno));
+	return 0;
+}
+
+int control_new(struct volume *v, const char *path, struct control **out, struct err *err)
+{
+	struct control *c = calloc(1, sizeof *c);
+	int rc;
+
+	if (!c)
+		return err_set(err, -ENOMEM, "out of memory");
+	c->v = v;
+	c->fd = c->wake[0] = c->wake[1] = -1;
+	mutex_init(&c->lock, LOCK_control);
+	cond_init(&c->cond);
+	list_init(&c->clients);
+	rc = listen_at(c, path, err);
+	if (!rc && pipe2(c->wake, O_CLOEXEC))
+		rc = err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
+	if (!rc && pthread_create(&c->thread, NULL, control_main, c))
+		rc = err_set(err, -EAGAIN, "cannot start a thread");
+	if (rc) {
+		cleanup_fd(&c->fd);
+		cleanup_fd(&c->wake[0]);
+		cleanup_fd(&c->wake[1]);
+		free(c);
+		return rc;
+	}
+	*out = c;
+	return 0;
+}
+
+void control_free(struct control *c, int rc, unsigned long long dirty_bytes)
+{
+	if (!c)
+		return;
+	if (write(c->wake[1], "", 1) < 0)
+		log_warn("control: cannot stop the thread: %s", strerror(errno));
+	pthread_join(c->thread, NULL);
+	unlink(c->path);
+	mutex_lock(&c->lock);
+	c->gone = c->stop = true;
+	c->rc = rc;
+	c->dirty_bytes = dirty_bytes;
+	cond_broadcast(&c->cond);
+	/* What clients are owed is in their sockets before these are cut. */
+	list_for_each(it, &c->clients)
+		shutdown(list_entry(it, struct client, link)->fd, SHUT_RD);
+	while (c->nclients)
+		cond_wait(&c->cond, &c->lock);
+	mutex_unlock(&c->lock);
+	close(c->fd);
+	close(c->wake[0]);
+	close(c->wake[1]);
+	mutex_done(&c->lock);
+	cond_done(&c->cond);
+	free(c);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* control.h - the daemon's side of the control socket (common/ctlsock.h tells the protocol)
+ *
+ * One thread listens; each client gets a thread of its own, at most
+ * CONTROL_CLIENTS_MAX at a time. Only root and the daemon's own user are served. */
+#ifndef FUSEFS_CONTROL_H
+#define FUSEFS_CONTROL_H
+
+#include <jansson.h>
+
+#include "common/err.h"
+
+#define CONTROL_CLIENTS_MAX 16
+
+struct volume;
+struct control;
+
+/* Listens at path (removed first: its mount is new). */
+int control_new(struct volume *v, const char *path, struct control **out, struct err *err);
+/* The mount is gone and everything was written (rc 0) or given up (-errno):
+ * waiting umount clients get their answer. Then clients are cut off and the
+ * socket removed. NULL is fine. */
+void control_free(struct control *c, int rc, unsigned long long dirty_bytes);
+/* The answer to one request line: a new object. Clients' commands that need a
+ * conversation (drain, umount) are handled elsewhere. Exposed for the fuzzer. */
+json_t *control_answer(struct volume *v, const json_t *request);
+/* Puts the options that may change while mounted in force; v->opt_lock held, or alone. */
+void control_apply(struct volume *v);
+/* Statistics as persifs-ctl shows them; a new object. */
+json_t *control_stat(struct volume *v);
+
+#endif

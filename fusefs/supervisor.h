@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* supervisor.h - the small process that mounts, and keeps what must outlive a worker
+ *
+ *   supervisor                          worker (the same program, exec'd)
+ *   opens /dev/fuse, makes the arena
+ *   starts the worker  ---------------> opens the backend
+ *   <------------ "backend MODE" ------ (or "error SENTENCE", and ends)
+ *   mounts
+ *   ------------ "mounted MAJ MIN" ---> control socket, receivers, INIT
+ *   <------------------- "ready" ------
+ *   tells who waits for the mount; waits for signals and the worker's end
+ *   ------------ "drain" -------------> (SIGTERM)
+ *   <------------ "drained RC" --------
+ *
+ * It never reads /dev/fuse, never maps the arena, never parses foreign data. A
+ * worker that dies is not restarted yet: the mount is taken away with an error. */
+#ifndef FUSEFS_SUPERVISOR_H
+#define FUSEFS_SUPERVISOR_H
+
+#include <stdbool.h>
+
+#include "common/err.h"
+#include "fusefs/options.h"
+
+#define LINE_BYTES_MAX 1024 /* of a message between the two */
+
+struct mount_request {
+	const char *uri;
+	const char *dir; /* absolute */
+	struct mount_options *opt;
+	bool foreground;
+};
+
+/* Mounts and stays until the mount is gone. status_fd: gets one byte 0 when the
+ * mount is usable, or 1 and a sentence; it is closed then. -1: nobody waits, the
+ * sentence goes to stderr. Returns the exit status. */
+int supervisor_run(const struct mount_request *m, int status_fd);
+
+/* worker.c: argv as the supervisor makes it. Returns the exit status. */
+int worker_main(int argc, char **argv);
+
+/* One line over the socket between the two. */
+int line_send(int fd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* A line without its newline into buf[LINE_BYTES_MAX]; 0, -EPIPE at the end, -EPROTO. */
+int line_recv(int fd, char *buf);
+
+#endif

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* worker.c - the process that does the work: from the backend to the last drain */
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/runtime.h"
+#include "fusefs/control.h"
+#include "fusefs/cred.h"
+#include "fusefs/handle.h"
+#include "fusefs/inode.h"
+#include "fusefs/notify.h"
+#include "fusefs/session.h"
+#include "fusefs/supervisor.h"
+
+#define INIT_WAIT_MS 20000        /* for the kernel's first message */
+#define FINAL_DRAIN_MS 60000      /* a backend that refuses data after the unmount gets this long */
+#define MALLOC_KEEP (64u << 20)   /* bytes of freed memory kept for the next large request */
+
+struct worker {
+	struct volume v;
+	int sock;       /* to the supervisor */
+	int arena_fd;
+	int ended_fd;   /* eventfd: the session is over */
+	pthread_t uplink;
+};
+
+static int say_error(struct worker *w, const char *text)
+{
+	line_send(w->sock, "error %s", text);
+	return 1;
+}
+
+static void on_changed(void *arg, struct be_node *node, unsigned what)
+{
+	struct volume *v = arg;
+	struct cache_file *f = NULL;
+	uint64_t nodeid = 0;
+	struct inode *in;
+
+	mutex_lock(&v->inode_lock);
+	in = node->upper;
+	if (in) {
+		nodeid = in->nodeid;
+		in->lookups++; /* stays while we look at it */
+		f = inode_file_peek(in);
+	}
+	mutex_unlock(&v->inode_lock);
+	if (!nodeid)
+		return;
+	if (f && what & BE_CHANGED_DATA)
+		cache_invalidate(f);
+	if (v->notifier && what & BE_CHANGED_DATA)
+		notify_inval_data(v->notifier, nodeid);
+	else if (v->notifier)
+		notify_inval_attr(v->notifier, nodeid);
+	inode_forget(v, nodeid, 1);
+}
+
+static int open_backend(struct volume *v, struct err *err)
+{
+	const struct mount_options *o = &v->opt;
+	struct be_env env = { .nconnect = (unsigned)o->nconnect, .rsize = (uint32_t)o->rsize,
+			      .wsize = (uint32_t)o->wsize, .resvport = o->resvport,
+			      .soft = o->soft || !o->hard, .timeout_ms = (uint32_t)o->timeout,
+			      .read_only = o->ro, .changed = on_changed, .changed_arg = v };
+
+	return backend_open(v->uri, o->layers, &env, &v->be, err);
+}
+
+static int open_cache(struct worker *w, struct err *err)
+{
+	struct volume *v = &w->v;
+	struct cache_config config = { .policy = (enum policy_kind)v->opt.policy, .idle = inode_idle,
+				       .idle_arg = v };
+	int rc = arena_attach(w->arena_fd, &v->arena, err);
+
+	if (rc)
+		return rc;
+	w->arena_fd = -1;
+	v->cache_max = (uint64_t)v->arena->hdr->nframes * v->arena->hdr->page_size;
+	options_tunables(&v->opt, &config.tun);
+	rc = cache_new(&config, v->arena, v->be, &v->cache);
+	return rc ? err_set(err, rc, "cannot make the cache: %s", strerror(-rc)) : 0;
+}
+
+static int open_tables(struct volume *v, struct err *err)
+{
+	if (inodes_init(v) || handles_init(v) || requests_init(v))
+		return err_set(err, -ENOMEM, "out of memory");
+	offload_init(v);
+	filelocks_init(&v->locks);
+	v->creds = cred_cache_new();
+	v->notifier = notifier_new(v);
+	return v->creds && v->notifier ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
+/* The root is nodeid 1: the first one given out. */
+static int open_root(struct volume *v, mode_t *mode, struct err *err)
+{
+	struct be_entry root;
+	int rc = backend_root(v->be, &root);
+
+	if (rc)
+		return err_set(err, rc, "%s: root folder: %s", v->uri, strerror(-rc));
+	*mode = root.attr.mode & S_IFMT;
+	return inode_enter(v, &root) ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
+static int bring_up(struct worker *w, mode_t *root_mode, struct err *err)
+{
+	struct volume *v = &w->v;
+	int rc;
+
+	mutex_init(&v->opt_lock, LOCK_options);
+	mutex_init(&v->inode_lock, LOCK_inode_table);
+	rc = open_backend(v, err);
+	if (rc)
+		return rc;
+	v->inline_meta = !(v->be->limits.caps & BE_CAP_BLOCKING);
+	options_resolve(&v->opt, &v->be->limits);
+	control_apply(v);
+	rc = open_cache(w, err);
+	if (!rc)
+		rc = open_tables(v, err);
+	if (!rc)
+		rc = open_root(v, root_mode, err);
+	return rc ? rc : decoder_init(v, err);
+}
+
+/* ---- running ---- */
+
+/* The supervisor's requests, while the session lasts. */
+static void *uplink_main(void *arg)
+{
+	struct worker *w = arg;
+	struct pollfd p[2] = { { .fd = w->sock, .events = POLLIN }, { .fd = w->ended_fd, .events = POLLIN } };
+	char line[LINE_BYTES_MAX];
+
+	prctl(PR_SET_NAME, "uplink");
+	for (;;) {
+		if (poll(p, 2, -1) < 0)
+			continue;
+		if (p[1].revents)
+			return NULL;
+		if (line_recv(w->sock, line)) {
+			/* Unprotected from now on; the mount stays. */
+			log_warn("the supervisor is gone");
+			return NULL;
+		}
+		if (!strcmp(line, "drain"))
+			line_send(w->sock, "drained %d", cache_drain(w->v.cache, NULL, NULL));
+	}
+}
+
+static int wait_init(struct volume *v)
+{
+	uint64_t limit = clock_ms() + INIT_WAIT_MS;
+
+	while (!v->ready) {
+		if (v->unmounted || clock_ms() > limit)
+			return -ETIMEDOUT;
+		usleep(500);
+	}
+	return 0;
+}
+
+static int open_control(struct volume *v, unsigned maj, unsigned min, struct err *err)
+{
+	char path[PATH_MAX];
+	int rc = runtime_socket_path(maj, min, path, sizeof path, err);
+
+	umask(0177);
+	if (!rc)
+		rc = control_new(v, path, &v->control, err);
+	umask(0); /* modes come from the kernel with the caller's umask applied */
+	return rc;
+}
+
+static int serve(struct worker *w, struct err *err)
+{
+	struct volume *v = &w->v;
+	char line[LINE_BYTES_MAX];
+	unsigned maj, min;
+	uint64_t one = 1;
+	int rc;
+
+	if (line_recv(w->sock, line) || sscanf(line, "mounted %u %u", &maj, &min) != 2)
+		return err_set(err, -EPIPE, "the supervisor ended before it mounted");
+	rc = open_control(v, maj, min, err);
+	if (!rc)
+		rc = session_start(v, err);
+	if (!rc && wait_init(v))
+		rc = err_set(err, -ETIMEDOUT, "the kernel does not speak on /dev/fuse");
+	if (rc)
+		return rc;
+	if (pthread_create(&w->uplink, NULL, uplink_main, w))
+		return err_set(err, -EAGAIN, "cannot start a thread");
+	line_send(w->sock, "ready");
+	session_join(v);
+	if (write(w->ended_fd, &one, sizeof one) != sizeof one)
+		log_error("worker: cannot stop the uplink: %s", strerror(errno));
+	pthread_join(w->uplink, NULL);
+	return 0;
+}
+
+/* ---- the end ---- */
+
+static int final_drain(struct volume *v, struct cache_usage *left)
+{
+	uint64_t limit = clock_ms() + FINAL_DRAIN_MS;
+	int rc;
+
+	while ((rc = cache_drain(v->cache, NULL, NULL)) && clock_ms() < limit) {
+		log_warn("unmounted, but data cannot be written (%s): trying again", strerror(-rc));
+		usleep(1000000);
+	}
+	cache_usage(v->cache, left);
+	if (rc)
+		log_error("%llu bytes of %llu files are lost: %s", (unsigned long long)left->dirty_bytes,
+			  (unsigned long long)left->files_dirty, strerror(-rc));
+	return rc;
+}
+
+static int shut_down(struct volume *v)
+{
+	struct cache_usage left;
+	int rc;
+
+	offload_done(v);
+	rc = final_drain(v, &left);
+	notifier_free(v->notifier);
+	v->notifier = NULL;
+	handles_done(v);
+	inodes_done(v);
+	control_free(v->control, rc, left.dirty_bytes);
+	cache_free(v->cache);
+	decoder_done(v);
+	backend_close(v->be);
+	cred_cache_free(v->creds);
+	requests_done(v);
+	filelocks_done(&v->locks);
+	arena_free(v->arena);
+	options_done(&v->opt);
+	mutex_done(&v->opt_lock);
+	return rc;
+}
+
+static void quiet_signals(void)
+{
+	/* They are the supervisor's: it drains first. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static void settle_memory(void)
+{
+	/* Large requests come and go: their memory is not to be mapped anew each time. */
+	mallopt(M_MMAP_THRESHOLD, (int)(MALLOC_KEEP / 8));
+	mallopt(M_TRIM_THRESHOLD, (int)MALLOC_KEEP);
+}
+
+int worker_main(int argc, char **argv)
+{
+	struct worker *w = calloc(1, sizeof *w);
+	mode_t root_mode = S_IFDIR;
+	struct err err = { "" };
+	int rc;
+
+	if (argc != 9 || !w)
+		return 2;
+	prctl(PR_SET_NAME, "persifs");
+	quiet_signals();
+	settle_memory();
+	w->v.fuse_fd = atoi(argv[2]);
+	w->arena_fd = atoi(argv[3]);
+	w->sock = atoi(argv[4]);
+	w->v.uri = argv[7];
+	w->v.mountpoint = argv[8];
+	w->v.supervisor_pid = getppid();
+	w->ended_fd = eventfd(0, EFD_CLOEXEC);
+	fcntl(w->v.fuse_fd, F_SETFD, FD_CLOEXEC);
+	fcntl(w->arena_fd, F_SETFD, FD_CLOEXEC);
+	fcntl(w->sock, F_SETFD, FD_CLOEXEC);
+	if (!strcmp(argv[5], "syslog"))
+		log_to_syslog("persifs");
+	if (options_defaults(&w->v.opt) || options_parse(&w->v.opt, argv[6], &err) ||
+	    bring_up(w, &root_mode, &err))
+		return say_error(w, err.text);
+	line_send(w->sock, "backend %o", root_mode);
+	if (serve(w, &err))
+		return say_error(w, err.text);
+	rc = shut_down(&w->v);
+	close(w->sock);
+	close(w->ended_fd);
+	free(w);
+	return rc ? 1 : 0;
+}
