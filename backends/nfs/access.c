@@ -10,9 +10,9 @@
 #include "backends/nfs/nfs_impl.h"
 #include "common/clock.h"
 
-#define ACCESS_ALL                                                             \
-	(ACCESS3_READ | ACCESS3_LOOKUP | ACCESS3_MODIFY | ACCESS3_EXTEND |     \
-	 ACCESS3_DELETE | ACCESS3_EXECUTE)
+#define ACCESS_ALL                                                                          \
+	(ACCESS3_READ | ACCESS3_LOOKUP | ACCESS3_MODIFY | ACCESS3_EXTEND | ACCESS3_DELETE | \
+	 ACCESS3_EXECUTE)
 
 uint32_t naccess_bits(const struct nfs_node *node, int mask)
 {

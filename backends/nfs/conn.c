@@ -43,9 +43,9 @@ enum {
 	IDLE_TICK_MS = 5000,
 	HASH_SIZE = 256,
 	IOV_MAX_PARTS = 128,
-	RX_ROUNDS = 64,       /* receives before others get a turn */
+	RX_ROUNDS = 64, /* receives before others get a turn */
 	STAGE_BYTES = 16384,
-	STAGE_SMALL = 160,    /* a READ reply up to its data, so that the data lands in place */
+	STAGE_SMALL = 160, /* a READ reply up to its data, so that the data lands in place */
 	BIG_READ = 16384,
 };
 
@@ -71,12 +71,12 @@ struct nconn {
 
 	/* owned by the thread */
 	struct nrec rec;
-	uint64_t heard_ms;    /* when bytes last arrived */
-	uint64_t until_ms;    /* DOWN: no attempt before; CONNECTING: no longer than */
+	uint64_t heard_ms; /* when bytes last arrived */
+	uint64_t until_ms; /* DOWN: no attempt before; CONNECTING: no longer than */
 	unsigned backoff_ms;
 	unsigned next_addr;
-	unsigned ups;         /* times that UP was reached */
-	bool wants_out;       /* EPOLLOUT is armed */
+	unsigned ups;   /* times that UP was reached */
+	bool wants_out; /* EPOLLOUT is armed */
 	uint8_t stage[STAGE_BYTES];
 };
 

@@ -19,7 +19,7 @@ struct nconn;
 struct nconn_conf {
 	const struct nsock_target *target; /* copied */
 	const char *name;                  /* at most 10 bytes */
-	_Atomic uint32_t *xids;            /* borrowed: the next XID; may be shared by connections */
+	_Atomic uint32_t *xids; /* borrowed: the next XID; may be shared by connections */
 };
 
 /* fd_take: a connected socket, owned from here on also on failure; -1: connect when needed. */

@@ -70,8 +70,7 @@ static void send_call(struct ncall *call, struct enc *enc, uint64_t delay_ms)
 	nconn_submit(be_nfs_conn(b, &node->fh), call, delay_ms);
 }
 
-static struct ncall *call_for(struct be_io *io, enum ncall_kind kind,
-			      void (*done)(struct ncall *))
+static struct ncall *call_for(struct be_io *io, enum ncall_kind kind, void (*done)(struct ncall *))
 {
 	struct nfs_backend *b = nnode_backend(be_nfs_node(io->node));
 	struct ncall *call = ncall_new(&b->pool);
@@ -193,8 +192,7 @@ static int write_count(struct ncall *call, uint32_t count, uint32_t stable, uint
 
 	if (!count || count > call->payload_len || stable > FILE_SYNC)
 		return -EIO;
-	if (s->bytes && verifier != s->verifier &&
-	    (stable == UNSTABLE || s->stable == UNSTABLE)) {
+	if (s->bytes && verifier != s->verifier && (stable == UNSTABLE || s->stable == UNSTABLE)) {
 		s->bytes = 0;
 		return ++s->restarts > RESTARTS_MAX ? -EIO : 0;
 	}
@@ -234,8 +232,9 @@ static void write_done(struct ncall *call)
 
 static void send_write(struct ncall *call, uint64_t delay_ms)
 {
-	static const uint32_t how[] = { [BE_UNSTABLE] = UNSTABLE, [BE_DATA_SYNC] = DATA_SYNC,
-					[BE_FILE_SYNC] = FILE_SYNC };
+	static const uint32_t how[] = {
+		[BE_UNSTABLE] = UNSTABLE, [BE_DATA_SYNC] = DATA_SYNC, [BE_FILE_SYNC] = FILE_SYNC
+	};
 	struct be_io *io = call->priv;
 	struct nfs_node *node = be_nfs_node(io->node);
 	struct nfs_backend *b = nnode_backend(node);

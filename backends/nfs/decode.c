@@ -101,9 +101,10 @@ static struct timespec dec_time(struct dec *d)
 
 static mode_t dec_type(struct dec *d)
 {
-	static const mode_t types[] = { [NF3REG] = S_IFREG, [NF3DIR] = S_IFDIR, [NF3BLK] = S_IFBLK,
-					[NF3CHR] = S_IFCHR, [NF3LNK] = S_IFLNK, [NF3SOCK] = S_IFSOCK,
-					[NF3FIFO] = S_IFIFO };
+	static const mode_t types[] = {
+		[NF3REG] = S_IFREG, [NF3DIR] = S_IFDIR,   [NF3BLK] = S_IFBLK, [NF3CHR] = S_IFCHR,
+		[NF3LNK] = S_IFLNK, [NF3SOCK] = S_IFSOCK, [NF3FIFO] = S_IFIFO
+	};
 	uint32_t t = dec_u32(d);
 
 	if (t < NF3REG || t > NF3FIFO) {

@@ -14,9 +14,9 @@
 
 #define NFS_FH_MAX 64
 #define NFS_NAME_MAX 255
-#define RPC_VERF_MAX 400      /* bytes of a verifier's body */
-#define READ_HEAD_MAX 560     /* a READ reply up to its data, longest verifier included */
-#define MOUNT_FLAVORS_MAX 64  /* more are not looked at */
+#define RPC_VERF_MAX 400     /* bytes of a verifier's body */
+#define READ_HEAD_MAX 560    /* a READ reply up to its data, longest verifier included */
+#define MOUNT_FLAVORS_MAX 64 /* more are not looked at */
 
 struct dec {
 	const uint8_t *base, *p, *end;

@@ -14,13 +14,15 @@ enum { REPLY_EXTRA = 2048 };
 
 struct chunk {
 	_Atomic unsigned refs;
-	bool plus, eof;
+	bool plus;       /* how the list is encoded */
+	bool plus_asked; /* how the caller wanted it */
+	bool eof;
 	uint64_t start;    /* the cookie it was asked for */
 	uint64_t verifier; /* of the cookies */
 	struct nstamp stamp;
-	uint32_t gen;      /* the directory's names_gen when asked */
+	uint32_t gen; /* the directory's names_gen when asked */
 	size_t list_len;
-	uint8_t list[];    /* the entries, encoded */
+	uint8_t list[]; /* the entries, encoded */
 };
 
 struct nfs_dir {
@@ -29,9 +31,9 @@ struct nfs_dir {
 	/* guarded by lock */
 	struct chunk *chunk; /* counted, or NULL */
 	uint64_t verifier;
-	uint64_t hint_cookie; /* the entry after it starts ... */
-	size_t hint_at;       /* ... here in chunk */
-	uint64_t last_cookie; /* of the last entry emitted, and its name: where to */
+	uint64_t hint_cookie;             /* the entry after it starts ... */
+	size_t hint_at;                   /* ... here in chunk */
+	uint64_t last_cookie;             /* of the last entry emitted, and its name: where to */
 	char last_name[NFS_NAME_MAX + 1]; /* go on when the server forgot its cookies */
 };
 
@@ -146,15 +148,15 @@ static int fetch_once(struct nfs_dir *d, const struct be_call *call, uint64_t co
 		nattr_update(d->node, &attr, r.stamp);
 	if (rc)
 		return rc;
-	(*out)->plus = plus;
+	(*out)->plus = (*out)->plus_asked = plus;
 	(*out)->gen = gen;
 	(*out)->start = cookie;
 	return 0;
 }
 
 /* -EKEYEXPIRED: the server does not know the cookie any more. */
-static int fetch(struct nfs_dir *d, const struct be_call *call, uint64_t cookie, uint64_t verifier,
-		 bool plus, struct chunk **out)
+static int fetch_as(struct nfs_dir *d, const struct be_call *call, uint64_t cookie,
+		    uint64_t verifier, bool plus, struct chunk **out)
 {
 	uint32_t bytes = nnode_backend(d->node)->dir_bytes;
 
@@ -176,6 +178,21 @@ static int fetch(struct nfs_dir *d, const struct be_call *call, uint64_t cookie,
 		if (bytes > NFS_IO_MAX)
 			return -EIO;
 	}
+}
+
+/* Some servers fail READDIRPLUS as a whole when an entry goes away under them:
+ * the names alone are had then. */
+static int fetch(struct nfs_dir *d, const struct be_call *call, uint64_t cookie, uint64_t verifier,
+		 bool plus, struct chunk **out)
+{
+	int rc = fetch_as(d, call, cookie, verifier, plus, out);
+
+	if (!plus || (rc != -ESTALE && rc != -ENOENT && rc != -EOPNOTSUPP))
+		return rc;
+	rc = fetch_as(d, call, cookie, verifier, false, out);
+	if (!rc)
+		(*out)->plus_asked = true;
+	return rc;
 }
 
 /* ---- finding a place ------------------------------------------------- */
@@ -214,7 +231,7 @@ static struct chunk *chunk_kept(struct nfs_dir *d, uint64_t cookie, bool plus, s
 	struct chunk *c = NULL;
 
 	mutex_lock(&d->lock);
-	if (cookie && d->chunk && d->chunk->plus == plus) {
+	if (cookie && d->chunk && d->chunk->plus_asked == plus) {
 		if (cookie == d->hint_cookie) {
 			c = d->chunk;
 			*at = d->hint_at;
@@ -337,8 +354,10 @@ static bool is_hidden(const struct nfs_dirent *e)
 static bool emit_one(struct nfs_dir *d, const struct chunk *c, const struct nfs_dirent *e,
 		     be_emit *emit, void *arg)
 {
-	struct be_dirent ent = { .name = (const char *)e->name, .name_len = e->name_len,
-				 .ino = e->fileid, .cookie = e->cookie };
+	struct be_dirent ent = { .name = (const char *)e->name,
+				 .name_len = e->name_len,
+				 .ino = e->fileid,
+				 .cookie = e->cookie };
 	struct nfs_node *node = NULL;
 	struct be_attr attr;
 	bool taken;

@@ -19,13 +19,13 @@
 #include "common/uri.h"
 
 enum {
-	OPEN_LIMIT_MS = 10000,      /* each question while opening */
+	OPEN_LIMIT_MS = 10000, /* each question while opening */
 	SOFT_DEFAULT_MS = 60000,
 	INFLIGHT_PER_CONN = 32,
-	CALLS_EXTRA = 16,           /* kept beside those of the data path */
+	CALLS_EXTRA = 16, /* kept beside those of the data path */
 	DIR_BYTES_MIN = 64 << 10,
 	DIR_BYTES_MAX = 128 << 10,
-	CLOSE_WAIT_MS = 1000,       /* for calls that nobody waits for */
+	CLOSE_WAIT_MS = 1000, /* for calls that nobody waits for */
 	IO_GRAIN = 4096,
 };
 
@@ -76,8 +76,10 @@ static int be_nfs_root(struct backend *be, struct be_entry *out)
 static ssize_t be_nfs_node_save(struct backend *be, struct be_node *base, void *buf, size_t cap)
 {
 	const struct nfs_node *node = be_nfs_node(base);
-	struct saved_node s = { .version = SAVED_VERSION, .type = node->base.type,
-				.ino = node->base.ino, .fh_len = (uint8_t)node->fh.len };
+	struct saved_node s = { .version = SAVED_VERSION,
+				.type = node->base.type,
+				.ino = node->base.ino,
+				.fh_len = (uint8_t)node->fh.len };
 
 	(void)be;
 	if (cap < sizeof s)

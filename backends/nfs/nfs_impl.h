@@ -30,7 +30,7 @@ struct nstamp {
 };
 
 struct nfs_access_slot {
-	uint32_t cred_id; /* 0: free */
+	uint32_t cred_id;        /* 0: free */
 	uint32_t known, allowed; /* ACCESS3_* */
 	struct timespec ctime;   /* of the node when asked */
 };
@@ -48,21 +48,21 @@ struct nfs_node {
 	/* guarded by nfs_backend.table_lock */
 	struct list hash_link;
 	/* guarded by nfs_backend.names_lock */
-	struct list children; /* names in this directory */
-	struct list names;    /* names of this node */
+	struct list children;   /* names in this directory */
+	struct list names;      /* names of this node */
 	uint64_t removed_clock; /* when we last took a name out of this directory */
 
-	_Atomic uint32_t names_gen; /* directory: grows when others changed it */
+	_Atomic uint32_t names_gen;     /* directory: grows when others changed it */
 	_Atomic unsigned silly_pending; /* directory: silly names being removed */
 	struct mutex lock;
 	/* guarded by lock */
 	bool attr_known;
-	bool own_ctime;        /* we did what changes ctime, without seeing the result */
+	bool own_ctime; /* we did what changes ctime, without seeing the result */
 	struct be_attr attr;
 	uint64_t fresh_until_ms;
-	uint64_t fresh_ms;     /* how long attributes are believed at present */
+	uint64_t fresh_ms;      /* how long attributes are believed at present */
 	uint64_t applied_clock; /* when attr was last set */
-	unsigned modifying;    /* own modifying calls in flight */
+	unsigned modifying;     /* own modifying calls in flight */
 	unsigned opens;
 	struct nfs_silly *silly; /* owned; set once the name is gone */
 	struct nfs_access_slot access[NFS_ACCESS_SLOTS];
@@ -131,8 +131,8 @@ struct nrpc {
 	const atomic_bool *interrupted;
 	struct ncall *call; /* counted */
 	struct enc enc;
-	struct dec dec;       /* after run: behind the status */
-	uint32_t status;      /* the first word of the results */
+	struct dec dec;  /* after run: behind the status */
+	uint32_t status; /* the first word of the results */
 	struct nstamp stamp;
 	bool resent;          /* the server may have done it twice */
 	uint64_t deadline_ms; /* 0: none */

@@ -36,8 +36,9 @@ struct make {
 static int make_begin(struct make *m, struct backend *be, const struct be_call *call,
 		      struct be_node *dir, const char *name, mode_t type)
 {
-	*m = (struct make){ .b = be_nfs(be), .call = call, .dir = be_nfs_node(dir),
-			    .name = name, .type = type };
+	*m = (struct make){
+		.b = be_nfs(be), .call = call, .dir = be_nfs_node(dir), .name = name, .type = type
+	};
 	if (call->flags & BE_NOWAIT)
 		return -EAGAIN;
 	m->gen = atomic_load(&m->dir->names_gen);

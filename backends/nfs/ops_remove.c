@@ -70,8 +70,7 @@ static int remove_wire(struct nfs_backend *b, const struct be_call *call, uint32
 
 /* RENAME, without a word on what it does to other nodes. */
 static int rename_wire(struct nfs_backend *b, const struct be_call *call, struct nfs_node *dir,
-		       const char *name, struct nfs_node *newdir, const char *newname,
-		       bool *resent)
+		       const char *name, struct nfs_node *newdir, const char *newname, bool *resent)
 {
 	struct nfs_wcc from = { .post_valid = false }, to = from;
 	struct nrpc r;
@@ -361,8 +360,12 @@ int be_nfs_rename(struct backend *be, const struct be_call *call, struct be_node
 		  const char *name, struct be_node *newdir, const char *newname, unsigned flags,
 		  struct be_removed *out)
 {
-	struct rename n = { .b = be_nfs(be), .call = call, .dir = be_nfs_node(dir),
-			    .newdir = be_nfs_node(newdir), .name = name, .newname = newname };
+	struct rename n = { .b = be_nfs(be),
+			    .call = call,
+			    .dir = be_nfs_node(dir),
+			    .newdir = be_nfs_node(newdir),
+			    .name = name,
+			    .newname = newname };
 	int rc;
 
 	if (flags & ~RENAME_NOREPLACE_FLAG)

@@ -17,8 +17,8 @@
 #include "common/list.h"
 #include "common/lock.h"
 
-#define NCALL_ARGS_INLINE 1024  /* any call but SYMLINK and MNT */
-#define NCALL_REPLY_INLINE 1024 /* any reply but READLINK and READDIR */
+#define NCALL_ARGS_INLINE 1024              /* any call but SYMLINK and MNT */
+#define NCALL_REPLY_INLINE 1024             /* any reply but READLINK and READDIR */
 #define NREC_MAX ((1u << 20) + (64u << 10)) /* bytes of a reply record */
 #define NREC_FRAGMENTS_MAX 4096             /* of one record */
 
@@ -33,10 +33,10 @@ struct ncall {
 	enum ncall_kind kind;
 	uint8_t *args; /* owned: an encoded record, up to the payload */
 	size_t args_len, args_cap;
-	struct iovec *iov;  /* borrowed: payload memory */
+	struct iovec *iov; /* borrowed: payload memory */
 	unsigned niov;
-	size_t iov_off;     /* where in iov this call's payload starts */
-	size_t payload_len; /* bytes to send, or room to receive */
+	size_t iov_off;                   /* where in iov this call's payload starts */
+	size_t payload_len;               /* bytes to send, or room to receive */
 	void (*done)(struct ncall *call); /* on the connection's thread, no lock held */
 	void *priv;                       /* the submitter's */
 	uint64_t scratch[6];              /* the submitter's; zero at first */
@@ -45,14 +45,14 @@ struct ncall {
 	/* guarded by the connection's lock while in flight */
 	struct list all_link, send_link, hash_link;
 	uint32_t xid;
-	size_t sent;       /* bytes of the record given to the current socket */
-	bool was_sent;     /* the whole record went out on some socket */
-	bool abandoned;    /* nobody waits any more */
-	uint64_t due_ms;   /* not to be sent before */
+	size_t sent;     /* bytes of the record given to the current socket */
+	bool was_sent;   /* the whole record went out on some socket */
+	bool abandoned;  /* nobody waits any more */
+	uint64_t due_ms; /* not to be sent before */
 
 	/* the result */
-	int error;   /* 0: a reply arrived; or -errno of the transport */
-	bool resent; /* the server may have executed it twice */
+	int error;      /* 0: a reply arrived; or -errno of the transport */
+	bool resent;    /* the server may have executed it twice */
 	uint8_t *reply; /* owned: the whole record */
 	size_t reply_len, reply_cap;
 	struct nfs_read_head head; /* READ */

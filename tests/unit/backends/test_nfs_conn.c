@@ -26,7 +26,7 @@ static struct {
 	_Atomic uint32_t xids;
 	struct nconn *conn;
 	_Atomic int dials;
-	_Atomic int refuse; /* so many dials fail */
+	_Atomic int refuse;  /* so many dials fail */
 	int peer[DIALS_MAX]; /* our ends */
 } t;
 

@@ -33,14 +33,14 @@ static uint32_t pos(ZDR *z)
 }
 
 /* Encodes value by the library's proc into b. */
-#define ZDR_PUT(b, proc, value)                                                \
-	do {                                                                   \
-		ZDR z;                                                         \
-		zdrmem_create(&z, (char *)(b)->data + (b)->len,                \
-			      (uint32_t)(BUF_MAX - (b)->len), ZDR_ENCODE);     \
-		assert_true(proc(&z, value));                                  \
-		(b)->len += pos(&z);                                           \
-		zdr_destroy(&z);                                               \
+#define ZDR_PUT(b, proc, value)                                                                 \
+	do {                                                                                    \
+		ZDR z;                                                                          \
+		zdrmem_create(&z, (char *)(b)->data + (b)->len, (uint32_t)(BUF_MAX - (b)->len), \
+			      ZDR_ENCODE);                                                      \
+		assert_true(proc(&z, value));                                                   \
+		(b)->len += pos(&z);                                                            \
+		zdr_destroy(&z);                                                                \
 	} while (0)
 
 static fattr3 sample_fattr(void)
@@ -100,8 +100,8 @@ static void impossible_attributes_are_bad(void **state)
 	static const struct {
 		size_t at;
 		uint32_t value;
-	} spoil[] = { { 0, 0 }, { 0, 8 }, { 0, 0xffffffff }, { 20, 0x80000000 }, { 64, 1000000000 },
-		      { 72, 0xffffffff }, { 80, 1000000000 } };
+	} spoil[] = { { 0, 0 },           { 0, 8 },           { 0, 0xffffffff }, { 20, 0x80000000 },
+		      { 64, 1000000000 }, { 72, 0xffffffff }, { 80, 1000000000 } };
 	fattr3 in = sample_fattr();
 
 	(void)state;
@@ -155,7 +155,8 @@ static void take_post_attr(struct dec *d)
 	assert_true(there || d->bad || dec_left(d) > 0 || d->p == d->end);
 }
 
-static char fh_bytes[NFS_FH_MAX] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde";
+static char fh_bytes[NFS_FH_MAX] =
+	"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde";
 
 static void make_handle(struct bytes *b)
 {
@@ -483,7 +484,7 @@ static void refusals_become_errors(void **state)
 		{ { 9, 1, 0, 0, 0, 3 }, 6, -ENOTSUP },               /* nor procedure */
 		{ { 9, 1, 0, 0, 0, 4 }, 6, -EIO },                   /* garbage arguments */
 		{ { 9, 1, 0, 0, 0, 77 }, 6, -EIO },
-		{ { 9, 1, 1, 1, 1 }, 5, -EACCES },          /* authentication */
+		{ { 9, 1, 1, 1, 1 }, 5, -EACCES },             /* authentication */
 		{ { 9, 1, 1, 0, 2, 2 }, 6, -EPROTONOSUPPORT }, /* RPC version */
 		{ { 9, 1, 1, 2 }, 4, -EIO },
 		{ { 9, 0, 0, 0, 0, 0 }, 6, -EIO }, /* a call */

@@ -38,14 +38,14 @@ static void a_call_is_these_bytes(void **state)
 {
 	static const gid_t groups[] = { 7, 8 };
 	static const uint8_t want[] = {
-		0x80, 0, 0,	0x54,				  /* last fragment, 84 bytes */
-		0x11, 0x22, 0x33, 0x44, 0, 0, 0, 0,	0, 0, 0, 2, /* XID, CALL, RPC 2 */
-		0,	0x01, 0x86, 0xa3, 0, 0, 0, 3,	0, 0, 0, 1, /* NFS 3, GETATTR */
-		0,	0, 0,	1,    0, 0, 0, 36,			  /* AUTH_SYS, 36 bytes */
-		0,	0, 0,	0,    0, 0, 0, 5,	'h', 'o', 's', 't', 'x', 0, 0, 0,
-		0,	0, 3,	0xe8, 0, 0, 0, 100, 0, 0, 0, 2, 0, 0, 0, 7, 0, 0, 0, 8,
-		0,	0, 0,	0,    0, 0, 0, 0,				  /* no verifier */
-		0,	0, 0,	4,    'f', 'h', '0', '1',			  /* arguments */
+		0x80, 0,    0,    0x54, /* last fragment, 84 bytes */
+		0x11, 0x22, 0x33, 0x44, 0,    0,   0,   0,   0,   0,   0,   2, /* XID, CALL, RPC 2 */
+		0,    0x01, 0x86, 0xa3, 0,    0,   0,   3,   0,   0,   0,   1, /* NFS 3, GETATTR */
+		0,    0,    0,    1,    0,    0,   0,   36, /* AUTH_SYS, 36 bytes */
+		0,    0,    0,    0,    0,    0,   0,   5,   'h', 'o', 's', 't', 'x', 0, 0,
+		0,    0,    0,    3,    0xe8, 0,   0,   0,   100, 0,   0,   0,   2,   0, 0,
+		0,    7,    0,    0,    0,    8,   0,   0,   0,   0,   0,   0,   0,   0, /* no verifier */
+		0,    0,    0,    4,    'f',  'h', '0', '1', /* arguments */
 	};
 	struct nfs_proc proc = { NFS_PROGRAM, NFS_V3, NFS3_GETATTR };
 	struct nfs_handle fh = { .len = 4, .data = "fh01" };
@@ -103,7 +103,9 @@ static void the_library_reads_our_create(void **state)
 	struct nfs_handle fh = { .len = 8, .data = "12345678" };
 	struct be_setattr set = { .valid = BE_SET_MODE | BE_SET_GID | BE_SET_SIZE |
 					   BE_SET_ATIME_NOW | BE_SET_MTIME,
-				  .mode = 0100644, .gid = 12, .size = 1ULL << 33,
+				  .mode = 0100644,
+				  .gid = 12,
+				  .size = 1ULL << 33,
 				  .mtime = { .tv_sec = -5, .tv_nsec = 6 } };
 	CREATE3args args;
 	uint8_t buf[256];
