@@ -55,10 +55,13 @@ MAN := $(patsubst %.pod,$(B)/man/%,$(notdir $(POD_FILES)))
 all: ## build the programs into build/VARIANT/
 	$(PAR) programs
 programs: $(PROGRAMS)
+	@:
 deps: ## install what building and testing need (Debian 12, as root)
 	$(Q)dist/deps.sh
 unit-build: $(UNIT) $(REPLAY)
+	@:
 test-tools: $(TEST_TOOLS)
+	@:
 man: $(MAN) ## format the manual pages
 
 $(LIB): $(LIB_SRC:%.c=$(B)/%.o)
@@ -126,6 +129,7 @@ fuzz: ## run each fuzz target FUZZ_SECONDS (60) with libFuzzer
 		-artifact_prefix=build/fuzz/$$f- build/fuzz/corpus/$$f tests/fuzz/corpus/$${f#fuzz_} \
 		> build/fuzz/$$f.log 2>&1 || { tail -n 40 build/fuzz/$$f.log; exit 1; }; done
 fuzz-build: $(FUZZ)
+	@:
 bench: all ## measure beside peers; BENCH="--quick --pairs memory,dir,nfs --reps 9 ..."
 	$(Q)tools/bench/compare.py --build $(B) --out build/bench.json $(BENCH)
 demo: deps ## install, build, mount a folder, write, read, unmount, prove it
