@@ -7,9 +7,9 @@
  * that must be stable, goes to the pool, for it may be throttled. Commits have
  * a pool of their own, so that a slow disk does not hold up cached reads.
  *
- * Writes run as the credential that wrote: quotas and reserved blocks are then
- * the writer's affair. A daemon that keeps CAP_SYS_RESOURCE may exceed hard
- * limits of quotas nevertheless; it should drop it. */
+ * Writes run as the credential that wrote, without the daemon's capabilities:
+ * quotas and reserved blocks are the writer's affair, and a file loses its
+ * set-user-id bit when somebody else writes it. */
 #include <errno.h>
 #include <limits.h>
 #include <sys/uio.h>

@@ -102,7 +102,7 @@ int layers_open(const char *spec, struct backend *below, struct backend **out, s
 		return err_set(err, -ENOMEM, "layers: out of memory");
 	if (copy)
 		rc = split(copy, parts, err);
-	for (size_t i = 0, used; !rc && parts[i]; i += used)
+	for (size_t i = 0, used = 0; !rc && parts[i]; i += used)
 		rc = open_one(parts + i, &used, &top, err);
 	if (!rc) {
 		*out = top;

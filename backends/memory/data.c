@@ -9,7 +9,8 @@
  *
  * A page that a write covers in part is zeroed and counted as data before the
  * copying; one that it covers wholly counts only afterwards, so that nobody
- * reads what was in the block before. */
+ * reads what was in the block before. A read beside a write of the same bytes
+ * may see some of both. */
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
@@ -17,7 +18,7 @@
 #include "backends/memory/memory_impl.h"
 #include "common/clock.h"
 
-#define BATCH 32 /* chunks looked up at once */
+#define BATCH 32 /* chunks looked up at once; bits of a mask */
 
 /* One chunk's part of a transfer. */
 struct span {
@@ -246,20 +247,44 @@ static bool must_enlarge_locked(const struct mem_node *n, uint64_t off, size_t l
 	       !chunk_fits(n, 0, end < MEM_CHUNK ? (size_t)end : MEM_CHUNK);
 }
 
-/* Blocks for the chunks of one batch. Waits for users only to enlarge a block. */
+static void slot_free(struct mem *mem, struct mem_node *n, uint64_t *slot)
+{
+	unsigned class = (unsigned)(*slot >> 62);
+
+	mem_block_free(&mem->space, mem_slot_mem(*slot), class);
+	n->attr.blocks -= mem_class_bytes(class) / 512;
+	*slot = 0;
+}
+
+/* Gives back what a failing batch has taken: bit i of made is chunk first + i. */
+static void batch_undo_locked(struct mem *mem, struct mem_node *n, uint64_t first, uint32_t made)
+{
+	for (; made; made &= made - 1)
+		slot_free(mem, n, mem_chunks_slot(&n->file.chunks,
+						  first + (unsigned)__builtin_ctz(made)));
+}
+
+/* Blocks for the chunks of one batch, all or none. Waits for users only to
+ * enlarge a block. */
 static int batch_fit_locked(struct mem *mem, struct mem_node *n, uint64_t off, size_t len)
 {
+	uint64_t first = off >> MEM_CHUNK_SHIFT;
+	uint32_t made = 0;
 	struct span s;
 
 	if (must_enlarge_locked(n, off, len))
 		mem_data_idle_locked(n);
 	for (unsigned i = 0; i < BATCH && len; i++, off += s.len, len -= s.len) {
+		bool is_new = !chunk_fits(n, first + i, 1);
 		int rc;
 
 		span_place(&s, off, len);
-		rc = mem_chunk_fit_locked(mem, n, off >> MEM_CHUNK_SHIFT, s.off + s.len);
-		if (rc)
+		rc = mem_chunk_fit_locked(mem, n, first + i, s.off + s.len);
+		if (rc) {
+			batch_undo_locked(mem, n, first, made);
 			return rc;
+		}
+		made |= (uint32_t)is_new << i;
 	}
 	return 0;
 }
@@ -409,17 +434,13 @@ void mem_data_zero_locked(struct mem *mem, struct mem_node *n, uint64_t from, ui
 	assert(n->file.users == 0);
 	while (mem_chunks_next(&n->file.chunks, &chunk, &slot)) {
 		uint64_t base = chunk << MEM_CHUNK_SHIFT;
-		unsigned class = (unsigned)(*slot >> 62);
 
 		if (base >= to)
 			return;
 		slot_zero(slot, from > base ? (uint32_t)(from - base) : 0,
 			  to - base < MEM_CHUNK ? (uint32_t)(to - base) : MEM_CHUNK);
-		if (!mem_slot_mask(*slot)) {
-			mem_block_free(&mem->space, mem_slot_mem(*slot), class);
-			n->attr.blocks -= mem_class_bytes(class) / 512;
-			*slot = 0;
-		}
+		if (!mem_slot_mask(*slot))
+			slot_free(mem, n, slot);
 		chunk++;
 	}
 }
@@ -428,7 +449,7 @@ void mem_data_truncate_locked(struct mem *mem, struct mem_node *n, uint64_t size
 {
 	uint64_t keep = (size + MEM_CHUNK - 1) >> MEM_CHUNK_SHIFT;
 
-	if (size < n->attr.size) {
+	if (size <= n->attr.size) {
 		n->attr.blocks -= mem_chunks_cut(&n->file.chunks, &mem->space, keep) / 512;
 		if (size & (MEM_CHUNK - 1))
 			mem_data_zero_locked(mem, n, size, keep << MEM_CHUNK_SHIFT);
