@@ -114,6 +114,7 @@ struct be_entry {
 #define BE_SET_ATIME_NOW 0x40u /* the store's own clock; excludes BE_SET_ATIME */
 #define BE_SET_MTIME_NOW 0x80u
 #define BE_SET_KILL_SUID 0x100u /* with SIZE, UID or GID: also clear S_ISUID, and S_ISGID of a group-executable file */
+#define BE_SET_OPENED 0x200u /* with SIZE: the caller has the file open for writing; that is permission enough */
 
 struct be_setattr {
 	unsigned valid; /* BE_SET_* */

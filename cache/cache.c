@@ -265,6 +265,17 @@ static void adopt_size_locked(struct cache_file *f, uint64_t size)
 	f->size = f->be_size = size;
 }
 
+/* What was written and is not on the backend yet takes up room all the same, as
+ * far as it is not there already. */
+static void count_dirty_blocks_locked(const struct cache_file *f, struct be_attr *attr)
+{
+	uint64_t full = file_unit_count(f->c, f->size) * (f->c->unit / 512);
+	uint64_t sum = attr->blocks + (uint64_t)f->dirty_units * (f->c->unit / 512);
+
+	if (attr->blocks < full)
+		attr->blocks = sum < full ? sum : full;
+}
+
 void cache_merge_attr(struct cache_file *f, struct be_attr *attr, uint64_t seq)
 {
 	mutex_lock(&f->lock);
@@ -272,6 +283,8 @@ void cache_merge_attr(struct cache_file *f, struct be_attr *attr, uint64_t seq)
 		attr->size = f->size;
 	else
 		adopt_size_locked(f, attr->size);
+	if (f->dirty_units)
+		count_dirty_blocks_locked(f, attr);
 	if (f->mtime_ours && (f->dirty_units || file_writes(f))) {
 		attr->mtime = f->mtime;
 		if (timespec_cmp(&attr->ctime, &f->mtime) < 0)
@@ -298,12 +311,13 @@ bool cache_revalidate(struct cache_file *f, const struct be_attr *attr, uint64_t
 	return same;
 }
 
-void cache_own_change(struct cache_file *f, const struct be_attr *attr)
+void cache_own_change(struct cache_file *f, const struct be_attr *attr, bool mtime)
 {
 	mutex_lock(&f->lock);
 	if (f->token_valid)
 		token_set_locked(f, attr);
-	f->mtime = attr->mtime; /* what is still dirty must not bring an older time */
+	if (mtime)
+		f->mtime = attr->mtime; /* what is still dirty must not bring another */
 	mutex_unlock(&f->lock);
 }
 

@@ -97,8 +97,9 @@ void cache_merge_attr(struct cache_file *f, struct be_attr *attr, uint64_t seq);
 /* At open (close-to-open): true when the pages known for the file still hold;
  * false when somebody else changed it: clean frames are dropped. */
 bool cache_revalidate(struct cache_file *f, const struct be_attr *attr, uint64_t seq);
-/* Our own change of attributes: attr is the new normal. */
-void cache_own_change(struct cache_file *f, const struct be_attr *attr);
+/* Our own change of attributes: attr is the new normal; mtime: it set the time of
+ * the last write, which later write-back must not change. */
+void cache_own_change(struct cache_file *f, const struct be_attr *attr, bool mtime);
 /* Drops every clean unit. */
 void cache_invalidate(struct cache_file *f);
 
@@ -174,8 +175,9 @@ bool cache_write_cancel(struct cache_wr *wr);
 
 /* Writes all dirty data of the file to the backend (not committed). May wait. */
 int cache_flush(struct cache_file *f, bool nowait);
-/* ... and commits it. May wait. Returns the error of *this* attempt, not old ones. */
-int cache_fsync(struct cache_file *f, bool datasync, bool nowait);
+/* ... and commits it. cred: who asks, for a file that nobody wrote to (NULL: then
+ * there is nothing to do). May wait. Returns the error of *this* attempt, not old ones. */
+int cache_fsync(struct cache_file *f, bool datasync, const struct be_cred *cred, bool nowait);
 /* The error that a handle has not been told yet, and marks it told. *seen is the
  * handle's own, from cache_error_seq() at open. */
 int cache_error(struct cache_file *f, uint32_t *seen);

@@ -186,8 +186,9 @@ void wb_kick(struct cache *c);
 /* Submits the file's dirty ranges, at most those of now. *skipped: some were in
  * flight already. May wait for others' writes unless nowait. 0 or -ENOMEM. */
 int wb_submit_file(struct cache_file *f, bool background, bool nowait, bool *skipped);
-/* Starts a commit of what is unstable; false when one is under way already. */
-bool wb_commit_start(struct cache_file *f, bool datasync);
+/* Starts a commit of what is unstable, with a writer's credential, else cred;
+ * false when one is under way already. */
+bool wb_commit_start(struct cache_file *f, bool datasync, const struct be_cred *cred);
 /* Waits, with f->lock held, for the writes that are in flight now. */
 void writes_wait_locked(struct cache_file *f);
 static inline unsigned file_writes(const struct cache_file *f)

@@ -376,14 +376,16 @@ static void commit_done(struct be_io *io)
 	file_put(f);
 }
 
-bool wb_commit_start(struct cache_file *f, bool datasync)
+bool wb_commit_start(struct cache_file *f, bool datasync, const struct be_cred *cred)
 {
 	struct commit *cm = calloc(1, sizeof *cm);
 
 	if (!cm)
 		return false;
 	mutex_lock(&f->lock);
-	if (f->commits) {
+	if (f->ncreds)
+		cred = f->creds[f->ncreds - 1];
+	if (f->commits || !cred) {
 		mutex_unlock(&f->lock);
 		free(cm);
 		return false;
@@ -399,7 +401,7 @@ bool wb_commit_start(struct cache_file *f, bool datasync)
 	file_get(f);
 	cm->file = f;
 	cm->io = (struct be_io){ .node = f->node, .datasync = datasync, .done = commit_done, .priv = cm,
-				 .cred = f->ncreds ? be_cred_get(f->creds[f->ncreds - 1]) : NULL };
+				 .cred = be_cred_get(cred) };
 	mutex_unlock(&f->lock);
 	stats_inc(STAT_commits);
 	if (backend_commit(f->c->be, &cm->io) == BE_DONE)
@@ -458,7 +460,7 @@ int cache_flush(struct cache_file *f, bool nowait)
 	return rc;
 }
 
-static bool commit_needed(struct cache_file *f, bool datasync, bool *busy)
+static bool commit_needed(struct cache_file *f, bool datasync, const struct be_cred *cred, bool *busy)
 {
 	bool need;
 
@@ -467,18 +469,20 @@ static bool commit_needed(struct cache_file *f, bool datasync, bool *busy)
 	need = !list_empty(&f->unstable);
 	if (f->c->be->limits.caps & BE_CAP_HOST_STABLE)
 		need = f->need_commit || !datasync || *busy;
+	if (!f->ncreds && !cred)
+		need = false; /* nothing was ever written, and nobody asks */
 	mutex_unlock(&f->lock);
 	return need;
 }
 
 /* Waits for the commit under way and runs another that covers all that is
  * unstable now. Returns 0, -errno. */
-static int commit_wait(struct cache_file *f, bool datasync)
+static int commit_wait(struct cache_file *f, bool datasync, const struct be_cred *cred)
 {
 	uint32_t seq = cache_error_seq(f);
 	int rc;
 
-	while (!wb_commit_start(f, datasync)) {
+	while (!wb_commit_start(f, datasync, cred)) {
 		mutex_lock(&f->lock);
 		if (f->commits)
 			file_wait_locked(f);
@@ -492,7 +496,7 @@ static int commit_wait(struct cache_file *f, bool datasync)
 	return rc;
 }
 
-int cache_fsync(struct cache_file *f, bool datasync, bool nowait)
+int cache_fsync(struct cache_file *f, bool datasync, const struct be_cred *cred, bool nowait)
 {
 	bool slow = f->c->be->limits.caps & BE_CAP_SLOW_COMMIT, busy, first = true;
 	int rc = 0;
@@ -500,13 +504,13 @@ int cache_fsync(struct cache_file *f, bool datasync, bool nowait)
 	file_get(f);
 	for (int i = 0; i < FSYNC_TRIES; i++) {
 		rc = cache_flush(f, nowait);
-		if (rc || !commit_needed(f, datasync || !first, &busy))
+		if (rc || !commit_needed(f, datasync || !first, cred, &busy))
 			break;
 		if (nowait && (slow || busy)) {
 			rc = -EAGAIN;
 			break;
 		}
-		rc = commit_wait(f, datasync);
+		rc = commit_wait(f, datasync, cred);
 		first = false;
 		if (rc || !cache_file_dirty(f))
 			break;
@@ -542,7 +546,7 @@ int cache_drain(struct cache *c, bool (*progress)(void *arg, const struct cache_
 	int rc = 0;
 
 	while ((f = drain_next(c, failed))) {
-		int err = cache_fsync(f, true, false);
+		int err = cache_fsync(f, true, NULL, false);
 
 		file_settle(f);
 		mutex_lock(&c->wb_lock);
@@ -613,7 +617,7 @@ static void wb_one(struct cache_file *f, bool pressure)
 	commit = !list_empty(&f->unstable) && !f->commits && (pressure || !f->dirty_units);
 	mutex_unlock(&f->lock);
 	if (commit)
-		wb_commit_start(f, true);
+		wb_commit_start(f, true, NULL);
 	file_settle(f);
 	file_put(f);
 }

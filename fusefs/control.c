@@ -144,6 +144,23 @@ static bool wait_gone(struct client *cl)
 	return gone;
 }
 
+static bool is_gone(struct control *c)
+{
+	bool gone;
+
+	mutex_lock(&c->lock);
+	gone = c->gone;
+	mutex_unlock(&c->lock);
+	return gone;
+}
+
+static bool said_unmounted(const json_t *line)
+{
+	const char *cmd = json_string_value(json_object_get(line, "cmd"));
+
+	return cmd && !strcmp(cmd, "unmounted");
+}
+
 static void do_umount(struct client *cl)
 {
 	struct control *c = cl->c;
@@ -155,7 +172,8 @@ static void do_umount(struct client *cl)
 	if (send_json(cl->fd, json_pack("{s:{s:s}}", "progress", "state", "drained")))
 		return;
 	line = next_line(cl, &bad);
-	if (!line || strcmp(json_string_value(json_object_get(line, "cmd")) ?: "", "unmounted")) {
+	/* The kernel may tell us of the unmount before the client does. */
+	if (!said_unmounted(line) && !is_gone(c)) {
 		json_decref(line);
 		send_json(cl->fd, failure(-ECANCELED, "not unmounted; everything was written"));
 		return;

@@ -227,7 +227,7 @@ static void on_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, 
 	(void)ino;
 	(void)fi;
 	(void)lock;
-	RUN(arg ? op_setlk(current, arg->owner, &arg->lk, false, sleep) : -EINVAL);
+	RUN(arg ? op_setlk(current, arg, false, sleep) : -EINVAL);
 }
 
 static void on_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int op)
@@ -237,8 +237,7 @@ static void on_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, 
 	(void)ino;
 	(void)fi;
 	(void)op;
-	RUN(arg ? op_setlk(current, arg->owner, &arg->lk, true, current->hdr->opcode == FUSE_SETLKW)
-		: -EINVAL);
+	RUN(arg ? op_setlk(current, arg, true, current->hdr->opcode == FUSE_SETLKW) : -EINVAL);
 }
 
 static void on_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fuse_file_info *fi,

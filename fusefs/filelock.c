@@ -15,6 +15,7 @@
 struct lk {
 	struct list link;
 	uint64_t owner, start, end;
+	uint64_t fh; /* it was set through */
 	uint32_t type, pid;
 };
 
@@ -223,9 +224,10 @@ static int park(struct request *rq, struct lk_wait *w)
 	return OP_PARKED;
 }
 
-int filelock_set(struct request *rq, struct inode *in, uint64_t owner,
-		 const struct fuse_file_lock *lk, bool flock, bool wait)
+int filelock_set(struct request *rq, struct inode *in, const struct fuse_lk_in *arg, bool flock,
+		 bool wait)
 {
+	const struct fuse_file_lock *lk = &arg->lk;
 	struct filelocks *fl = &in->v->locks;
 	struct lk_wait *w = calloc(1, sizeof *w);
 	struct list served = LIST_INIT(served);
@@ -237,8 +239,8 @@ int filelock_set(struct request *rq, struct inode *in, uint64_t owner,
 	}
 	if (!w || !w->spare[0] || !w->spare[1])
 		goto nomem;
-	w->want = (struct lk){ .owner = owner, .start = lk->start, .end = lk->end,
-			       .type = lk->type, .pid = lk->pid };
+	w->want = (struct lk){ .owner = arg->owner, .start = lk->start, .end = lk->end,
+			       .type = lk->type, .pid = lk->pid, .fh = arg->fh };
 	w->in = in;
 	w->rq = rq;
 	w->flock = flock;
@@ -265,20 +267,21 @@ nomem:
 	return -ENOMEM;
 }
 
-void filelock_release(struct inode *in, uint64_t owner, bool flock)
+/* Drops the locks of the list that are owner's, or were set through fh (if not 0). */
+static void drop_matching(struct inode *in, struct list *locks, uint64_t owner, uint64_t fh)
 {
 	struct filelocks *fl = &in->v->locks;
 	struct list served = LIST_INIT(served);
 	bool dropped = false;
 
-	/* Most files are never locked. */
-	if (list_empty(lock_list(in, flock)))
+	/* Most files are never locked; who could lock at this moment comes later. */
+	if (__atomic_load_n(&locks->next, __ATOMIC_RELAXED) == locks)
 		return;
 	mutex_lock(&fl->lock);
-	list_for_each_safe(it, tmp, lock_list(in, flock)) {
+	list_for_each_safe(it, tmp, locks) {
 		struct lk *l = list_entry(it, struct lk, link);
 
-		if (l->owner != owner)
+		if (fh ? l->fh != fh : l->owner != owner)
 			continue;
 		lk_drop_locked(fl, l);
 		dropped = true;
@@ -287,4 +290,15 @@ void filelock_release(struct inode *in, uint64_t owner, bool flock)
 		serve_locked(in, &served);
 	mutex_unlock(&fl->lock);
 	answer(&served);
+}
+
+void filelock_release(struct inode *in, uint64_t owner, bool flock)
+{
+	drop_matching(in, lock_list(in, flock), owner, 0);
+}
+
+void filelock_release_handle(struct inode *in, uint64_t fh)
+{
+	drop_matching(in, &in->posix_locks, 0, fh);
+	drop_matching(in, &in->flock_locks, 0, fh);
 }

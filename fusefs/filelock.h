@@ -34,9 +34,12 @@ void filelocks_done(struct filelocks *fl);
 void filelock_get(struct inode *in, uint64_t owner, struct fuse_file_lock *lk);
 /* SETLK, SETLKW, flock. 0, -EAGAIN, -EDEADLK, -ENOLCK, -ENOMEM, -EINTR, or
  * OP_PARKED: the answer comes when the lock is to be had. */
-int filelock_set(struct request *rq, struct inode *in, uint64_t owner,
-		 const struct fuse_file_lock *lk, bool flock, bool wait);
+int filelock_set(struct request *rq, struct inode *in, const struct fuse_lk_in *arg, bool flock,
+		 bool wait);
 /* All locks of owner on the inode go: at FLUSH (POSIX) or RELEASE (flock). */
 void filelock_release(struct inode *in, uint64_t owner, bool flock);
+/* All locks set through an open file go with it: locks of open file descriptions
+ * (F_OFD_SETLK), of whose owner RELEASE says nothing. */
+void filelock_release_handle(struct inode *in, uint64_t fh);
 
 #endif

@@ -46,7 +46,7 @@ int op_lseek(struct request *rq, uint64_t off, int whence);
 int op_copy_file_range(struct request *rq, uint64_t off_in, uint64_t node_out, uint64_t off_out,
 		       uint64_t len, bool wide);
 int op_getlk(struct request *rq, uint64_t owner, const struct fuse_file_lock *lk);
-int op_setlk(struct request *rq, uint64_t owner, const struct fuse_file_lock *lk, bool flock, bool wait);
+int op_setlk(struct request *rq, const struct fuse_lk_in *arg, bool flock, bool wait);
 
 /* The function for an opcode that we decode, or NULL. */
 op_fn *op_raw(uint32_t opcode);

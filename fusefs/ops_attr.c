@@ -44,13 +44,12 @@ int inode_getattr(struct request *rq, struct inode *in, unsigned flags, struct b
 
 	if (rc)
 		return rc;
-	/* A server stamps the time when data arrives: programs must see the stamp
-	 * that will stay, so it has to arrive first. A failing flush keeps its error. */
-	if (f && !(v->be->limits.caps & BE_CAP_WRITE_MTIME) && cache_file_dirty(f)) {
-		if (!rq->may_block)
-			return OP_PUNT;
-		cache_flush(f, false);
-	}
+	/* A server or a file system stamps ctime when data arrives: programs must see
+	 * the stamp that will stay, so it has to arrive first. A flush that fails
+	 * keeps its error for fsync and close. */
+	if (f && v->opt.consistency != EXCLUSIVE && cache_file_dirty(f) &&
+	    cache_flush(f, !rq->may_block) == -EAGAIN && !rq->may_block)
+		return OP_PUNT;
 	seq = f ? cache_change_seq(f) : 0;
 	rq->call.flags |= flags;
 	rc = backend_getattr(v->be, &rq->call, in->node, out);
@@ -152,6 +151,8 @@ static void setattr_decode(const struct fuse_setattr_in *sa, struct be_setattr *
 	for (size_t i = 0; i < ARRAY_LEN(bits); i++)
 		if (sa->valid & bits[i].fattr)
 			set->valid |= bits[i].be;
+	if (sa->valid & FATTR_FH && set->valid & BE_SET_SIZE)
+		set->valid |= BE_SET_OPENED;
 	if (set->valid & BE_SET_ATIME_NOW)
 		set->valid &= ~BE_SET_ATIME;
 	if (set->valid & BE_SET_MTIME_NOW)
@@ -195,7 +196,7 @@ int inode_setattr(struct request *rq, struct inode *in, const struct be_setattr 
 		rc = backend_setattr(v->be, &rq->call, in->node, set, out);
 	if (rc || !f)
 		return request_result(rq, rc);
-	cache_own_change(f, out);
+	cache_own_change(f, out, set->valid & (BE_SET_MTIME | BE_SET_MTIME_NOW | BE_SET_SIZE));
 	cache_merge_attr(f, out, set->valid & BE_SET_SIZE ? cache_change_seq(f) : seq);
 	return 0;
 }
@@ -228,6 +229,14 @@ int inode_kill_suid(struct request *rq, struct inode *in)
 	return rc ? rc : request_call(rq, true);
 }
 
+/* chown(-1, -1) arrives without a word on what it wants: it clears suid and sgid. */
+static int setattr_nothing(struct request *rq, struct inode *in, struct be_attr *out)
+{
+	int rc = S_ISREG(in->type) ? inode_kill_suid(rq, in) : 0;
+
+	return rc ? rc : inode_getattr(rq, in, 0, out);
+}
+
 int op_setattr(struct request *rq)
 {
 	const struct fuse_setattr_in *sa = request_arg(rq, sizeof *sa);
@@ -244,7 +253,7 @@ int op_setattr(struct request *rq)
 	if (!rc && set.valid)
 		rc = inode_setattr(rq, in, &set, &attr);
 	else if (!rc)
-		rc = inode_getattr(rq, in, 0, &attr);
+		rc = setattr_nothing(rq, in, &attr);
 	if (rc)
 		return rc;
 	set_valid(rq->v->attr_ms, &out.attr_valid, &out.attr_valid_nsec);

@@ -372,7 +372,7 @@ int op_flush(struct request *rq)
 		if (rq->v->be->limits.caps & BE_CAP_HOST_STABLE)
 			rc = cache_flush(f, !rq->may_block);
 		else
-			rc = cache_fsync(f, true, !rq->may_block);
+			rc = cache_fsync(f, true, h->cred, !rq->may_block);
 	}
 	if (rc == -EAGAIN && !rq->may_block)
 		return OP_PUNT;
@@ -393,7 +393,7 @@ int op_fsync(struct request *rq, uint64_t fh, bool datasync)
 	stats_inc(STAT_fuse_fsync);
 	if (!f)
 		return -EBADF;
-	rc = cache_fsync(f, datasync, !rq->may_block);
+	rc = cache_fsync(f, datasync, h->cred, !rq->may_block);
 	if (rc == -EAGAIN && !rq->may_block)
 		return OP_PUNT;
 	rc = handle_error(h, f, rc);
@@ -413,6 +413,7 @@ int op_release(struct request *rq)
 		return OP_PUNT; /* the last release of a removed file may ask the server */
 	if (arg->release_flags & FUSE_RELEASE_FLOCK_UNLOCK)
 		filelock_release(h->in, arg->lock_owner, true);
+	filelock_release_handle(h->in, h->fh);
 	backend_release(rq->v->be, h->in->node, h->flags);
 	inode_closed(h->in);
 	handle_free(rq->v, h);

@@ -16,11 +16,10 @@ int op_getlk(struct request *rq, uint64_t owner, const struct fuse_file_lock *lk
 	return 0;
 }
 
-int op_setlk(struct request *rq, uint64_t owner, const struct fuse_file_lock *lk, bool flock,
-	     bool wait)
+int op_setlk(struct request *rq, const struct fuse_lk_in *arg, bool flock, bool wait)
 {
 	struct inode *in = request_inode(rq);
-	int rc = in ? filelock_set(rq, in, owner, lk, flock, wait) : -ESTALE;
+	int rc = in ? filelock_set(rq, in, arg, flock, wait) : -ESTALE;
 
 	if (!rc)
 		reply_err(rq, 0);

@@ -190,7 +190,7 @@ int op_link(struct request *rq, uint64_t node, uint64_t dir, const char *name)
 		return request_result(rq, rc);
 	in->gone = false; /* a file made without a name has one now */
 	if (inode_file_peek(in))
-		cache_own_change(inode_file_peek(in), &entry.attr);
+		cache_own_change(inode_file_peek(in), &entry.attr, false);
 	return reply_entry(rq, &entry);
 }
 

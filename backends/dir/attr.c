@@ -58,32 +58,28 @@ static int change_times(int fd, const struct be_setattr *set)
 	return utimensat(fd, "", ts, AT_EMPTY_PATH) ? -errno : 0;
 }
 
-/* The caller has the file open for writing although its mode says no: whoever
- * made it so may. As servers of NFS do it, only the owner is believed. */
-static int truncate_as_owner(struct dnode *n, int fd, const struct be_cred *cred, uint64_t size)
+/* The caller has the file open for writing although its mode says no by now. */
+static int truncate_opened(struct dnode *n, uint64_t size)
 {
 	struct dfile *file = dfile_of_node(n, true);
-	struct statx stx;
-	int rc = -EACCES;
+	int rc;
 
 	if (!file)
-		return rc;
-	if (dir_statx_fd(fd, &stx) == 0 && stx.stx_uid == cred->uid)
-		rc = ftruncate(file->fd, (off_t)size) ? -errno : 0;
+		return -EACCES;
+	rc = ftruncate(file->fd, (off_t)size) ? -errno : 0;
 	dfile_put(file);
 	return rc;
 }
 
-static int change_size(struct dir *d, struct dnode *n, int fd, const struct be_cred *cred,
-		       uint64_t size)
+static int change_size(struct dir *d, struct dnode *n, int fd, const struct be_setattr *set)
 {
 	AUTO_FD int wfd = dir_reopen(d, fd, O_WRONLY);
 
-	if (wfd == -EACCES)
-		return truncate_as_owner(n, fd, cred, size);
+	if (wfd == -EACCES && set->valid & BE_SET_OPENED)
+		return truncate_opened(n, set->size);
 	if (wfd < 0)
 		return wfd;
-	return ftruncate(wfd, (off_t)size) ? -errno : 0;
+	return ftruncate(wfd, (off_t)set->size) ? -errno : 0;
 }
 
 /* What the system does not do when the caller is privileged. */
@@ -104,13 +100,12 @@ static int kill_suid(const struct dir *d, int fd)
 }
 
 /* In the order in which nothing undoes what went before. */
-static int change(struct dir *d, struct dnode *n, int fd, const struct be_cred *cred,
-		  const struct be_setattr *set)
+static int change(struct dir *d, struct dnode *n, int fd, const struct be_setattr *set)
 {
 	int rc = 0;
 
 	if (set->valid & BE_SET_SIZE)
-		rc = change_size(d, n, fd, cred, set->size);
+		rc = change_size(d, n, fd, set);
 	if (!rc && (set->valid & (BE_SET_UID | BE_SET_GID)))
 		rc = change_owner(fd, set);
 	if (!rc && (set->valid & BE_SET_MODE))
@@ -133,7 +128,7 @@ int dir_setattr(struct backend *be, const struct be_call *call, struct be_node *
 
 	if (fd < 0)
 		return fd;
-	rc = change(d, n, fd, call->cred, set);
+	rc = change(d, n, fd, set);
 	if (!rc)
 		rc = dir_statx_fd(fd, &stx);
 	dnode_unpin(n);
