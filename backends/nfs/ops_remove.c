@@ -42,6 +42,21 @@ static int last_name(struct nfs_node *node, const struct be_call *call, bool ope
 	return rc;
 }
 
+/* Was the name gone when a repeated REMOVE or RMDIR came? A server that was still
+ * busy with the first one may have said that it is stale. */
+static bool gone_before(struct nfs_backend *b, const struct be_call *call, struct nfs_node *dir,
+			const char *name, int rc)
+{
+	struct be_entry e;
+
+	if (rc != -ESTALE)
+		return rc == -ENOENT;
+	rc = be_nfs_lookup_wire(b, call, dir, name, &e);
+	if (!rc)
+		be_node_put(e.node);
+	return rc == -ENOENT;
+}
+
 /* REMOVE or RMDIR. A repeated one that finds nothing did it the first time. */
 static int remove_wire(struct nfs_backend *b, const struct be_call *call, uint32_t proc,
 		       struct nfs_node *dir, const char *name)
@@ -61,7 +76,7 @@ static int remove_wire(struct nfs_backend *b, const struct be_call *call, uint32
 		wcc.pre_valid = wcc.post_valid = false;
 	nattr_wcc(dir, &wcc, r.stamp);
 	nattr_end(dir);
-	if (rc == -ENOENT && r.resent)
+	if (rc && r.resent && gone_before(b, call, dir, name, rc))
 		rc = 0;
 	if (!rc || rc == -ENOENT)
 		nname_drop(dir, name);
@@ -114,7 +129,7 @@ static int unlink_open(struct nfs_backend *b, const struct be_call *call, struct
 	if (!s)
 		return -ENOMEM;
 	rc = rename_wire(b, call, dir, name, dir, s->name, &resent);
-	if (rc && !(rc == -ENOENT && resent)) {
+	if (rc && !((rc == -ENOENT || rc == -ESTALE) && resent)) {
 		silly_free(s);
 		return rc;
 	}
@@ -270,7 +285,7 @@ static int rename_replace(struct rename *n)
 		return rc;
 	}
 	rc = rename_wire(n->b, n->call, n->dir, n->name, n->newdir, n->newname, &resent);
-	if (rc == -ENOENT && resent)
+	if ((rc == -ENOENT || rc == -ESTALE) && resent)
 		rc = rename_check(n);
 	if (rc) {
 		if (save)

@@ -233,11 +233,14 @@ static void waiting_ends_by_interruption_or_time(struct live *l)
 
 static _Atomic bool cutting;
 
+/* In growing intervals: a slow build, too, must get an answer through in the end,
+ * for until then the back-off between its attempts grows. */
 static void *cutter(void *arg)
 {
 	(void)arg;
-	while (atomic_load(&cutting)) {
-		usleep(30000);
+	for (unsigned ms = 10; atomic_load(&cutting); ms += 5) {
+		for (unsigned slept = 0; slept < ms && atomic_load(&cutting); slept += 5)
+			usleep(5000);
 		live_cut();
 	}
 	return NULL;
