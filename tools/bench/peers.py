@@ -105,6 +105,10 @@ class Mounted(Place):
         super().__init__(os.path.join(self.point, "w"))
         stage.callback(detach, self.point)
 
+    def ensure(self):
+        if not mounted(self.point):
+            self.mount()
+
 
 class Passthrough(Mounted):
     """libfuse's own example, built here from the copy that its package ships."""

@@ -60,6 +60,9 @@ class Place:
     def umount(self):
         pass
 
+    def ensure(self):
+        """After a row that failed: mounted again, or an error. Never rows on a bare folder."""
+
     def pids(self):
         """Processes whose CPU time and memory count as the file system's."""
         return []
@@ -222,6 +225,7 @@ class Pass:
 
     def measure(self, r):
         """Runs a row on the clock and returns its record."""
+        self.before(r)
         if r.cold:
             self.cold_point()
         if not r.name.endswith("_warm"):
@@ -248,7 +252,7 @@ class Pass:
             if not self.p.wants(r.name):
                 continue
             try:
-                self.before(r)
+                self.place.ensure()
                 record = self.measure(r)
             except Exception as e:               # pylint: disable=broad-except
                 record = {"error": "%s: %s" % (type(e).__name__, str(e)[:300])}
