@@ -108,8 +108,7 @@ void be_node_put(struct be_node *node)
 
 extern const struct backend_type backend_memory;
 extern const struct backend_type backend_dir;
-/* Until it has its source file, a missing one is a scheme that is not known. */
-extern const struct backend_type backend_nfs __attribute__((weak));
+extern const struct backend_type backend_nfs;
 
 static const struct backend_type *type_find(const char *uri)
 {
@@ -119,8 +118,7 @@ static const struct backend_type *type_find(const char *uri)
 	size_t len = colon ? (size_t)(colon - uri) : 0;
 
 	for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
-		if (types[i] && strlen(types[i]->scheme) == len &&
-		    !memcmp(types[i]->scheme, uri, len))
+		if (strlen(types[i]->scheme) == len && !memcmp(types[i]->scheme, uri, len))
 			return types[i];
 	return NULL;
 }
