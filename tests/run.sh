@@ -85,7 +85,7 @@ run_one() {
 	esac
 	printf '%s  %-36s %6.1f s%s\n' "$word" "$name" "$(((end - start) / 1000000))e-3" "${note:+  ($note)}" >"$3"
 	if [ "$word" = FAIL ]; then
-		printf '%s\n' "$(cat "$3")" "$(tail -n 25 "$log" | sed 's/^/    /')" "    whole log: $log"
+		printf '%s\n' "$(cat "$3")" "$(tail -n 15 "$log" | cut -c 1-300 | sed 's/^/    /')" "    whole log: $log"
 	else
 		cat "$3"
 	fi

@@ -46,10 +46,14 @@ make_odd_modes() {
 	touch -d '1985-01-01' "$d/deep" "$d/empty"
 }
 
-# All that a program can see of a tree but sizes of folders.
+# All that a program can see of a tree but sizes of folders. ganesha takes times
+# of symbolic links and drops them.
 listing() {
+	local time=%T@
+	[ "$target" != nfs ] || time=-
 	(cd "$1" && find . -mindepth 1 \( -type d -printf '%P|%y|%m|%U:%G|%T@|%n\n' \) -o \
-		-printf '%P|%y|%m|%U:%G|%T@|%n|%s|%l\n' | LC_ALL=C sort)
+		\( -type l -printf "%P|%y|%m|%U:%G|$time|%n|%s|%l\n" \) -o \
+		-printf '%P|%y|%m|%U:%G|%T@|%n|%s\n' | LC_ALL=C sort)
 }
 
 same_tree() { # WANT GOT WHERE

@@ -8,12 +8,12 @@ fits="dir memory nfs nfsmem"
 
 # What a target cannot do. Anything not named here must work.
 without() {
-	local nfs3=xattr,fallocate,punch,zero_range,tmpfile,exchange,noreplace,btime,seek_hole,deadlk
+	local nfs3=xattr,fallocate,punch,zero_range,tmpfile,exchange,noreplace,btime,seek_hole,deadlk,linktimes
 	case $target in
 	plain) echo none ;;
 	dir) echo atime ;;
 	memory) echo atime ;;
-	# An open file is a name to NFSv3: its folder stays, the server checks each
+	# ganesha drops times of symbolic links. An open file is a name to NFSv3: its folder stays, the server checks each
 	# write anew, and times before 1970 cannot be told.
 	nfs) echo "$nfs3,atime,neg_time,rmdir_open,open_keeps_access" ;;
 	nfsmem) echo "$nfs3,atime,neg_time,rmdir_open,open_keeps_access,large,sparse,mknod" ;;

@@ -1003,7 +1003,7 @@ static const char usage[] =
 	"  --without A,B   leave out: open read write lseek seek_hole truncate punch\n"
 	"                  fallocate zero_range mmap copy fsync tmpfile rename noreplace\n"
 	"                  exchange link symlink unlink unlink_open mkdir stat readdir\n"
-	"                  chmod chown times dirtimes dirnlink xattr direct\n"
+	"                  chmod chown times dirtimes linktimes dirnlink xattr direct\n"
 	"  --remount CMD   command run after each round, before the comparison\n"
 	"  --log FILE      all operations, to FILE.r<round>.p<process>\n";
 

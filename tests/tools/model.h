@@ -267,7 +267,7 @@ static inline void agree_stat(const char *what, const struct stat st[SIDES])
 			    (unsigned long long)b->st_size);
 	if (!dir || !is_without("dirnlink"))
 		agree_field(what, "nlink", a->st_nlink, b->st_nlink);
-	if (!is_without(dir ? "dirtimes" : "times"))
+	if (!is_without(dir ? "dirtimes" : S_ISLNK(b->st_mode) ? "linktimes" : "times"))
 		agree_time(what, a->st_mtim, b->st_mtim);
 }
 

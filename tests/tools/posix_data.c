@@ -768,7 +768,8 @@ static void utimes_set_exactly_what_is_asked(void)
 	OK(symlink("f", "l"));
 	t[0] = t[1] = (struct timespec){ 77, 0 };
 	OK(utimensat(AT_FDCWD, "l", t, AT_SYMLINK_NOFOLLOW));
-	EQUAL(stat_of("l").st_mtim.tv_sec, 77);
+	if (has_feature("linktimes"))
+		EQUAL(stat_of("l").st_mtim.tv_sec, 77);
 	CHECK(stat_of("f").st_mtim.tv_sec != 77);
 	OK(mkdir("d", 0755));
 	OK(utimensat(AT_FDCWD, "d", t, 0));

@@ -6,4 +6,6 @@ set -Eeuo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/test.sh"
 # shellcheck disable=SC1091 # written by target_save
 . "$1/state"
+trap 'echo "remount failed: ${reason:-}" >&2' EXIT
 target_remount '' # no options
+trap - EXIT

@@ -39,8 +39,9 @@ export VARIANT PERSIFS PERSIFS_CTL TOOLS SCALE SEED
 target='' mnt='' uri='' store='' work='' server_uri=''
 
 log() { printf '%s  %s\n' "$(date +%T.%1N)" "$*"; }
+reason='' # why the run failed, told last
 fail() {
-	log "FAILED: $*"
+	reason="$*"
 	exit 1
 }
 skip() {
@@ -109,6 +110,7 @@ cleanup() {
 	cd /
 	[ "$rc" = 0 ] || [ "$rc" = 77 ] || target_show_logs
 	target_release
+	[ "$rc" = 0 ] || [ "$rc" = 77 ] || log "FAILED: ${reason:-status $rc}"
 	exit "$rc"
 }
 
@@ -126,7 +128,7 @@ run_inner() {
 	target=$1
 	work=$PERSIFS_TEST_WORK
 	trap cleanup EXIT
-	trap 'log "FAILED: line $LINENO of ${BASH_SOURCE[0]##*/}: $BASH_COMMAND"' ERR
+	trap 'reason=${reason:-line $LINENO of ${BASH_SOURCE[0]##*/}: $BASH_COMMAND}' ERR
 	enter_namespaces
 	target_prepare
 	scenario
