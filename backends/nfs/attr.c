@@ -168,6 +168,14 @@ static void copy_locked(const struct nfs_node *node, struct be_attr *out)
 		out->nlink--;
 }
 
+void nattr_own_view(struct nfs_node *node, struct be_attr *attr)
+{
+	mutex_lock(&node->lock);
+	if (node->silly && attr->nlink)
+		attr->nlink--;
+	mutex_unlock(&node->lock);
+}
+
 bool nattr_fresh(struct nfs_node *node, struct be_attr *out)
 {
 	bool fresh;

@@ -4,6 +4,7 @@
  * Entries hold no counts: they go when the directory's or the node's last count
  * goes. An entry is believed while its directory's names_gen is what it was when
  * the server told it; the generation grows when others changed the directory. */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,15 +40,19 @@ void nname_done(struct nfs_backend *b)
 	mutex_done(&b->names_lock);
 }
 
-static size_t slot(const struct nfs_node *dir, const char *name, size_t len, size_t size)
+static struct list *slot(struct list *table, size_t size, const struct nfs_node *dir,
+			 const char *name, size_t len)
 {
-	return hash_bytes(name, len, hash_u64((uintptr_t)dir)) & (size - 1);
+	struct list *head = &table[hash_bytes(name, len, hash_u64((uintptr_t)dir)) & (size - 1)];
+
+	assert(head->next); /* initialised */
+	return head;
 }
 
 static struct nname *find_locked(struct nfs_backend *b, const struct nfs_node *dir,
 				 const char *name, size_t len)
 {
-	list_for_each(it, &b->names[slot(dir, name, len, b->names_size)]) {
+	list_for_each(it, slot(b->names, b->names_size, dir, name, len)) {
 		struct nname *e = list_entry(it, struct nname, hash_link);
 
 		if (e->dir == dir && e->len == len && !memcmp(e->name, name, len))
@@ -68,7 +73,7 @@ static void free_locked(struct nfs_backend *b, struct nname *e)
 static void grow_locked(struct nfs_backend *b)
 {
 	size_t size = b->names_size * 2;
-	struct list *t = malloc(size * sizeof *t), *l;
+	struct list *t = calloc(size, sizeof *t), *l;
 
 	if (!t)
 		return;
@@ -78,7 +83,7 @@ static void grow_locked(struct nfs_backend *b)
 		while ((l = list_pop(&b->names[i]))) {
 			struct nname *e = list_entry(l, struct nname, hash_link);
 
-			list_push_back(&t[slot(e->dir, e->name, e->len, size)], l);
+			list_push_back(slot(t, size, e->dir, e->name, e->len), l);
 		}
 	free(b->names);
 	b->names = t;
@@ -89,7 +94,7 @@ static void insert_locked(struct nfs_backend *b, struct nname *e)
 {
 	if (++b->nnames > b->names_size)
 		grow_locked(b);
-	list_push_front(&b->names[slot(e->dir, e->name, e->len, b->names_size)], &e->hash_link);
+	list_push_front(slot(b->names, b->names_size, e->dir, e->name, e->len), &e->hash_link);
 	list_push_back(&e->dir->children, &e->dir_link);
 	list_push_back(&e->node->names, &e->node_link);
 }

@@ -208,6 +208,8 @@ void nattr_expire(struct nfs_node *node);
 /* Attributes that are still believed. */
 bool nattr_fresh(struct nfs_node *node, struct be_attr *out);
 /* The last known ones, believed or not. */
+/* Attributes as a reply had them, but for what a silly rename hides. */
+void nattr_own_view(struct nfs_node *node, struct be_attr *attr);
 bool nattr_last(struct nfs_node *node, struct be_attr *out);
 /* Fresh ones, by GETATTR when needed (always with BE_REVALIDATE, never with BE_NOWAIT). */
 int nattr_get(struct nfs_node *node, const struct be_call *call, struct be_attr *out);

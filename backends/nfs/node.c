@@ -4,6 +4,7 @@
  * The table holds no counts. A node whose count has reached zero may still be
  * found until be_nfs_node_free() has taken it out: finders count only what is
  * not zero, and put a new node beside a dying one. */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@
 
 static struct list *make_table(size_t n)
 {
-	struct list *t = malloc(n * sizeof *t);
+	struct list *t = calloc(n, sizeof *t);
 
 	for (size_t i = 0; t && i < n; i++)
 		list_init(&t[i]);
@@ -63,7 +64,10 @@ void nnode_table_done(struct nfs_backend *b)
 
 static struct list *bucket(struct list *table, size_t size, const struct nfs_handle *fh)
 {
-	return &table[hash_bytes(fh->data, fh->len, 0) & (size - 1)];
+	struct list *head = &table[hash_bytes(fh->data, fh->len, 0) & (size - 1)];
+
+	assert(head->next); /* initialised */
+	return head;
 }
 
 static struct nfs_node *find_locked(struct nfs_backend *b, const struct nfs_handle *fh)

@@ -201,9 +201,11 @@ int be_nfs_setattr(struct backend *be, const struct be_call *call, struct be_nod
 		set.valid &= ~BE_SET_MODE;
 		rc = setattr_wire(node, call, &set, &post_valid, out);
 	}
-	if (rc || post_valid)
-		return rc;
-	return nattr_get(node, call, out);
+	if (!rc && !post_valid)
+		return nattr_get(node, call, out);
+	if (!rc)
+		nattr_own_view(node, out);
+	return rc;
 }
 
 int be_nfs_access(struct backend *be, const struct be_call *call, struct be_node *node, int mask)
@@ -236,7 +238,7 @@ ssize_t be_nfs_readlink(struct backend *be, const struct be_call *call, struct b
 			target = dec_opaque(&r.dec, READLINK_MAX, &len);
 	}
 	rc = nrpc_result(&r);
-	if (!rc) {
+	if (!rc && target) {
 		len = len < cap ? len : (uint32_t)cap;
 		memcpy(buf, target, len);
 		/* A NUL would end the target for some readers and not for others. */

@@ -42,7 +42,8 @@ static void take_list(struct dec *d, bool plus)
 
 	while (dec_dirent(d, plus, &e)) {
 		inside(d, e.name, e.name_len);
-		assert(++n <= max);
+		n++;
+		assert(n <= max);
 	}
 	dec_bool(d);
 }
