@@ -191,11 +191,11 @@ static int parse(int argc, char **argv, struct cmdline *c)
 		case 'N':
 			break;
 		default:
-			return 1 + complain(EXIT_USAGE, "try 'persifs mount --help'");
+			return 1 + EXIT_USAGE /* getopt has said it */;
 		}
 	}
 	if (argc - optind != 2)
-		return 1 + complain(EXIT_USAGE, "want a URI and a DIR; try 'persifs mount --help'");
+		return 1 + complain(EXIT_USAGE, "usage: persifs mount [-f] [-o OPTIONS] URI DIR; see 'persifs mount --help'");
 	c->uri = argv[optind];
 	c->dir = argv[optind + 1];
 	return 0;
@@ -252,6 +252,6 @@ int main(int argc, char **argv)
 	if (argc > 1)
 		fprintf(stderr, "persifs: unknown command '%s'; try 'persifs --help'\n", argv[1]);
 	else
-		usage(stderr);
+		fputs("persifs: usage: persifs mount|umount ...; see 'persifs --help'\n", stderr);
 	return EXIT_USAGE;
 }

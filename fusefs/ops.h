@@ -70,6 +70,10 @@ int inode_setattr(struct request *rq, struct inode *in, const struct be_setattr 
 		  struct be_attr *out);
 /* Clears S_ISUID and S_ISGID as a write by an ordinary user must. May punt. */
 int inode_kill_suid(struct request *rq, struct inode *in);
+/* A change of size by an ordinary user that also clears them: the caller need not
+ * be the owner, who alone may change the mode. May punt. */
+int inode_truncate_kill(struct request *rq, struct inode *in, struct be_setattr *set,
+			struct be_attr *out);
 /* Ids that a mapped session shows and takes. -EPERM for an owner it cannot give. */
 int map_owner_in(const struct volume *v, struct be_setattr *set);
 

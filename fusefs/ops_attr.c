@@ -229,6 +229,18 @@ int inode_kill_suid(struct request *rq, struct inode *in)
 	return rc ? rc : request_call(rq, true);
 }
 
+int inode_truncate_kill(struct request *rq, struct inode *in, struct be_setattr *set,
+			struct be_attr *out)
+{
+	int rc;
+
+	set->valid &= ~BE_SET_KILL_SUID;
+	rc = inode_setattr(rq, in, set, out);
+	if (!rc)
+		rc = inode_kill_suid(rq, in);
+	return rc ? rc : inode_getattr(rq, in, 0, out);
+}
+
 /* chown(-1, -1) arrives without a word on what it wants: it clears suid and sgid. */
 static int setattr_nothing(struct request *rq, struct inode *in, struct be_attr *out)
 {
@@ -250,7 +262,9 @@ int op_setattr(struct request *rq)
 		return in ? -EINVAL : -ESTALE;
 	setattr_decode(sa, &set);
 	rc = map_owner_in(rq->v, &set);
-	if (!rc && set.valid)
+	if (!rc && set.valid & BE_SET_SIZE && set.valid & BE_SET_KILL_SUID)
+		rc = inode_truncate_kill(rq, in, &set, &attr);
+	else if (!rc && set.valid)
 		rc = inode_setattr(rq, in, &set, &attr);
 	else if (!rc)
 		rc = setattr_nothing(rq, in, &attr);

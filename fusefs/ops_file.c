@@ -44,10 +44,10 @@ static int open_check(struct request *rq, struct inode *in, bool *keep)
 
 static int open_truncate(struct request *rq, struct inode *in, bool kill)
 {
-	struct be_setattr set = { .valid = BE_SET_SIZE | (kill ? BE_SET_KILL_SUID : 0) };
+	struct be_setattr set = { .valid = BE_SET_SIZE | BE_SET_OPENED };
 	struct be_attr attr;
 
-	return inode_setattr(rq, in, &set, &attr);
+	return kill ? inode_truncate_kill(rq, in, &set, &attr) : inode_setattr(rq, in, &set, &attr);
 }
 
 static uint32_t open_flags(const struct volume *v, bool keep)
