@@ -15,10 +15,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "backends/dir/dir_impl.h"
@@ -56,7 +58,7 @@ static void dir_close(struct backend *be)
 	mutex_done(&d->fds_lock);
 	free(d->buckets);
 	free(d);
-	who_become_daemon();
+	who_restore();
 }
 
 static const struct backend_ops dir_ops = {
@@ -145,6 +147,13 @@ static size_t fds_limit(uint64_t wanted)
 	return wanted && wanted < max ? wanted : max;
 }
 
+static bool is_in_ram(int fd)
+{
+	struct statfs st;
+
+	return fstatfs(fd, &st) == 0 && (st.f_type == TMPFS_MAGIC || st.f_type == RAMFS_MAGIC);
+}
+
 static bool handles_work(const struct dir *d)
 {
 	struct dhandle h;
@@ -204,6 +213,7 @@ static int dir_start(struct dir *d, uint64_t fds, struct err *err)
 	d->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (d->proc_fd < 0)
 		return err_set(err, -errno, "dir: needs /proc/self/fd: %s", strerror(errno));
+	d->in_ram = is_in_ram(d->root_fd);
 	d->handles = handles_work(d);
 	d->fds_max = fds_limit(fds);
 	if (!d->handles)

@@ -86,6 +86,7 @@ struct dir {
 	int proc_fd;         /* /proc/self/fd: opens a descriptor's object anew */
 	dev_t root_dev;
 	uint64_t root_mnt;   /* 0: the kernel does not tell */
+	bool in_ram;         /* a file system that never waits for a device */
 	bool handles;        /* objects can be found again by handle */
 	size_t fds_max;      /* O_PATH descriptors worth keeping */
 	struct dnode *root;  /* counted */
@@ -121,8 +122,11 @@ void who_init(void);
 bool who_can_switch(void);
 /* The calling thread acts as cred from here on. 0 or -EPERM (then it is the daemon). */
 int who_become(const struct be_cred *cred);
-/* The calling thread acts as the daemon, with its privileges. */
+/* The calling thread has the daemon's user id and privileges (and some caller's groups):
+ * for opening what is there, not for making anything. */
 void who_become_daemon(void);
+/* The calling thread is again what the process was at who_init(). */
+void who_restore(void);
 
 /* ---- node.c ---------------------------------------------------------- */
 

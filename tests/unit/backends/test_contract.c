@@ -219,10 +219,11 @@ static void setgid_directory_hands_its_group_down(void **state)
 {
 	struct fixture *f = *state;
 	struct be_setattr set = { .valid = BE_SET_MODE | BE_SET_GID, .mode = 02775, .gid = 4711 };
-	struct be_node *d = make_dir(f, f->root, "d"), *n;
+	struct be_node *d, *n;
 	struct be_attr attr;
 
 	need_root();
+	d = make_dir(f, f->root, "d");
 	assert_int_equal(backend_setattr(f->be, &f->call, d, &set, &attr), 0);
 	assert_int_equal(attr.mode & 07777, 02775);
 	n = make_file(f, d, "file");

@@ -365,11 +365,12 @@ static void setattr_changes_what_it_is_told_to(void **state)
 
 static void chown_and_truncate_kill_suid_when_asked(void **state)
 {
-	struct file fi = file_new(state);
 	struct be_setattr suid = { .valid = BE_SET_MODE, .mode = 06755 }, set;
 	struct be_attr a;
+	struct file fi;
 
 	need_root();
+	fi = file_new(state);
 	assert_int_equal(backend_setattr(fi.f->be, &fi.f->call, fi.n, &suid, &a), 0);
 	assert_int_equal(a.mode & 07777, 06755);
 	set = (struct be_setattr){ .valid = BE_SET_UID | BE_SET_GID | BE_SET_KILL_SUID, .uid = 42,
