@@ -173,11 +173,13 @@ void file_get(struct cache_file *f)
 
 void file_put(struct cache_file *f)
 {
-	struct cache *c = f->c;
+	void (*idle)(void *arg, uint64_t owner) = f->c->idle;
+	void *arg = f->c->idle_arg;
 	uint64_t owner = f->owner;
 
-	if (atomic_fetch_sub(&f->refs, 1) == (FILE_WANTED | 1) && c->idle)
-		c->idle(c->idle_arg, owner);
+	/* From here on file and cache may go. */
+	if (atomic_fetch_sub(&f->refs, 1) == (FILE_WANTED | 1) && idle)
+		idle(arg, owner);
 }
 
 uint64_t cache_file_size(struct cache_file *f)

@@ -53,6 +53,7 @@ struct cache_file {
 	int failing;             /* -errno while the backend refuses */
 	_Atomic uint64_t retry_at_ms;
 	uint64_t retry_delay_ms;
+	uint64_t losses;         /* times that the backend lost unstable data */
 	struct be_cred *creds[FILE_CREDS];
 	unsigned ncreds;
 	/* guarded by cache->wb_lock */
@@ -195,6 +196,8 @@ static inline unsigned file_writes(const struct cache_file *f)
 {
 	return f->epoch_writes[0] + f->epoch_writes[1];
 }
+/* f->failing, and the count of such files; 0: the backend takes the file's data. */
+void failing_set_locked(struct cache_file *f, int err);
 /* Releases writers below the limit. No locks held. */
 void held_release(struct cache *c);
 

@@ -94,6 +94,10 @@ void file_settle(struct cache_file *f)
 	bool unlisted = false;
 
 	mutex_lock(&f->lock);
+	/* What was refused has been taken, truncated or discarded meanwhile: nothing
+	 * else would ever tell that the file may be written to again. */
+	if (f->failing && !f->dirty_units && !f->unstable_frames)
+		failing_set_locked(f, 0);
 	if (f->listed && !f->dirty_units && !f->unstable_frames) {
 		mutex_lock(&c->wb_lock);
 		f->listed = false;

@@ -41,7 +41,7 @@ struct run {
 
 /* ---- errors ---- */
 
-static void failing_set(struct cache_file *f, int err)
+void failing_set_locked(struct cache_file *f, int err)
 {
 	struct cache *c = f->c;
 
@@ -54,6 +54,10 @@ static void failing_set(struct cache_file *f, int err)
 		c->last_error = err;
 	mutex_unlock(&c->wb_lock);
 	f->failing = err;
+	if (!err) {
+		f->retry_at_ms = 0;
+		f->retry_delay_ms = RETRY_MIN_MS;
+	}
 }
 
 static void refused_locked(struct cache_file *f, int err, uint64_t off)
@@ -65,7 +69,7 @@ static void refused_locked(struct cache_file *f, int err, uint64_t off)
 		return; /* page cred was moved on: another writer's credential is tried */
 	f->err = err;
 	f->err_seq++;
-	failing_set(f, err);
+	failing_set_locked(f, err);
 	f->retry_at_ms = clock_ms() + f->retry_delay_ms;
 	if (news)
 		log_warn("writeback: file=%llu off=%llu: %s, kept dirty, retry in %llu ms",
@@ -79,10 +83,28 @@ static void accepted_locked(struct cache_file *f)
 {
 	f->cred_tries = 0;
 	f->retry_delay_ms = RETRY_MIN_MS;
-	failing_set(f, 0);
+	failing_set_locked(f, 0);
 }
 
 /* ---- completion of a write ---- */
+
+/* A write was taken by another instance of the server than the frame's earlier
+ * ones: those are lost, also where a commit is under way, whose answer might come
+ * from the new instance and look like a match. */
+static void seg_verifier_locked(struct cache_file *f, uint32_t frame, uint64_t verifier)
+{
+	struct frame *fr = &f->c->frames[frame];
+	struct arena_page *pg = page_of(f->c, frame);
+	uint64_t lost = pg->unstable | fr->committing;
+
+	if (lost && pg->verifier != verifier) {
+		stats_inc(STAT_writeback_rewrites);
+		pg->dirty |= lost;
+		pg->unstable = fr->committing = 0;
+		f->losses++;
+	}
+	pg->verifier = verifier;
+}
 
 static void seg_done_locked(struct run *r, const struct run_seg *s)
 {
@@ -99,12 +121,7 @@ static void seg_done_locked(struct run *r, const struct run_seg *s)
 		if ((r->io.result == -EACCES || r->io.result == -EPERM) && f->ncreds)
 			pg->cred = (pg->cred + 1) % f->ncreds;
 	} else if (r->io.stable == BE_UNSTABLE && !(c->be->limits.caps & BE_CAP_HOST_STABLE)) {
-		if (pg->unstable && pg->verifier != r->io.verifier) {
-			stats_inc(STAT_writeback_rewrites);
-			pg->dirty |= pg->unstable; /* lost with the server's old instance */
-			pg->unstable = 0;
-		}
-		pg->verifier = r->io.verifier;
+		seg_verifier_locked(f, s->frame, r->io.verifier);
 		pg->unstable |= s->units & ~pg->dirty;
 	}
 	page_changed_locked(f, s->frame, b);
@@ -158,9 +175,9 @@ static void run_done(struct be_io *io)
 	free(r);
 	inflight_done(c);
 	file_settle(f);
-	file_put(f);
 	if (atomic_load_explicit(&c->nheld, memory_order_relaxed))
 		held_release(c);
+	file_put(f); /* last: from here file and cache may go */
 }
 
 /* ---- cutting runs ---- */
@@ -337,11 +354,14 @@ static void commit_frame_locked(struct cache_file *f, uint32_t frame, const stru
 	struct arena_page *pg = page_of(f->c, frame);
 	struct page_before b = page_before(f->c, frame);
 
-	if (io->result < 0) {
+	if (f->discard) {
+		/* nobody will ask for it */
+	} else if (io->result < 0) {
 		pg->unstable |= fr->committing;
-	} else if (pg->verifier != io->verifier && !f->discard) {
+	} else if (pg->verifier != io->verifier) {
 		stats_inc(STAT_writeback_rewrites);
 		pg->dirty |= fr->committing;
+		f->losses++;
 	}
 	fr->committing = 0;
 	page_changed_locked(f, frame, b);
@@ -351,6 +371,7 @@ static void commit_done(struct be_io *io)
 {
 	struct commit *cm = io->priv;
 	struct cache_file *f = cm->file;
+	struct cache *c = f->c;
 
 	mutex_lock(&f->lock);
 	list_for_each_safe(it, tmp, &f->unstable) {
@@ -373,7 +394,9 @@ static void commit_done(struct be_io *io)
 	be_cred_put(io->cred);
 	free(cm);
 	file_settle(f);
-	file_put(f);
+	if (atomic_load_explicit(&c->nheld, memory_order_relaxed))
+		held_release(c);
+	file_put(f); /* last: from here file and cache may go */
 }
 
 bool wb_commit_start(struct cache_file *f, bool datasync, const struct be_cred *cred)
@@ -496,13 +519,25 @@ static int commit_wait(struct cache_file *f, bool datasync, const struct be_cred
 	return rc;
 }
 
+static uint64_t file_losses(struct cache_file *f)
+{
+	uint64_t n;
+
+	mutex_lock(&f->lock);
+	n = f->losses;
+	mutex_unlock(&f->lock);
+	return n;
+}
+
 int cache_fsync(struct cache_file *f, bool datasync, const struct be_cred *cred, bool nowait)
 {
 	bool slow = f->c->be->limits.caps & BE_CAP_SLOW_COMMIT, busy, first = true;
+	uint64_t losses;
 	int rc = 0;
 
 	file_get(f);
 	for (int i = 0; i < FSYNC_TRIES; i++) {
+		losses = file_losses(f);
 		rc = cache_flush(f, nowait);
 		if (rc || !commit_needed(f, datasync || !first, cred, &busy))
 			break;
@@ -512,10 +547,9 @@ int cache_fsync(struct cache_file *f, bool datasync, const struct be_cred *cred,
 		}
 		rc = commit_wait(f, datasync, cred);
 		first = false;
-		if (rc || !cache_file_dirty(f))
-			break;
-		/* Dirty again: new writes, or a server that lost what it had. */
-		rc = -EIO;
+		if (rc || file_losses(f) == losses)
+			break; /* what is dirty now was written after we began */
+		rc = -EIO; /* the server lost what it had: once more */
 	}
 	file_put(f);
 	return rc;
