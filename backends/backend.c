@@ -20,8 +20,8 @@ struct be_cred *be_cred_new(uid_t uid, gid_t gid, unsigned ngroups, const gid_t 
 	struct be_cred *cred;
 
 	if (ngroups > BE_CRED_GROUPS_MAX) {
-		log_warn("backend: uid %u has %u groups, the first %d count", (unsigned)uid, ngroups,
-			 BE_CRED_GROUPS_MAX);
+		log_warn("backend: uid %u has %u groups, the first %d count", (unsigned)uid,
+			 ngroups, BE_CRED_GROUPS_MAX);
 		ngroups = BE_CRED_GROUPS_MAX;
 	}
 	cred = malloc(sizeof *cred + ngroups * sizeof cred->groups[0]);
@@ -85,9 +85,8 @@ bool be_node_tryget(struct be_node *node)
 	unsigned old = atomic_load_explicit(&node->refs, memory_order_relaxed);
 
 	while (old > 0)
-		if (atomic_compare_exchange_weak_explicit(&node->refs, &old, old + 1,
-							  memory_order_acquire,
-							  memory_order_relaxed))
+		if (atomic_compare_exchange_weak_explicit(
+			    &node->refs, &old, old + 1, memory_order_acquire, memory_order_relaxed))
 			return true;
 	return false;
 }
@@ -113,7 +112,7 @@ extern const struct backend_type backend_nfs;
 static const struct backend_type *type_find(const char *uri)
 {
 	static const struct backend_type *const types[] = { &backend_memory, &backend_dir,
-							     &backend_nfs };
+							    &backend_nfs };
 	const char *colon = strchr(uri, ':');
 	size_t len = colon ? (size_t)(colon - uri) : 0;
 
@@ -132,8 +131,8 @@ int backend_open(const char *uri, const char *layers, const struct be_env *env,
 	int rc;
 
 	if (!type)
-		return err_set(err, -EINVAL, "no backend for '%.200s' (memory:, dir:, nfs: are known)",
-			       uri);
+		return err_set(err, -EINVAL,
+			       "no backend for '%.200s' (memory:, dir:, nfs: are known)", uri);
 	rc = type->open(uri, env ? env : &no_env, &be, err);
 	if (rc)
 		return rc;

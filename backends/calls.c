@@ -393,8 +393,8 @@ int backend_fallocate(struct backend *be, const struct be_call *call, struct be_
 	return be->ops->fallocate ? be->ops->fallocate(be, call, node, mode, off, len) : -ENOTSUP;
 }
 
-int backend_seek(struct backend *be, const struct be_call *call, struct be_node *node,
-		 uint64_t off, int whence, uint64_t *out)
+int backend_seek(struct backend *be, const struct be_call *call, struct be_node *node, uint64_t off,
+		 int whence, uint64_t *out)
 {
 	int rc = check_regular(node);
 

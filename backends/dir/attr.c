@@ -110,8 +110,8 @@ static int change(struct dir *d, struct dnode *n, int fd, const struct be_setatt
 		rc = change_owner(fd, set);
 	if (!rc && (set->valid & BE_SET_MODE))
 		rc = change_mode(d, fd, set->mode & 07777);
-	if (!rc && (set->valid & (BE_SET_ATIME | BE_SET_MTIME | BE_SET_ATIME_NOW |
-				  BE_SET_MTIME_NOW)))
+	if (!rc &&
+	    (set->valid & (BE_SET_ATIME | BE_SET_MTIME | BE_SET_ATIME_NOW | BE_SET_MTIME_NOW)))
 		rc = change_times(fd, set);
 	if (!rc && (set->valid & BE_SET_KILL_SUID))
 		rc = kill_suid(d, fd);

@@ -34,11 +34,11 @@
 #include "common/list.h"
 #include "common/lock.h"
 
-#define DIR_HANDLE_MAX 96       /* longer handles count as none; fits BE_NODE_SAVE_MAX */
+#define DIR_HANDLE_MAX 96 /* longer handles count as none; fits BE_NODE_SAVE_MAX */
 #define DIR_IO_MAX (1u << 20)
 #define DIR_DATA_THREADS 4
 #define DIR_COMMIT_THREADS 4
-#define DIR_FDS_SPARE 512       /* descriptors not used for nodes: open files, sockets */
+#define DIR_FDS_SPARE 512 /* descriptors not used for nodes: open files, sockets */
 #define DIR_STATX_MASK (STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID)
 
 struct dir;
@@ -59,7 +59,7 @@ struct dfile {
 
 struct dnode {
 	struct be_node node;
-	dev_t dev;                   /* set when made, as is btime */
+	dev_t dev; /* set when made, as is btime */
 	struct statx_timestamp btime;
 	/* guarded by table_lock */
 	struct dnode *next; /* of the same bucket */
@@ -68,12 +68,12 @@ struct dnode {
 	struct list fd_link; /* while fd may be closed for others */
 	/* guarded by lock */
 	struct mutex lock;
-	int fd;              /* O_PATH; -1: closed, handle leads back */
-	unsigned fd_users;   /* keep it open */
-	bool fd_used;        /* since the closing hand passed by */
-	bool unlinked;       /* has no name: never closed, no handle may lead back */
+	int fd;            /* O_PATH; -1: closed, handle leads back */
+	unsigned fd_users; /* keep it open */
+	bool fd_used;      /* since the closing hand passed by */
+	bool unlinked;     /* has no name: never closed, no handle may lead back */
 	struct dhandle handle;
-	struct dfile *data;  /* counted; NULL: not open */
+	struct dfile *data; /* counted; NULL: not open */
 	unsigned opens;
 };
 
@@ -82,16 +82,16 @@ struct pool;
 struct dir {
 	struct backend be;
 	/* set at start, then read only */
-	int root_fd;         /* the folder, opened for reading */
-	int proc_fd;         /* /proc/self/fd: opens a descriptor's object anew */
+	int root_fd; /* the folder, opened for reading */
+	int proc_fd; /* /proc/self/fd: opens a descriptor's object anew */
 	dev_t root_dev;
-	uint64_t root_mnt;   /* 0: the kernel does not tell */
-	bool in_ram;         /* a file system that never waits for a device */
-	bool handles;        /* objects can be found again by handle */
-	size_t fds_max;      /* O_PATH descriptors worth keeping */
-	struct dnode *root;  /* counted */
+	uint64_t root_mnt;                    /* 0: the kernel does not tell */
+	bool in_ram;                          /* a file system that never waits for a device */
+	bool handles;                         /* objects can be found again by handle */
+	size_t fds_max;                       /* O_PATH descriptors worth keeping */
+	struct dnode *root;                   /* counted */
 	struct pool *data_pool, *commit_pool; /* owned */
-	atomic_bool no_nowait; /* RWF_NOWAIT is not known here */
+	atomic_bool no_nowait;                /* RWF_NOWAIT is not known here */
 
 	struct mutex table_lock;
 	/* guarded by table_lock */
@@ -100,7 +100,7 @@ struct dir {
 
 	struct mutex fds_lock;
 	/* guarded by fds_lock */
-	struct list fds;     /* nodes with an fd, next to be looked at first */
+	struct list fds; /* nodes with an fd, next to be looked at first */
 	size_t nfds;
 };
 
@@ -138,6 +138,8 @@ int dir_check_mount(const struct dir *d, const struct statx *stx);
 /* The node of what stx describes, counted, when it is known and is surely the
  * same object. Else NULL; *maybe tells whether a closer look could find it. */
 struct dnode *dnode_known(struct dir *d, const struct statx *stx, bool *maybe);
+/* A guess for the sake of speed. */
+bool dnode_likely_known(struct dir *d, uint64_t ino);
 /* The node of what the O_PATH descriptor fd stands for. Takes fd in any case. */
 int dnode_intern_take(struct dir *d, int fd, const struct statx *stx, struct dnode **out);
 void dnode_free(struct be_node *node);
@@ -197,18 +199,18 @@ int dir_lookup(struct backend *be, const struct be_call *call, struct be_node *d
 /* name below the O_PATH descriptor, as the thread's identity. likely_new: saves a call if so. */
 int dir_lookup_at(struct dir *d, int dirfd, const char *name, bool likely_new,
 		  struct be_entry *out);
-int dir_mknod(struct backend *be, const struct be_call *call, struct be_node *dir,
-	      const char *name, mode_t mode, dev_t rdev, struct be_entry *out);
-int dir_mkdir(struct backend *be, const struct be_call *call, struct be_node *dir,
-	      const char *name, mode_t mode, struct be_entry *out);
+int dir_mknod(struct backend *be, const struct be_call *call, struct be_node *dir, const char *name,
+	      mode_t mode, dev_t rdev, struct be_entry *out);
+int dir_mkdir(struct backend *be, const struct be_call *call, struct be_node *dir, const char *name,
+	      mode_t mode, struct be_entry *out);
 int dir_symlink(struct backend *be, const struct be_call *call, struct be_node *dir,
 		const char *name, const char *target, struct be_entry *out);
 int dir_link(struct backend *be, const struct be_call *call, struct be_node *node,
 	     struct be_node *dir, const char *name, struct be_entry *out);
 int dir_unlink(struct backend *be, const struct be_call *call, struct be_node *dir,
 	       const char *name, struct be_removed *out);
-int dir_rmdir(struct backend *be, const struct be_call *call, struct be_node *dir,
-	      const char *name, struct be_removed *out);
+int dir_rmdir(struct backend *be, const struct be_call *call, struct be_node *dir, const char *name,
+	      struct be_removed *out);
 int dir_rename(struct backend *be, const struct be_call *call, struct be_node *dir,
 	       const char *name, struct be_node *newdir, const char *newname, unsigned flags,
 	       struct be_removed *out);
@@ -227,8 +229,7 @@ int dir_create(struct backend *be, const struct be_call *call, struct be_node *d
 	       const char *name, mode_t mode, int oflags, struct be_entry *out);
 int dir_tmpfile(struct backend *be, const struct be_call *call, struct be_node *dir, mode_t mode,
 		int oflags, struct be_entry *out);
-int dir_open_node(struct backend *be, const struct be_call *call, struct be_node *node,
-		  int oflags);
+int dir_open_node(struct backend *be, const struct be_call *call, struct be_node *node, int oflags);
 int dir_fallocate(struct backend *be, const struct be_call *call, struct be_node *node, int mode,
 		  uint64_t off, uint64_t len);
 int dir_seek(struct backend *be, const struct be_call *call, struct be_node *node, uint64_t off,

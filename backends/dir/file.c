@@ -10,7 +10,7 @@
 
 #include "backends/dir/dir_impl.h"
 
-#define FMODE_EXEC_FLAG 0x20 /* the kernel opens to execute: asks for X, not R */
+#define FMODE_EXEC_FLAG 0x20    /* the kernel opens to execute: asks for X, not R */
 #define COPY_MAX (128ULL << 20) /* of one call */
 
 /* The node of a file that was just made, opened. Takes fd. */

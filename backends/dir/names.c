@@ -98,8 +98,8 @@ static int made(struct dir *d, int dirfd, const char *name, mode_t type, struct 
 	return 0;
 }
 
-int dir_mknod(struct backend *be, const struct be_call *call, struct be_node *dir,
-	      const char *name, mode_t mode, dev_t rdev, struct be_entry *out)
+int dir_mknod(struct backend *be, const struct be_call *call, struct be_node *dir, const char *name,
+	      mode_t mode, dev_t rdev, struct be_entry *out)
 {
 	struct dir *d = dir_of(be);
 	int fd = dnode_pin_as(d, dnode_of(dir), call->cred), rc;
@@ -113,8 +113,8 @@ int dir_mknod(struct backend *be, const struct be_call *call, struct be_node *di
 	return rc;
 }
 
-int dir_mkdir(struct backend *be, const struct be_call *call, struct be_node *dir,
-	      const char *name, mode_t mode, struct be_entry *out)
+int dir_mkdir(struct backend *be, const struct be_call *call, struct be_node *dir, const char *name,
+	      mode_t mode, struct be_entry *out)
 {
 	struct dir *d = dir_of(be);
 	int fd = dnode_pin_as(d, dnode_of(dir), call->cred), rc;
@@ -190,7 +190,7 @@ int dir_link(struct backend *be, const struct be_call *call, struct be_node *nod
 struct victim {
 	struct dnode *n; /* counted and pinned; NULL: not known here */
 	int fd;
-	bool last;       /* as far as could be seen before */
+	bool last; /* as far as could be seen before */
 };
 
 static void victim_find(struct dir *d, int dirfd, const char *name, const struct be_cred *cred,
@@ -272,8 +272,8 @@ int dir_unlink(struct backend *be, const struct be_call *call, struct be_node *d
 	return remove_name(be, call, dir, name, 0, out);
 }
 
-int dir_rmdir(struct backend *be, const struct be_call *call, struct be_node *dir,
-	      const char *name, struct be_removed *out)
+int dir_rmdir(struct backend *be, const struct be_call *call, struct be_node *dir, const char *name,
+	      struct be_removed *out)
 {
 	int rc = remove_name(be, call, dir, name, AT_REMOVEDIR, out);
 

@@ -128,6 +128,16 @@ static struct dnode *table_get(struct dir *d, dev_t dev, uint64_t ino)
 	return n;
 }
 
+bool dnode_likely_known(struct dir *d, uint64_t ino)
+{
+	bool found;
+
+	mutex_lock(&d->table_lock);
+	found = table_find_locked(d, d->root_dev, ino) != NULL;
+	mutex_unlock(&d->table_lock);
+	return found;
+}
+
 /* Enters n. -EEXIST when another thread was faster, -ENOMEM. */
 static int table_add(struct dir *d, struct dnode *n)
 {

@@ -32,8 +32,8 @@ struct be_dir {
 	/* guarded by lock */
 	bool busy;
 	/* the busy one's */
-	uint64_t at;      /* cookie of the next entry in block */
-	size_t pos, len;  /* of block: the next entry, the end */
+	uint64_t at;     /* cookie of the next entry in block */
+	size_t pos, len; /* of block: the next entry, the end */
 	_Alignas(8) char block[BLOCK_BYTES];
 };
 
@@ -134,8 +134,10 @@ static bool is_dots(const char *name)
 static bool emit_entry(struct dir *d, const struct be_dir *s, const struct linux_dirent64 *e,
 		       int path_fd, be_emit *emit, void *arg)
 {
-	struct be_dirent ent = { .name = e->d_name, .name_len = strlen(e->d_name),
-				 .ino = e->d_ino, .type = (mode_t)e->d_type << 12,
+	struct be_dirent ent = { .name = e->d_name,
+				 .name_len = strlen(e->d_name),
+				 .ino = e->d_ino,
+				 .type = (mode_t)e->d_type << 12,
 				 .cookie = (uint64_t)e->d_off };
 	struct be_entry found = { .node = NULL };
 	bool room;
@@ -143,7 +145,7 @@ static bool emit_entry(struct dir *d, const struct be_dir *s, const struct linux
 	if (is_dots(e->d_name) && e->d_name[1] && s->node == d->root)
 		ent.ino = d->root->node.ino; /* what is above the folder is nobody's business */
 	if (path_fd >= 0 && !is_dots(e->d_name) &&
-	    dir_lookup_at(d, path_fd, e->d_name, true, &found) == 0) {
+	    dir_lookup_at(d, path_fd, e->d_name, !dnode_likely_known(d, e->d_ino), &found) == 0) {
 		ent.node = found.node;
 		ent.attr = &found.attr;
 		ent.ino = found.attr.ino;

@@ -73,7 +73,8 @@ bool who_can_switch(void)
 
 static bool groups_set(unsigned n, const gid_t *groups)
 {
-	if (self.groups_known && self.ngroups == n && !memcmp(self.groups, groups, n * sizeof *groups))
+	if (self.groups_known && self.ngroups == n &&
+	    !memcmp(self.groups, groups, n * sizeof *groups))
 		return true;
 	self.groups_known = false;
 	if (syscall(SYS_setgroups, (size_t)n, groups))

@@ -199,8 +199,8 @@ static int param_parse(struct delay *d, const char *param, struct err *err)
 		return rc;
 	rc = time_parse(eq + 1, &us);
 	if (rc)
-		return err_set(err, rc, "delay: %s=%.100s is no time up to an hour, as in 5ms", text,
-			       eq + 1);
+		return err_set(err, rc, "delay: %s=%.100s is no time up to an hour, as in 5ms",
+			       text, eq + 1);
 	while (first < end)
 		d->us[first++] = us;
 	return 0;

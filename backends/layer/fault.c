@@ -120,7 +120,7 @@ static int param_parse(struct fault *f, const char *param, struct err *err)
 {
 	char text[128], *eq;
 	unsigned first, end;
-	double number;
+	double number = 0;
 	int rc;
 
 	if (strlen(param) >= sizeof text || !(eq = strchr(strcpy(text, param), '=')))
@@ -140,7 +140,8 @@ static int param_parse(struct fault *f, const char *param, struct err *err)
 
 		rc = rule_parse(strcpy(when, eq + 1), &r);
 		if (rc)
-			return err_set(err, rc, "fault: '%.100s' is not N:ERROR, N+:ERROR or *:ERROR",
+			return err_set(err, rc,
+				       "fault: '%.100s' is not N:ERROR, N+:ERROR or *:ERROR",
 				       eq + 1);
 		f->rules[first] = r;
 	}

@@ -36,7 +36,7 @@ int layer_op_find(const char *layer, const char *key, unsigned *first, unsigned 
 static const struct layer_type *type_of(char *part, char **rest)
 {
 	static const struct layer_type *const types[] = { &layer_fault, &layer_delay,
-							   &layer_trace };
+							  &layer_trace };
 
 	for (size_t i = 0; i < ARRAY_LEN(types); i++) {
 		size_t len = strlen(types[i]->name);
@@ -74,8 +74,8 @@ static int open_one(char **parts, size_t *used, struct backend **top, struct err
 	int rc;
 
 	if (!type)
-		return err_set(err, -EINVAL, "unknown layer '%.100s' (fault, delay, trace are known)",
-			       parts[0]);
+		return err_set(err, -EINVAL,
+			       "unknown layer '%.100s' (fault, delay, trace are known)", parts[0]);
 	if (*rest)
 		params[n++] = rest;
 	for (*used = 1; parts[*used] && !type_of(parts[*used], &ignored); ++*used)

@@ -18,6 +18,8 @@
 
 #include "backends/backend.h"
 
+/* A table: clang-format would make stairs of it. */
+/* clang-format off */
 #define LAYER_OPS_TABLE(X)                                                                         \
 	X(read) X(write) X(commit) X(root) X(lookup) X(getattr) X(setattr) X(access) X(readlink)   \
 	X(mknod) X(mkdir) X(symlink) X(link) X(unlink) X(rmdir) X(rename) X(create) X(tmpfile)     \
@@ -31,6 +33,7 @@ enum layer_op {
 #undef X
 	LAYER_OPS
 };
+/* clang-format on */
 
 /* Puts the layers of spec, first one lowest, above below. Layers are separated
  * by commas; a part that does not start with a layer's name belongs to the one

@@ -19,21 +19,21 @@ static ssize_t after(struct backend *be, const struct layer_what *what, ssize_t 
 	return result;
 }
 
-#define PASS_RC(op_, call_, node_, name_, forward)                                                 \
-	({                                                                                         \
-		const struct layer_what what_ = { LAYER_##op_, node_, name_, call_ };              \
-		int rc_ = before(be, &what_);                                                      \
-		after(be, &what_, rc_ ? rc_ : (forward));                                          \
+#define PASS_RC(op_, call_, node_, name_, forward)                                    \
+	({                                                                            \
+		const struct layer_what what_ = { LAYER_##op_, node_, name_, call_ }; \
+		int rc_ = before(be, &what_);                                         \
+		after(be, &what_, rc_ ? rc_ : (forward));                             \
 	})
 #define PASS(op, call, node, name, forward) ((int)PASS_RC(op, call, node, name, forward))
 
 /* Cannot fail: a fault is not asked for, but the layer sees it. */
-#define PASS_VOID(op_, node_, forward)                                                             \
-	do {                                                                                       \
-		const struct layer_what what_ = { LAYER_##op_, node_, NULL, NULL };                \
-		(void)before(be, &what_);                                                          \
-		forward;                                                                           \
-		(void)after(be, &what_, 0);                                                        \
+#define PASS_VOID(op_, node_, forward)                                              \
+	do {                                                                        \
+		const struct layer_what what_ = { LAYER_##op_, node_, NULL, NULL }; \
+		(void)before(be, &what_);                                           \
+		forward;                                                            \
+		(void)after(be, &what_, 0);                                         \
 	} while (0)
 
 /* ---- data ------------------------------------------------------------ */
@@ -249,8 +249,7 @@ static ssize_t pass_listxattr(struct backend *be, const struct be_call *call, st
 static int pass_removexattr(struct backend *be, const struct be_call *call, struct be_node *node,
 			    const char *name)
 {
-	return PASS(removexattr, call, node, name,
-		    backend_removexattr(be->next, call, node, name));
+	return PASS(removexattr, call, node, name, backend_removexattr(be->next, call, node, name));
 }
 
 static int pass_fallocate(struct backend *be, const struct be_call *call, struct be_node *node,

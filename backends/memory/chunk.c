@@ -92,8 +92,7 @@ static uint64_t *next_under(uint64_t *at, unsigned level, uint64_t base, uint64_
 	span = 1ULL << (TABLE_SHIFT * (level - 1));
 	for (unsigned i = *chunk > base ? (unsigned)((*chunk - base) / span) : 0; i < TABLE_SLOTS;
 	     i++) {
-		uint64_t *found =
-			next_under(&table_of(*at)[i], level - 1, base + i * span, chunk);
+		uint64_t *found = next_under(&table_of(*at)[i], level - 1, base + i * span, chunk);
 
 		if (found)
 			return found;

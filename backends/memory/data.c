@@ -132,8 +132,7 @@ static void span_read(const struct span *s, struct cursor *c)
 		/* As many pages at once as are alike. */
 		do
 			page++;
-		while (page << MEM_PAGE_SHIFT < end &&
-		       (s->mem && (s->mask >> page & 1)) == data);
+		while (page << MEM_PAGE_SHIFT < end && (s->mem && (s->mask >> page & 1)) == data);
 		to = page << MEM_PAGE_SHIFT;
 		if (to > end)
 			to = end;
@@ -183,13 +182,13 @@ enum be_submit mem_submit_read(struct backend *be, struct be_io *io)
 
 static unsigned class_for(uint64_t chunk, size_t end)
 {
-	unsigned class = 0;
+	unsigned cls = 0;
 
 	if (chunk > 0)
 		return MEM_CHUNK_CLASS; /* only small files have small blocks */
-	while (mem_class_bytes(class) < end)
-		class++;
-	return class;
+	while (mem_class_bytes(cls) < end)
+		cls++;
+	return cls;
 }
 
 /* True when chunk has a block for its first end bytes. */
@@ -206,12 +205,13 @@ static void block_move(uint64_t from, char *to)
 
 	for (unsigned page = 0; mask >> page; page++)
 		if (mask >> page & 1)
-			memcpy(to + page * MEM_PAGE, mem_slot_mem(from) + page * MEM_PAGE, MEM_PAGE);
+			memcpy(to + page * MEM_PAGE, mem_slot_mem(from) + page * MEM_PAGE,
+			       MEM_PAGE);
 }
 
 int mem_chunk_fit_locked(struct mem *mem, struct mem_node *n, uint64_t chunk, size_t end)
 {
-	unsigned class = class_for(chunk, end);
+	unsigned cls = class_for(chunk, end);
 	uint64_t *slot, old;
 	char *block;
 
@@ -220,12 +220,12 @@ int mem_chunk_fit_locked(struct mem *mem, struct mem_node *n, uint64_t chunk, si
 	slot = mem_chunks_slot_make(&n->file.chunks, chunk);
 	if (!slot)
 		return -ENOMEM;
-	block = mem_block_new(&mem->space, class);
+	block = mem_block_new(&mem->space, cls);
 	if (!block)
 		return -ENOSPC;
 	old = *slot;
-	*slot = (uintptr_t)block | (uint64_t)class << 62;
-	n->attr.blocks += mem_class_bytes(class) / 512;
+	*slot = (uintptr_t)block | (uint64_t)cls << 62;
+	n->attr.blocks += mem_class_bytes(cls) / 512;
 	if (old) {
 		assert(n->file.users == 0);
 		block_move(old, block);
@@ -249,10 +249,10 @@ static bool must_enlarge_locked(const struct mem_node *n, uint64_t off, size_t l
 
 static void slot_free(struct mem *mem, struct mem_node *n, uint64_t *slot)
 {
-	unsigned class = (unsigned)(*slot >> 62);
+	unsigned cls = (unsigned)(*slot >> 62);
 
-	mem_block_free(&mem->space, mem_slot_mem(*slot), class);
-	n->attr.blocks -= mem_class_bytes(class) / 512;
+	mem_block_free(&mem->space, mem_slot_mem(*slot), cls);
+	n->attr.blocks -= mem_class_bytes(cls) / 512;
 	*slot = 0;
 }
 
@@ -260,8 +260,8 @@ static void slot_free(struct mem *mem, struct mem_node *n, uint64_t *slot)
 static void batch_undo_locked(struct mem *mem, struct mem_node *n, uint64_t first, uint32_t made)
 {
 	for (; made; made &= made - 1)
-		slot_free(mem, n, mem_chunks_slot(&n->file.chunks,
-						  first + (unsigned)__builtin_ctz(made)));
+		slot_free(mem, n,
+			  mem_chunks_slot(&n->file.chunks, first + (unsigned)__builtin_ctz(made)));
 }
 
 /* Blocks for the chunks of one batch, all or none. Waits for users only to
@@ -322,8 +322,8 @@ static void pages_set_locked(struct mem_node *n, uint64_t off, size_t len)
 		span_place(&s, off, len);
 		first = s.off >> MEM_PAGE_SHIFT;
 		last = (s.off + s.len - 1) >> MEM_PAGE_SHIFT;
-		*mem_chunks_slot(&n->file.chunks, off >> MEM_CHUNK_SHIFT) |=
-			((2ULL << last) - 1) & ~((1ULL << first) - 1);
+		*mem_chunks_slot(&n->file.chunks, off >> MEM_CHUNK_SHIFT) |= ((2ULL << last) - 1) &
+									     ~((1ULL << first) - 1);
 	}
 }
 
@@ -359,8 +359,11 @@ int mem_data_write(struct mem *mem, struct mem_node *n, const struct iovec *iov,
 
 		if (nspans < 0)
 			return nspans;
-		for (int i = 0; i < nspans; i++)
+		for (int i = 0; i < nspans; i++) {
+			assert(spans[i].mem);
+			/* write_begin() fills as many as it tells. NOLINTNEXTLINE(clang-analyzer-core.*) */
 			cursor_copy(&c, spans[i].mem + spans[i].off, spans[i].len, COPY_IN);
+		}
 		mutex_lock(&n->lock);
 		pages_set_locked(n, off, part);
 		if (off + part > n->attr.size)

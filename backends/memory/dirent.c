@@ -61,11 +61,12 @@ static void order_pack(struct mem_names *d)
 	size_t n = 0;
 
 	for (size_t i = 0; i < d->norder; i++) {
-		if (!d->order[i].dent)
+		struct mem_dent *e = d->order[i].dent;
+
+		if (!e)
 			continue;
 		d->order[n] = d->order[i];
-		d->order[n].dent->pos = n;
-		n++;
+		e->pos = n++;
 	}
 	d->norder = n;
 }

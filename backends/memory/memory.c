@@ -54,7 +54,8 @@ static int mem_statfs(struct backend *be, const struct be_call *call, struct be_
 		      struct statvfs *out)
 {
 	struct mem *mem = mem_of(be);
-	uint64_t used = atomic_load(&mem->space.bytes_used), inodes = atomic_load(&mem->inodes_used);
+	uint64_t used = atomic_load(&mem->space.bytes_used),
+		 inodes = atomic_load(&mem->inodes_used);
 
 	(void)call;
 	(void)node;
@@ -177,8 +178,8 @@ static int parse_size(const struct uri *uri, uint64_t dflt, uint64_t *out, struc
 	}
 	if (!isdigit((unsigned char)*text) || *end || errno || v > MEM_SIZE_MAX >> shift ||
 	    v << shift < MEM_SIZE_MIN)
-		return err_set(err, -EINVAL, "memory: size=%.100s: want 64k to 16t, as in 512m or 2g",
-			       text);
+		return err_set(err, -EINVAL,
+			       "memory: size=%.100s: want 64k to 16t, as in 512m or 2g", text);
 	*out = v << shift;
 	return 0;
 }
@@ -239,7 +240,7 @@ static int root_make(struct mem *mem)
 static int memory_open(const char *text, const struct be_env *env, struct backend **out,
 		       struct err *err)
 {
-	uint64_t size, inodes;
+	uint64_t size = 0, inodes = 0;
 	struct mem *mem;
 	int rc = parse_uri(text, &size, &inodes, err);
 

@@ -26,11 +26,11 @@
 #include "common/lock.h"
 
 #define MEM_NAME_MAX 255
-#define MEM_LINKS_MAX 65000u            /* names of one file; then -EMLINK */
+#define MEM_LINKS_MAX 65000u /* names of one file; then -EMLINK */
 #define MEM_FILE_MAX ((uint64_t)INT64_MAX)
-#define MEM_IO_MAX (1u << 20)           /* announced; larger ones work */
-#define MEM_XATTRS_MAX (128u * 1024)    /* bytes of one node's names and values; then -ENOSPC */
-#define MEM_DIRENT_BYTES 32             /* what an entry adds to a directory's size */
+#define MEM_IO_MAX (1u << 20)        /* announced; larger ones work */
+#define MEM_XATTRS_MAX (128u * 1024) /* bytes of one node's names and values; then -ENOSPC */
+#define MEM_DIRENT_BYTES 32          /* what an entry adds to a directory's size */
 
 /* ---- space.c: memory for file data ---------------------------------- */
 
@@ -38,38 +38,38 @@
 #define MEM_PAGE (1u << MEM_PAGE_SHIFT)
 #define MEM_CHUNK_SHIFT 16
 #define MEM_CHUNK (1u << MEM_CHUNK_SHIFT)
-#define MEM_CLASSES 3                   /* blocks of 4, 16 and 64 KiB */
+#define MEM_CLASSES 3 /* blocks of 4, 16 and 64 KiB */
 #define MEM_CHUNK_CLASS (MEM_CLASSES - 1)
-#define MEM_SIZE_MAX (1ULL << 44)       /* size= */
+#define MEM_SIZE_MAX (1ULL << 44) /* size= */
 
 struct mem_slab;
 
 struct mem_space {
 	/* set at start, then read only */
 	uint64_t bytes_max;
-	char *base;             /* reserved addresses, slabs_max slabs; owned */
+	char *base; /* reserved addresses, slabs_max slabs; owned */
 	size_t slabs_max;
 	struct mem_slab *slabs; /* owned; one for each slab's worth of addresses */
 	/* any thread */
 	_Atomic uint64_t bytes_used;
 	struct mutex lock;
 	/* guarded by lock */
-	size_t slabs_made;      /* how many have ever been used: addresses from base on */
+	size_t slabs_made;                /* how many have ever been used: addresses from base on */
 	struct list partial[MEM_CLASSES]; /* slabs with free blocks */
-	struct list warm, cold; /* wholly free ones: with memory, without */
+	struct list warm, cold;           /* wholly free ones: with memory, without */
 	unsigned nwarm;
 };
 
 int mem_space_init(struct mem_space *sp, uint64_t bytes_max);
 void mem_space_done(struct mem_space *sp);
-static inline size_t mem_class_bytes(unsigned class)
+static inline size_t mem_class_bytes(unsigned cls)
 {
-	return (size_t)MEM_PAGE << (2 * class);
+	return (size_t)MEM_PAGE << (2 * cls);
 }
 /* A block of the class, aligned to its size, with anything in it; NULL when the
  * limit is reached or memory is short. */
-void *mem_block_new(struct mem_space *sp, unsigned class);
-void mem_block_free(struct mem_space *sp, void *block, unsigned class);
+void *mem_block_new(struct mem_space *sp, unsigned cls);
+void mem_block_free(struct mem_space *sp, void *block, unsigned cls);
 
 /* ---- chunk.c: a file's chunks --------------------------------------- */
 
@@ -127,12 +127,12 @@ struct mem_pos {
 struct mem_names {
 	struct mem_dent **buckets; /* owned; a power of two, NULL while empty */
 	size_t nbuckets, count;
-	struct mem_pos *order;     /* owned; by cookie */
+	struct mem_pos *order; /* owned; by cookie */
 	size_t norder, order_cap;
 	uint64_t last_cookie;
 	uint64_t parent_ino;
-	struct mem_node *parent;   /* guarded by mem->tree; the root's is itself */
-	bool dead;                 /* removed: takes no more entries */
+	struct mem_node *parent; /* guarded by mem->tree; the root's is itself */
+	bool dead;               /* removed: takes no more entries */
 };
 
 struct mem_xattr {
@@ -149,7 +149,7 @@ struct mem_node {
 	struct be_attr attr;
 	struct mem_xattr *xattrs; /* owned */
 	uint32_t xattr_bytes;
-	bool linkable;            /* made by tmpfile: may get its first name */
+	bool linkable; /* made by tmpfile: may get its first name */
 	union {
 		struct { /* regular file */
 			struct mem_chunks chunks;
@@ -210,18 +210,18 @@ ssize_t mem_readlink(struct backend *be, const struct be_call *call, struct be_n
 
 int mem_lookup(struct backend *be, const struct be_call *call, struct be_node *dir,
 	       const char *name, struct be_entry *out);
-int mem_mknod(struct backend *be, const struct be_call *call, struct be_node *dir,
-	      const char *name, mode_t mode, dev_t rdev, struct be_entry *out);
-int mem_mkdir(struct backend *be, const struct be_call *call, struct be_node *dir,
-	      const char *name, mode_t mode, struct be_entry *out);
+int mem_mknod(struct backend *be, const struct be_call *call, struct be_node *dir, const char *name,
+	      mode_t mode, dev_t rdev, struct be_entry *out);
+int mem_mkdir(struct backend *be, const struct be_call *call, struct be_node *dir, const char *name,
+	      mode_t mode, struct be_entry *out);
 int mem_symlink(struct backend *be, const struct be_call *call, struct be_node *dir,
 		const char *name, const char *target, struct be_entry *out);
 int mem_link(struct backend *be, const struct be_call *call, struct be_node *node,
 	     struct be_node *dir, const char *name, struct be_entry *out);
 int mem_unlink(struct backend *be, const struct be_call *call, struct be_node *dir,
 	       const char *name, struct be_removed *out);
-int mem_rmdir(struct backend *be, const struct be_call *call, struct be_node *dir,
-	      const char *name, struct be_removed *out);
+int mem_rmdir(struct backend *be, const struct be_call *call, struct be_node *dir, const char *name,
+	      struct be_removed *out);
 int mem_create(struct backend *be, const struct be_call *call, struct be_node *dir,
 	       const char *name, mode_t mode, int oflags, struct be_entry *out);
 int mem_tmpfile(struct backend *be, const struct be_call *call, struct be_node *dir, mode_t mode,

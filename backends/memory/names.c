@@ -97,8 +97,8 @@ static int make_take(struct mem_node *dir, const char *name, struct mem_node *n,
 	return 0;
 }
 
-int mem_mknod(struct backend *be, const struct be_call *call, struct be_node *dir,
-	      const char *name, mode_t mode, dev_t rdev, struct be_entry *out)
+int mem_mknod(struct backend *be, const struct be_call *call, struct be_node *dir, const char *name,
+	      mode_t mode, dev_t rdev, struct be_entry *out)
 {
 	struct mem_node *n;
 	int rc = mem_node_new(mem_of(be), call->cred, mode, &n);
@@ -110,8 +110,8 @@ int mem_mknod(struct backend *be, const struct be_call *call, struct be_node *di
 	return make_take(mem_node_of(dir), name, n, out);
 }
 
-int mem_mkdir(struct backend *be, const struct be_call *call, struct be_node *dir,
-	      const char *name, mode_t mode, struct be_entry *out)
+int mem_mkdir(struct backend *be, const struct be_call *call, struct be_node *dir, const char *name,
+	      mode_t mode, struct be_entry *out)
 {
 	struct mem_node *n;
 	int rc = mem_node_new(mem_of(be), call->cred, S_IFDIR | mode, &n);
@@ -351,8 +351,8 @@ static int find_dir(struct mem_node *d, const char *name, struct mem_node **out)
 	return rc;
 }
 
-int mem_rmdir(struct backend *be, const struct be_call *call, struct be_node *dir,
-	      const char *name, struct be_removed *out)
+int mem_rmdir(struct backend *be, const struct be_call *call, struct be_node *dir, const char *name,
+	      struct be_removed *out)
 {
 	struct mem_node *d = mem_node_of(dir), *n = NULL;
 	struct mem *mem = mem_of(be);

@@ -69,7 +69,8 @@ static bool next_data(const struct mem_node *n, uint64_t *page)
 	uint64_t chunk = *page >> shift, *slot;
 
 	for (; mem_chunks_next(&n->file.chunks, &chunk, &slot); chunk++) {
-		unsigned first = chunk == *page >> shift ? (unsigned)(*page & ((1u << shift) - 1)) : 0;
+		unsigned first = chunk == *page >> shift ? (unsigned)(*page & ((1u << shift) - 1)) :
+							   0;
 		unsigned mask = mem_slot_mask(*slot) >> first;
 
 		if (mask) {

@@ -53,12 +53,17 @@ static bool emit_dots(struct be_dir *d, uint64_t cookie, be_emit *emit, void *ar
 	mutex_lock(&d->dir->lock);
 	parent = d->dir->dir.parent_ino;
 	mutex_unlock(&d->dir->lock);
-	if (cookie < COOKIE_DOT &&
-	    !emit(arg, &(struct be_dirent){ .name = ".", .name_len = 1, .ino = d->dir->node.ino,
-					    .type = S_IFDIR, .cookie = COOKIE_DOT }))
+	if (cookie < COOKIE_DOT && !emit(arg, &(struct be_dirent){ .name = ".",
+								   .name_len = 1,
+								   .ino = d->dir->node.ino,
+								   .type = S_IFDIR,
+								   .cookie = COOKIE_DOT }))
 		return false;
-	return emit(arg, &(struct be_dirent){ .name = "..", .name_len = 2, .ino = parent,
-					      .type = S_IFDIR, .cookie = COOKIE_DOTDOT });
+	return emit(arg, &(struct be_dirent){ .name = "..",
+					      .name_len = 2,
+					      .ino = parent,
+					      .type = S_IFDIR,
+					      .cookie = COOKIE_DOTDOT });
 }
 
 /* Copies out up to BATCH entries behind cookie. */
@@ -90,8 +95,11 @@ static unsigned batch_fill(struct mem_node *dir, uint64_t cookie, bool plus, str
 
 static bool item_emit(const struct item *it, be_emit *emit, void *arg)
 {
-	struct be_dirent ent = { .name = it->name, .name_len = it->len, .ino = it->ino,
-				 .type = it->type, .cookie = it->cookie };
+	struct be_dirent ent = { .name = it->name,
+				 .name_len = it->len,
+				 .ino = it->ino,
+				 .type = it->type,
+				 .cookie = it->cookie };
 	struct be_attr attr;
 
 	if (it->node) {

@@ -165,8 +165,11 @@ int mem_rename(struct backend *be, const struct be_call *call, struct be_node *d
 	       struct be_removed *out)
 {
 	struct mem *mem = mem_of(be);
-	struct rename r = { .dir = mem_node_of(dir), .newdir = mem_node_of(newdir),
-			    .name = name, .newname = newname, .flags = flags };
+	struct rename r = { .dir = mem_node_of(dir),
+			    .newdir = mem_node_of(newdir),
+			    .name = name,
+			    .newname = newname,
+			    .flags = flags };
 	int rc;
 
 	(void)call;

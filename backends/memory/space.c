@@ -19,14 +19,14 @@
 #define WARM_MAX 32 /* wholly free slabs that keep their memory */
 
 struct mem_slab {
-	struct list link; /* partial[class], warm or cold; itself when full */
-	void *free;       /* freed blocks */
-	uint16_t nused, nfresh, class; /* blocks given out; blocks ever given out */
+	struct list link;            /* partial[cls], warm or cold; itself when full */
+	void *free;                  /* freed blocks */
+	uint16_t nused, nfresh, cls; /* blocks given out; blocks ever given out */
 };
 
-static unsigned slab_blocks(unsigned class)
+static unsigned slab_blocks(unsigned cls)
 {
-	return (unsigned)(SLAB_BYTES / mem_class_bytes(class));
+	return (unsigned)(SLAB_BYTES / mem_class_bytes(cls));
 }
 
 static char *slab_mem(const struct mem_space *sp, const struct mem_slab *s)
@@ -98,25 +98,25 @@ static struct mem_slab *slab_take_locked(struct mem_space *sp)
 	return s;
 }
 
-static struct mem_slab *slab_with_room_locked(struct mem_space *sp, unsigned class)
+static struct mem_slab *slab_with_room_locked(struct mem_space *sp, unsigned cls)
 {
 	struct mem_slab *s;
 
-	if (!list_empty(&sp->partial[class]))
-		return list_first(&sp->partial[class], struct mem_slab, link);
+	if (!list_empty(&sp->partial[cls]))
+		return list_first(&sp->partial[cls], struct mem_slab, link);
 	s = slab_take_locked(sp);
 	if (!s)
 		return NULL;
 	s->free = NULL;
 	s->nused = s->nfresh = 0;
-	s->class = (uint16_t)class;
-	list_push_front(&sp->partial[class], &s->link);
+	s->cls = (uint16_t)cls;
+	list_push_front(&sp->partial[cls], &s->link);
 	return s;
 }
 
-static void *block_take_locked(struct mem_space *sp, unsigned class)
+static void *block_take_locked(struct mem_space *sp, unsigned cls)
 {
-	struct mem_slab *s = slab_with_room_locked(sp, class);
+	struct mem_slab *s = slab_with_room_locked(sp, cls);
 	void *block;
 
 	if (!s)
@@ -125,20 +125,20 @@ static void *block_take_locked(struct mem_space *sp, unsigned class)
 	if (block)
 		s->free = *(void **)block;
 	else
-		block = slab_mem(sp, s) + s->nfresh++ * mem_class_bytes(class);
-	if (++s->nused == slab_blocks(class))
+		block = slab_mem(sp, s) + s->nfresh++ * mem_class_bytes(cls);
+	if (++s->nused == slab_blocks(cls))
 		list_del(&s->link);
 	return block;
 }
 
-void *mem_block_new(struct mem_space *sp, unsigned class)
+void *mem_block_new(struct mem_space *sp, unsigned cls)
 {
-	uint64_t bytes = mem_class_bytes(class);
+	uint64_t bytes = mem_class_bytes(cls);
 	void *block = NULL;
 
 	if (atomic_fetch_add(&sp->bytes_used, bytes) + bytes <= sp->bytes_max) {
 		mutex_lock(&sp->lock);
-		block = block_take_locked(sp, class);
+		block = block_take_locked(sp, cls);
 		mutex_unlock(&sp->lock);
 	}
 	if (!block)
@@ -157,21 +157,21 @@ static bool slab_retire_locked(struct mem_space *sp, struct mem_slab *s)
 	return false;
 }
 
-void mem_block_free(struct mem_space *sp, void *block, unsigned class)
+void mem_block_free(struct mem_space *sp, void *block, unsigned cls)
 {
 	struct mem_slab *s = &sp->slabs[(size_t)((char *)block - sp->base) >> SLAB_SHIFT];
 	bool give_back = false;
 
 	mutex_lock(&sp->lock);
-	assert(s->class == class && s->nused > 0);
+	assert(s->cls == cls && s->nused > 0);
 	*(void **)block = s->free;
 	s->free = block;
-	if (s->nused-- == slab_blocks(class))
-		list_push_front(&sp->partial[class], &s->link);
+	if (s->nused-- == slab_blocks(cls))
+		list_push_front(&sp->partial[cls], &s->link);
 	if (s->nused == 0)
 		give_back = slab_retire_locked(sp, s);
 	mutex_unlock(&sp->lock);
-	atomic_fetch_sub(&sp->bytes_used, mem_class_bytes(class));
+	atomic_fetch_sub(&sp->bytes_used, mem_class_bytes(cls));
 	if (!give_back)
 		return;
 	madvise(slab_mem(sp, s), SLAB_BYTES, MADV_DONTNEED);

@@ -216,8 +216,13 @@ HELPER ssize_t write_at(struct fixture *f, struct be_node *node, const void *buf
 			uint64_t off)
 {
 	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf, .iov_len = len };
-	struct be_io io = { .node = node, .cred = f->cred, .iov = &iov, .niov = 1, .off = off,
-			    .len = len, .background = true };
+	struct be_io io = { .node = node,
+			    .cred = f->cred,
+			    .iov = &iov,
+			    .niov = 1,
+			    .off = off,
+			    .len = len,
+			    .background = true };
 
 	clock_gettime(CLOCK_REALTIME, &io.mtime);
 	return backend_write_wait(f->be, &io);
@@ -226,8 +231,9 @@ HELPER ssize_t write_at(struct fixture *f, struct be_node *node, const void *buf
 HELPER ssize_t read_at(struct fixture *f, struct be_node *node, void *buf, size_t len, uint64_t off)
 {
 	struct iovec iov = { .iov_base = buf, .iov_len = len };
-	struct be_io io = { .node = node, .cred = f->cred, .iov = &iov, .niov = 1, .off = off,
-			    .len = len };
+	struct be_io io = {
+		.node = node, .cred = f->cred, .iov = &iov, .niov = 1, .off = off, .len = len
+	};
 
 	return backend_read_wait(f->be, &io);
 }

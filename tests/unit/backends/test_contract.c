@@ -35,8 +35,8 @@ static void created_file_is_found_as_the_same_node(void **state)
 static void hostile_names_are_refused_and_odd_ones_kept(void **state)
 {
 	static const char *const hostile[] = { "", ".", "..", "/", "a/b", "/etc", "../x", "a/" };
-	static const char *const odd[] = { "...", " ", "\n", "-rf", "\xff\xfe", "%2e%2e", "a\\b",
-					   "\xe2\x82\xac", "~", "..a" };
+	static const char *const odd[] = { "...",    " ",    "\n",           "-rf", "\xff\xfe",
+					   "%2e%2e", "a\\b", "\xe2\x82\xac", "~",   "..a" };
 	struct fixture *f = *state;
 	struct be_entry e;
 	char name[258];

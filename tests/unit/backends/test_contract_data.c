@@ -84,8 +84,9 @@ static void buffers_are_gathered_and_scattered(void **state)
 	struct file fi = file_new(state);
 	unsigned char a[3000], b[1], c[70000], all[73001], back[73001];
 	struct iovec iov[] = { { a, sizeof a }, { b, sizeof b }, { c, sizeof c } };
-	struct be_io io = { .node = fi.n, .cred = fi.f->cred, .iov = iov, .niov = 3, .off = 10,
-			    .len = sizeof all };
+	struct be_io io = {
+		.node = fi.n, .cred = fi.f->cred, .iov = iov, .niov = 3, .off = 10, .len = sizeof all
+	};
 
 	fill(all, sizeof all, 5);
 	memcpy(a, all, sizeof a);
@@ -100,8 +101,9 @@ static void buffers_are_gathered_and_scattered(void **state)
 	iov[0] = (struct iovec){ a, sizeof a };
 	iov[1] = (struct iovec){ b, sizeof b };
 	iov[2] = (struct iovec){ c, sizeof c };
-	io = (struct be_io){ .node = fi.n, .cred = fi.f->cred, .iov = iov, .niov = 3, .off = 10,
-			     .len = sizeof all };
+	io = (struct be_io){
+		.node = fi.n, .cred = fi.f->cred, .iov = iov, .niov = 3, .off = 10, .len = sizeof all
+	};
 	assert_int_equal(backend_read_wait(fi.f->be, &io), sizeof all);
 	assert_memory_equal(a, all, sizeof a);
 	assert_memory_equal(c, all + sizeof a + 1, sizeof c);
@@ -162,7 +164,11 @@ static void write_sets_the_time_it_was_asked_to(void **state)
 {
 	struct file fi = file_new(state);
 	struct iovec iov = { .iov_base = (void *)(uintptr_t) "x", .iov_len = 1 };
-	struct be_io io = { .node = fi.n, .cred = fi.f->cred, .iov = &iov, .niov = 1, .len = 1,
+	struct be_io io = { .node = fi.n,
+			    .cred = fi.f->cred,
+			    .iov = &iov,
+			    .niov = 1,
+			    .len = 1,
 			    .mtime = { .tv_sec = 1000000000, .tv_nsec = 12345000 } };
 	struct be_attr attr;
 
@@ -195,9 +201,8 @@ static void fallocate_allocates_punches_and_zeroes(void **state)
 	memset(buf, 0xbb, MIB);
 	assert_int_equal(write_at(fi.f, fi.n, buf, 300000, 0), 300000);
 	blocks = attr_of(fi.f, fi.n).blocks;
-	assert_int_equal(fallocate_at(&fi, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 1000,
-				      200000),
-			 0);
+	assert_int_equal(
+		fallocate_at(&fi, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 1000, 200000), 0);
 	assert_true(attr_of(fi.f, fi.n).blocks < blocks);
 	assert_int_equal(fallocate_at(&fi, FALLOC_FL_ZERO_RANGE, 290000, 20000), 0);
 	assert_int_equal(attr_of(fi.f, fi.n).size, 310000);
@@ -260,7 +265,8 @@ static void copy_range_copies_within_and_between_files(void **state)
 	assert_memory_equal(b + 7, a + 100, 150000);
 	assert_int_equal(backend_copy_range(f->be, &f->call, fi.n, 150000, to, 0, 100000), 50000);
 	assert_int_equal(backend_copy_range(f->be, &f->call, fi.n, 200000, to, 0, 10), 0);
-	assert_int_equal(backend_copy_range(f->be, &f->call, fi.n, 0, fi.n, 300000, 200000), 200000);
+	assert_int_equal(backend_copy_range(f->be, &f->call, fi.n, 0, fi.n, 300000, 200000),
+			 200000);
 	assert_int_equal(read_at(f, fi.n, b, 200000, 300000), 200000);
 	assert_memory_equal(b, a, 200000);
 	assert_int_equal(backend_copy_range(f->be, &f->call, fi.n, 0, fi.n, 100, 200), -EINVAL);
@@ -300,9 +306,8 @@ static void model_step(struct file *fi, struct model *m, unsigned char *buf, uns
 			memset(m->data + off, 0, m->size - off);
 		m->size = off;
 	} else if (op == 6) {
-		assert_int_equal(fallocate_at(fi, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off,
-					      len),
-				 0);
+		assert_int_equal(
+			fallocate_at(fi, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len), 0);
 		memset(m->data + off, 0, len);
 	} else if (op == 7) {
 		assert_int_equal(fallocate_at(fi, FALLOC_FL_ZERO_RANGE, off, len), 0);
@@ -338,8 +343,10 @@ static void random_changes_agree_with_a_flat_model(void **state)
 static void setattr_changes_what_it_is_told_to(void **state)
 {
 	struct file fi = file_new(state);
-	struct be_setattr set = { .valid = BE_SET_MODE | BE_SET_ATIME | BE_SET_MTIME, .mode = 0604,
-				  .atime = { 100, 5000 }, .mtime = { 200, 6000 } };
+	struct be_setattr set = { .valid = BE_SET_MODE | BE_SET_ATIME | BE_SET_MTIME,
+				  .mode = 0604,
+				  .atime = { 100, 5000 },
+				  .mtime = { 200, 6000 } };
 	struct be_attr before = attr_of(fi.f, fi.n), a;
 
 	assert_int_equal(backend_setattr(fi.f->be, &fi.f->call, fi.n, &set, &a), 0);
@@ -373,7 +380,8 @@ static void chown_and_truncate_kill_suid_when_asked(void **state)
 	fi = file_new(state);
 	assert_int_equal(backend_setattr(fi.f->be, &fi.f->call, fi.n, &suid, &a), 0);
 	assert_int_equal(a.mode & 07777, 06755);
-	set = (struct be_setattr){ .valid = BE_SET_UID | BE_SET_GID | BE_SET_KILL_SUID, .uid = 42,
+	set = (struct be_setattr){ .valid = BE_SET_UID | BE_SET_GID | BE_SET_KILL_SUID,
+				   .uid = 42,
 				   .gid = 43 };
 	assert_int_equal(backend_setattr(fi.f->be, &fi.f->call, fi.n, &set, &a), 0);
 	assert_int_equal(a.uid, 42);
@@ -423,7 +431,8 @@ static void xattrs_are_kept_listed_and_removed(void **state)
 	char buf[300], big[1000];
 
 	assert_int_equal(backend_getxattr(be, call, n, "user.a", buf, sizeof buf), -ENODATA);
-	assert_int_equal(backend_setxattr(be, call, n, "user.a", "one", 3, XATTR_REPLACE), -ENODATA);
+	assert_int_equal(backend_setxattr(be, call, n, "user.a", "one", 3, XATTR_REPLACE),
+			 -ENODATA);
 	assert_int_equal(backend_setxattr(be, call, n, "user.a", "one", 3, XATTR_CREATE), 0);
 	assert_int_equal(backend_setxattr(be, call, n, "user.a", "two", 3, XATTR_CREATE), -EEXIST);
 	assert_int_equal(backend_setxattr(be, call, n, "user.a", "three", 5, XATTR_REPLACE), 0);

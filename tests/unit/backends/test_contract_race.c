@@ -179,8 +179,8 @@ static void step_look(struct worker *w)
 
 static void *work(void *arg)
 {
-	static void (*const steps[])(struct worker *) = { step_make, step_write, step_remove,
-							  step_rename, step_link, step_look };
+	static void (*const steps[])(struct worker *) = { step_make,   step_write, step_remove,
+							  step_rename, step_link,  step_look };
 	struct worker *w = arg;
 	unsigned n = *store_now->layers ? STEPS_SLOW : STEPS;
 
@@ -225,7 +225,7 @@ static void empty_all(struct shared *s)
 		list_all(f, s->dirs[i], &l);
 		for (size_t k = 0; k < l.count; k++) {
 			struct be_entry e;
-			struct be_removed r;
+			struct be_removed r = { .node = NULL };
 			bool last;
 
 			if (l.names[k][0] == '.')

@@ -51,7 +51,8 @@ static void attack_round(struct fixture *f, unsigned i)
 		return;
 	snprintf(name, sizeof name, "x%u", i);
 	if (S_ISDIR(d.node->type)) {
-		assert_int_equal(backend_create(f->be, &f->call, d.node, name, 0644, O_RDWR, &e), 0);
+		assert_int_equal(backend_create(f->be, &f->call, d.node, name, 0644, O_RDWR, &e),
+				 0);
 		backend_release(f->be, e.node, O_RDWR);
 		be_node_put(e.node);
 		assert_int_equal(rename_name(f, d.node, name, d.node, "renamed", 0), 0);
@@ -363,9 +364,9 @@ static void opening_fails_with_a_sentence(void **state)
 	static const struct {
 		const char *uri;
 		int rc;
-	} wrong[] = { { "dir:relative", -EINVAL },      { "dir:", -EINVAL },
+	} wrong[] = { { "dir:relative", -EINVAL },        { "dir:", -EINVAL },
 		      { "dir:/nowhere/at/all", -ENOENT }, { "dir:/etc/passwd", -ENOTDIR },
-		      { "dir://host/tmp", -EINVAL },    { "dir:/tmp?x=1", -EINVAL },
+		      { "dir://host/tmp", -EINVAL },      { "dir:/tmp?x=1", -EINVAL },
 		      { "dir:/tmp?fds=1", -EINVAL } };
 	int before = count_fds();
 	struct backend *be;

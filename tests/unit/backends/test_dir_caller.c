@@ -193,8 +193,13 @@ static void suid_goes_when_another_writes(void **state)
 	struct people *p = people_of(state);
 	struct be_node *n = alices(p, "n", 04777);
 	struct iovec iov = { .iov_base = (void *)(uintptr_t) "x", .iov_len = 1 };
-	struct be_io io = { .node = n, .cred = p->bob, .iov = &iov, .niov = 1, .len = 1,
-			    .background = true, .mtime = { .tv_sec = 1000 } };
+	struct be_io io = { .node = n,
+			    .cred = p->bob,
+			    .iov = &iov,
+			    .niov = 1,
+			    .len = 1,
+			    .background = true,
+			    .mtime = { .tv_sec = 1000 } };
 
 	assert_int_equal(backend_open_node(p->f->be, &p->as_bob, n, O_WRONLY), 0);
 	assert_int_equal(backend_write_wait(p->f->be, &io), 1);

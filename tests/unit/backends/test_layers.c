@@ -143,8 +143,13 @@ static void delayed_data_does_not_hold_its_submitter(void **state)
 	atomic_store(&ended, 0);
 	for (unsigned i = 0; i < ARRAY_LEN(io); i++) {
 		iov[i] = (struct iovec){ (void *)(uintptr_t) "x", 1 };
-		io[i] = (struct be_io){ .node = n, .cred = f->cred, .iov = &iov[i], .niov = 1,
-					.off = i, .len = 1, .done = count_done };
+		io[i] = (struct be_io){ .node = n,
+					.cred = f->cred,
+					.iov = &iov[i],
+					.niov = 1,
+					.off = i,
+					.len = 1,
+					.done = count_done };
 		assert_int_equal(backend_write(f->be, &io[i]), BE_QUEUED);
 	}
 	/* In a row they would have taken 600 ms. */
@@ -208,10 +213,20 @@ static void trace_shows_results_and_hides_control_characters(void **state)
 static void wrong_descriptions_are_refused_with_a_sentence(void **state)
 {
 	static const char *const wrong[] = {
-		"nonsense", "fault:write", "fault:write=0:EIO", "fault:write=x:EIO",
-		"fault:write=1:ENOTHING", "fault:nothing=1:EIO", "fault:p=2", "delay:read=5",
-		"delay:read=ms", "delay:read=5h", "delay:read=9999999999s", "trace:x=1",
-		"trace,fault:write=1", "faulty:write=1:EIO",
+		"nonsense",
+		"fault:write",
+		"fault:write=0:EIO",
+		"fault:write=x:EIO",
+		"fault:write=1:ENOTHING",
+		"fault:nothing=1:EIO",
+		"fault:p=2",
+		"delay:read=5",
+		"delay:read=ms",
+		"delay:read=5h",
+		"delay:read=9999999999s",
+		"trace:x=1",
+		"trace,fault:write=1",
+		"faulty:write=1:EIO",
 	};
 	struct backend *be;
 	struct err err;

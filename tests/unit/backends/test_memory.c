@@ -194,10 +194,11 @@ static void deep_trees_are_freed(void **state)
 
 static void wrong_uris_are_refused_with_a_sentence(void **state)
 {
-	static const char *const wrong[] = { "memory:?size=1", "memory:?size=x", "memory:?size=1q",
-					     "memory:?size=99999t", "memory:?size=-1g",
-					     "memory:?inodes=0", "memory:?other=1",
-					     "memory://host/", "memory:/path", "memory:?size=" };
+	static const char *const wrong[] = { "memory:?size=1",   "memory:?size=x",
+					     "memory:?size=1q",  "memory:?size=99999t",
+					     "memory:?size=-1g", "memory:?inodes=0",
+					     "memory:?other=1",  "memory://host/",
+					     "memory:/path",     "memory:?size=" };
 	struct backend *be;
 	struct err err;
 

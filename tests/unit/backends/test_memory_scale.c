@@ -65,7 +65,8 @@ static void walk_by_single_entries(struct fixture *f, struct be_dir *d)
 	for (;;) {
 		uint64_t next = 0;
 
-		assert_int_equal(backend_readdir(f->be, &f->call, d, at, false, one_emit, &next), 0);
+		assert_int_equal(backend_readdir(f->be, &f->call, d, at, false, one_emit, &next),
+				 0);
 		if (!next)
 			break;
 		at = next;
@@ -181,7 +182,10 @@ static void transfer(struct fixture *f, struct be_node *n, size_t piece, const c
 						    read_at(f, n, buf, piece, off),
 					 piece);
 		snprintf(text, sizeof text, "%s %s",
-			 pass == 0 ? "write new" : pass == 1 ? "write again" : "read", what);
+			 pass == 0 ? "write new" :
+			 pass == 1 ? "write again" :
+				     "read",
+			 what);
 		report(text, (unsigned)(total / piece), (double)total);
 	}
 	set_size(f, n, 0);

@@ -53,10 +53,26 @@ static void good_uris_come_apart(void **state)
 static void bad_uris_are_refused_with_a_sentence(void **state)
 {
 	static const char *const bad[] = {
-		"", "no-colon", ":x", "1abc:x", "a b:c", "nfs://h:0/x", "nfs://h:65536/x",
-		"nfs://h:x/", "nfs://h:-1/", "nfs://h: 1/", "nfs://[::1/x", "nfs://[::1]x/y",
-		"nfs://h/%", "nfs://h/%4", "nfs://h/%zz", "nfs://h/%00", "nfs:/x?noequals",
-		"nfs:/x?=v", "nfs:/x?a=%", "nfs://h%00/x",
+		"",
+		"no-colon",
+		":x",
+		"1abc:x",
+		"a b:c",
+		"nfs://h:0/x",
+		"nfs://h:65536/x",
+		"nfs://h:x/",
+		"nfs://h:-1/",
+		"nfs://h: 1/",
+		"nfs://[::1/x",
+		"nfs://[::1]x/y",
+		"nfs://h/%",
+		"nfs://h/%4",
+		"nfs://h/%zz",
+		"nfs://h/%00",
+		"nfs:/x?noequals",
+		"nfs:/x?=v",
+		"nfs:/x?a=%",
+		"nfs://h%00/x",
 	};
 	struct uri u;
 	struct err err;
