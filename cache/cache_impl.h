@@ -32,6 +32,7 @@ struct cache_file {
 	struct list dirty;       /* frames with dirty units, oldest first */
 	struct list unstable;    /* frames with unstable or committing units */
 	struct list waiters;     /* struct cache_wait */
+	uint64_t fno_max;        /* no frame has a larger page number; the size may shrink first */
 	uint64_t be_size;        /* the backend's idea of the size */
 	uint64_t change_seq;     /* grows with every write and change of size */
 	unsigned fills, commits; /* in flight */
@@ -185,10 +186,11 @@ bool unit_is_hole_locked(const struct cache_file *f, uint64_t fno, unsigned unit
 void *wb_main(void *arg);
 void wb_kick(struct cache *c);
 /* Submits the file's dirty ranges, at most those of now. *skipped: some were in
- * flight already. May wait for others' writes unless nowait. 0 or -ENOMEM. */
+ * flight already. May wait for others' writes unless nowait, and for a thaw unless
+ * nowait or background. 0, -ENOMEM, -EAGAIN when frozen. */
 int wb_submit_file(struct cache_file *f, bool background, bool nowait, bool *skipped);
 /* Starts a commit of what is unstable, with a writer's credential, else cred;
- * false when one is under way already. */
+ * false when one is under way already, or the file frozen. */
 bool wb_commit_start(struct cache_file *f, bool datasync, const struct be_cred *cred);
 /* Waits, with f->lock held, for the writes that are in flight now. */
 void writes_wait_locked(struct cache_file *f);

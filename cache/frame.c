@@ -224,7 +224,7 @@ void frames_each_locked(struct cache_file *f, uint64_t first,
 			void (*fn)(struct cache_file *f, uint32_t frame, void *arg), void *arg)
 {
 	struct cache *c = f->c;
-	uint64_t last = (f->size > f->be_size ? f->size : f->be_size) >> c->page_shift;
+	uint64_t last = f->fno_max;
 
 	if (!f->nframes)
 		return;
@@ -304,6 +304,8 @@ uint32_t frame_alloc_locked(struct cache_file *f, uint64_t fno, bool unproven)
 			return FRAME_NONE;
 		frame = take_free(c);
 	}
+	if (!f->nframes || fno > f->fno_max)
+		f->fno_max = fno;
 	fr = &c->frames[frame];
 	fr->file = f;
 	f->nframes++;

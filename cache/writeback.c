@@ -317,6 +317,17 @@ static void run_submit(struct cache *c, struct run *r, bool background, bool now
 		run_done(&r->io);
 }
 
+/* A frozen file's data stays where it is: it may be about to be cut off. */
+static int thaw_wait_locked(struct cache_file *f, bool nowait)
+{
+	while (f->frozen) {
+		if (nowait)
+			return -EAGAIN;
+		file_wait_locked(f);
+	}
+	return 0;
+}
+
 int wb_submit_file(struct cache_file *f, bool background, bool nowait, bool *skipped)
 {
 	struct list runs = LIST_INIT(runs), *it;
@@ -329,7 +340,9 @@ int wb_submit_file(struct cache_file *f, bool background, bool nowait, bool *ski
 	mutex_unlock(&f->lock);
 	while (left) {
 		mutex_lock(&f->lock);
-		n = cut_batch_locked(f, &left, skipped, &runs);
+		n = thaw_wait_locked(f, background || nowait);
+		if (!n)
+			n = cut_batch_locked(f, &left, skipped, &runs);
 		mutex_unlock(&f->lock);
 		while ((it = list_pop(&runs)))
 			run_submit(f->c, list_entry(it, struct run, link), background, nowait);
@@ -408,7 +421,7 @@ bool wb_commit_start(struct cache_file *f, bool datasync, const struct be_cred *
 	mutex_lock(&f->lock);
 	if (f->ncreds)
 		cred = f->creds[f->ncreds - 1];
-	if (f->commits || !cred) {
+	if (f->commits || f->frozen || !cred) {
 		mutex_unlock(&f->lock);
 		free(cm);
 		return false;
@@ -494,6 +507,7 @@ static bool commit_needed(struct cache_file *f, bool datasync, const struct be_c
 		need = f->need_commit || !datasync || *busy;
 	if (!f->ncreds && !cred)
 		need = false; /* nothing was ever written, and nobody asks */
+	*busy |= f->frozen;
 	mutex_unlock(&f->lock);
 	return need;
 }
@@ -507,7 +521,7 @@ static int commit_wait(struct cache_file *f, bool datasync, const struct be_cred
 
 	while (!wb_commit_start(f, datasync, cred)) {
 		mutex_lock(&f->lock);
-		if (f->commits)
+		if (f->commits || f->frozen)
 			file_wait_locked(f);
 		mutex_unlock(&f->lock);
 	}
