@@ -10,9 +10,12 @@ fits="dir memory nfs nfsmem"
 without() {
 	case $target in
 	plain | dir | memory) echo none ;;
-	# NFSv3 has none of these; a silly rename moves the folder's times late;
-	# ganesha takes times of symbolic links and drops them
-	nfs | nfsmem) echo punch,fallocate,zero_range,xattr,tmpfile,exchange,noreplace,dirtimes,linktimes ;;
+	# NFSv3 has none of these; a silly rename moves its folder's times late and
+	# keeps it from being removed; a removed folder is gone, open or not; ganesha
+	# takes times of symbolic links and drops them
+	nfs | nfsmem)
+		echo punch,fallocate,zero_range,xattr,tmpfile,exchange,noreplace,dirtimes,rmdir_open,dirhandle,linktimes
+		;;
 	esac
 }
 

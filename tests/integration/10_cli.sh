@@ -57,8 +57,6 @@ tune_changes() {
 	rm "$mnt/data"
 }
 
-is_mounted() { grep -qF " $mnt fuse" /proc/self/mounts; }
-
 foreground_stays() {
 	"$PERSIFS" mount -f "$uri" "$mnt" </dev/null >"$work/log/foreground" 2>&1 &
 	local pid=$!

@@ -116,6 +116,8 @@ static void op_open(void)
 	h->rd = (flags & O_ACCMODE) != O_WRONLY;
 	h->wr = (flags & O_ACCMODE) != O_RDONLY;
 	agree_fstat(h);
+	if (h->dir && is_without("dirhandle"))
+		handle_close(h);
 }
 
 static void op_tmpfile(void)
@@ -432,6 +434,20 @@ static void op_fsync(void)
 
 /* ---- names ------------------------------------------------------------ */
 
+/* A folder is about to go. Where an open file keeps a hidden name in it
+ * (rmdir_open), nothing is left open. */
+static void before_folder_goes(const char *path)
+{
+	struct stat st;
+
+	if (!is_without("rmdir_open") || fstatat(self.base[REF], path, &st, AT_SYMLINK_NOFOLLOW) ||
+	    !S_ISDIR(st.st_mode))
+		return;
+	log_op("close all");
+	for (unsigned i = 0; i < HANDLES; i++)
+		handle_close(&self.handle[i]);
+}
+
 static void op_rename(void)
 {
 	static const unsigned kinds[] = { 0, RENAME_NOREPLACE, RENAME_EXCHANGE };
@@ -440,7 +456,8 @@ static void op_rename(void)
 
 	if (flags && is_without(flags == RENAME_EXCHANGE ? "exchange" : "noreplace"))
 		flags = 0;
-	log_op("rename %s %s flags %u", pick_path(from), pick_path(to), flags);
+	before_folder_goes(pick_path(to));
+	log_op("rename %s %s flags %u", pick_path(from), to, flags);
 	BOTH(renameat2(self.base[s], from, self.base[s], to, flags));
 	agree();
 }
@@ -509,7 +526,8 @@ static void op_rmdir(void)
 {
 	char path[PATH_BYTES];
 
-	log_op("rmdir %s", pick_path(path));
+	before_folder_goes(pick_path(path));
+	log_op("rmdir %s", path);
 	BOTH(unlinkat(self.base[s], path, AT_REMOVEDIR));
 	agree();
 }
@@ -1003,7 +1021,8 @@ static const char usage[] =
 	"  --without A,B   leave out: open read write lseek seek_hole truncate punch\n"
 	"                  fallocate zero_range mmap copy fsync tmpfile rename noreplace\n"
 	"                  exchange link symlink unlink unlink_open mkdir stat readdir\n"
-	"                  chmod chown times dirtimes linktimes dirnlink xattr direct\n"
+	"                  chmod chown times dirtimes dirhandle linktimes dirnlink rmdir_open xattr\n"
+	"                  direct\n"
 	"  --remount CMD   command run after each round, before the comparison\n"
 	"  --log FILE      all operations, to FILE.r<round>.p<process>\n";
 

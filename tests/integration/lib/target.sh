@@ -70,6 +70,15 @@ stat_of() {
 # Seconds that any step of mounting or unmounting may take
 STEP_SECONDS=60
 
+is_mounted() { grep -qF " $mnt fuse" /proc/self/mounts; }
+
+# A daemon in the background logs to syslog, of which a run has none. DEBUG=1
+# keeps it in the foreground, and all it says in log/mount.
+mount_in_foreground() {
+	"$PERSIFS" mount -f -o "$1" "$uri" "$mnt" </dev/null >>"$work/log/mount" 2>&1 &
+	wait_until "$STEP_SECONDS" is_mounted || fail "persifs mount -f: $(tail -n 3 "$work/log/mount")"
+}
+
 # target_mount [OPTION,...]
 target_mount() {
 	if ! is_persifs; then
@@ -77,8 +86,12 @@ target_mount() {
 		case ,${1:-}, in *,ro,*) mount -o remount,bind,ro "$mnt" ;; esac
 		return
 	fi
-	timeout "$STEP_SECONDS" "$PERSIFS" mount ${1:+-o "$1"} "$uri" "$mnt" \
-		</dev/null >>"$work/log/mount" 2>&1 || fail "persifs mount: $(tail -n 3 "$work/log/mount")"
+	if [ "${DEBUG:-}" = 1 ]; then
+		mount_in_foreground "${1:+$1,}log_level=debug,layers=trace"
+	else
+		timeout "$STEP_SECONDS" "$PERSIFS" mount ${1:+-o "$1"} "$uri" "$mnt" \
+			</dev/null >>"$work/log/mount" 2>&1 || fail "persifs mount: $(tail -n 3 "$work/log/mount")"
+	fi
 	mountpoint -q "$mnt" || fail "persifs mount returned, but nothing is mounted"
 	{ stat_of supervisor_pid && stat_of worker_pid; } >"$work/pids"
 	[ "$(wc -w <"$work/pids")" = 2 ] || fail "stat tells no supervisor and worker"
