@@ -124,7 +124,8 @@ static bool drain_for(struct client *cl)
 		return true;
 	cache_usage(cl->c->v->cache, &u);
 	snprintf(text, sizeof text, "%llu bytes of %llu files could not be written: %s",
-		 (unsigned long long)u.dirty_bytes, (unsigned long long)u.files_dirty, strerror(-rc));
+		 (unsigned long long)u.dirty_bytes, (unsigned long long)u.files_dirty,
+		 strerror(-rc));
 	send_json(cl->fd, failure(rc, text));
 	return false;
 }
@@ -183,12 +184,15 @@ static void do_umount(struct client *cl)
 	if (!wait_gone(cl)) {
 		/* Gone from here, but not everywhere: what can be promised is that all is written. */
 		if (drain_for(cl))
-			send_json(cl->fd, json_pack("{s:b,s:i,s:s}", "ok", 1, "dirty_bytes", 0, "note",
-						    "still mounted in another mount namespace"));
+			send_json(cl->fd,
+				  json_pack("{s:b,s:i,s:s}", "ok", 1, "dirty_bytes", 0, "note",
+					    "still mounted in another mount namespace"));
 	} else if (c->rc)
-		send_json(cl->fd, failure(c->rc, "data written after the drain is not on the backend"));
+		send_json(cl->fd,
+			  failure(c->rc, "data written after the drain is not on the backend"));
 	else
-		send_json(cl->fd, json_pack("{s:b,s:I}", "ok", 1, "dirty_bytes", (json_int_t)c->dirty_bytes));
+		send_json(cl->fd, json_pack("{s:b,s:I}", "ok", 1, "dirty_bytes",
+					    (json_int_t)c->dirty_bytes));
 }
 
 static void serve_line(struct client *cl, const json_t *line)
@@ -277,7 +281,8 @@ static void start_client(struct control *c, int fd)
 static void *control_main(void *arg)
 {
 	struct control *c = arg;
-	struct pollfd p[2] = { { .fd = c->fd, .events = POLLIN }, { .fd = c->wake[0], .events = POLLIN } };
+	struct pollfd p[2] = { { .fd = c->fd, .events = POLLIN },
+			       { .fd = c->wake[0], .events = POLLIN } };
 
 	prctl(PR_SET_NAME, "control");
 	while (!p[1].revents) {
@@ -303,8 +308,8 @@ static int listen_at(struct control *c, const char *path, struct err *err)
 	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	unlink(path);
 	/* Between bind and chmod only our own kind of umask stands guard. */
-	if (c->fd < 0 || bind(c->fd, (struct sockaddr *)&sa, sizeof sa) < 0 || chmod(path, 0600) < 0 ||
-	    listen(c->fd, CONTROL_CLIENTS_MAX) < 0)
+	if (c->fd < 0 || bind(c->fd, (struct sockaddr *)&sa, sizeof sa) < 0 ||
+	    chmod(path, 0600) < 0 || listen(c->fd, CONTROL_CLIENTS_MAX) < 0)
 		return err_set(err, -errno, "control socket '%s': %s", path, strerror(errno));
 	return 0;
 }

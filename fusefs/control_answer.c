@@ -14,7 +14,8 @@ static json_t *counters(void)
 	json_t *all = json_object();
 
 	for (int i = 0; i < STAT_COUNT; i++)
-		json_object_set_new(all, stat_info[i].name, json_integer((json_int_t)stats_get((enum stat_id)i)));
+		json_object_set_new(all, stat_info[i].name,
+				    json_integer((json_int_t)stats_get((enum stat_id)i)));
 	return all;
 }
 
@@ -47,19 +48,17 @@ json_t *control_stat(struct volume *v)
 	struct cache_usage u;
 
 	cache_usage(v->cache, &u);
-	return json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
-			 "uri", v->uri, "mountpoint", v->mountpoint, "version", PERSIFS_VERSION,
-			 "supervisor_pid", (int)v->supervisor_pid, "worker_pid", (int)getpid(),
-			 "survive", "no", "dirty_bytes", (json_int_t)u.dirty_bytes,
-			 "unstable_bytes", (json_int_t)u.unstable_bytes,
-			 "page_size", (json_int_t)u.page_size, "frames", (json_int_t)u.frames,
-			 "frames_used", (json_int_t)u.frames_used,
-			 "frames_held", (json_int_t)u.held_frames,
-			 "writers_waiting", (json_int_t)u.writers_held,
-			 "files_failing", (json_int_t)u.files_failing,
-			 "inodes", (json_int_t)v->ninodes, "open_handles", (json_int_t)v->nhandles,
-			 "counters", counters(), "counter_help", counter_help(),
-			 "options", option_values(v));
+	return json_pack(
+		"{s:s, s:s, s:s, s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
+		"uri", v->uri, "mountpoint", v->mountpoint, "version", PERSIFS_VERSION,
+		"supervisor_pid", (int)v->supervisor_pid, "worker_pid", (int)getpid(), "survive",
+		"no", "dirty_bytes", (json_int_t)u.dirty_bytes, "unstable_bytes",
+		(json_int_t)u.unstable_bytes, "page_size", (json_int_t)u.page_size, "frames",
+		(json_int_t)u.frames, "frames_used", (json_int_t)u.frames_used, "frames_held",
+		(json_int_t)u.held_frames, "writers_waiting", (json_int_t)u.writers_held,
+		"files_failing", (json_int_t)u.files_failing, "inodes", (json_int_t)v->ninodes,
+		"open_handles", (json_int_t)v->nhandles, "counters", counters(), "counter_help",
+		counter_help(), "options", option_values(v));
 }
 
 static json_t *refuse(int err, const char *sentence)
@@ -94,8 +93,8 @@ static json_t *tune_locked(struct volume *v, const char *name, const char *value
 	if (opt_set(mount_option_table, &next, name, value, &err) || options_check(&next, &err))
 		return refuse(-EINVAL, err.text);
 	if (next.cache_size > v->cache_max) {
-		err_set(&err, 0, "option cache_size=%.100s: at most %llu, fixed when mounted", value,
-			(unsigned long long)v->cache_max);
+		err_set(&err, 0, "option cache_size=%.100s: at most %llu, fixed when mounted",
+			value, (unsigned long long)v->cache_max);
 		return refuse(-EINVAL, err.text);
 	}
 	/* Only this member is written: the others are read without the lock. */

@@ -94,7 +94,8 @@ const struct be_cred *cred_for(struct cred_cache *cc, uid_t uid, gid_t gid, pid_
 
 	if (!groups || !uid)
 		pid = 0;
-	s = &cc->slot[hash_u64(((uint64_t)uid << 32 | gid) ^ ((uint64_t)(uint32_t)pid << 20)) % CRED_SLOTS];
+	s = &cc->slot[hash_u64(((uint64_t)uid << 32 | gid) ^ ((uint64_t)(uint32_t)pid << 20)) %
+		      CRED_SLOTS];
 	mutex_lock(&cc->lock);
 	if (s->cred && s->cred->uid == uid && s->cred->gid == gid && s->pid == pid &&
 	    (!pid || now - s->read_at_ms < CRED_TTL_MS)) {

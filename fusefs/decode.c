@@ -29,10 +29,10 @@ static void set_result(fuse_req_t req, int rc)
 }
 
 /* Frees libfuse's request, then runs ours: arguments stay in the slot. */
-#define RUN(call)                                                              \
-	do {                                                                   \
-		fuse_reply_none(req);                                          \
-		set_result(NULL, (call));                                      \
+#define RUN(call)                         \
+	do {                              \
+		fuse_reply_none(req);     \
+		set_result(NULL, (call)); \
 	} while (0)
 
 static void on_init(void *userdata, struct fuse_conn_info *conn)
@@ -43,12 +43,14 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_background = MAX_BACKGROUND;
 	conn->congestion_threshold = MAX_BACKGROUND * 3 / 4;
 	conn->time_gran = 1;
-	conn->want &= ~(unsigned)(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE |
-				  FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
-	conn->want |= conn->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS |
-				       FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_ASYNC_DIO |
-				       FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA |
-				       FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
+	conn->want &=
+		~(unsigned)(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE |
+			    FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+	conn->want |=
+		conn->capable &
+		(FUSE_CAP_ASYNC_READ | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS |
+		 FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_ASYNC_DIO | FUSE_CAP_CACHE_SYMLINKS |
+		 FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
 	if (!(v->be->limits.caps & BE_CAP_READDIRPLUS))
 		conn->want &= ~(unsigned)(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
 }
@@ -107,7 +109,8 @@ static void on_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	RUN(op_opendir(current, fi->flags));
 }
 
-static void on_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+static void on_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		       struct fuse_file_info *fi)
 {
 	(void)ino;
 	RUN(op_readdir(current, fi->fh, size, (uint64_t)off, false));
@@ -185,16 +188,17 @@ static void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
 	RUN(op_fallocate(current, mode, (uint64_t)off, (uint64_t)len));
 }
 
-static void on_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
+static void on_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+		     struct fuse_file_info *fi)
 {
 	(void)ino;
 	(void)fi;
 	RUN(op_lseek(current, (uint64_t)off, whence));
 }
 
-static void on_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t off_in, struct fuse_file_info *fi,
-			       fuse_ino_t out, off_t off_out, struct fuse_file_info *fo, size_t len,
-			       int flags)
+static void on_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t off_in,
+			       struct fuse_file_info *fi, fuse_ino_t out, off_t off_out,
+			       struct fuse_file_info *fo, size_t len, int flags)
 {
 	(void)in;
 	(void)fi;
@@ -240,8 +244,9 @@ static void on_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, 
 	RUN(arg ? op_setlk(current, arg, true, current->hdr->opcode == FUSE_SETLKW) : -EINVAL);
 }
 
-static void on_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fuse_file_info *fi,
-		     unsigned flags, const void *in, size_t in_size, size_t out_size)
+static void on_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
+		     struct fuse_file_info *fi, unsigned flags, const void *in, size_t in_size,
+		     size_t out_size)
 {
 	(void)ino;
 	(void)cmd;
@@ -291,7 +296,8 @@ static void patch_init(struct volume *v, const struct fuse_init_in *in, struct f
 {
 	uint32_t flags2 = in->flags & FUSE_INIT_EXT ? in->flags2 : 0;
 
-	out->flags |= in->flags & (PFUSE_PARALLEL_DIROPS | PFUSE_ABORT_ERROR | PFUSE_HANDLE_KILLPRIV_V2);
+	out->flags |= in->flags &
+		      (PFUSE_PARALLEL_DIROPS | PFUSE_ABORT_ERROR | PFUSE_HANDLE_KILLPRIV_V2);
 	out->flags2 |= flags2 & PFUSE_DIRECT_IO_ALLOW_MMAP;
 	log_debug("fuse: kernel %u.%u offers %08x %08x, answer %08x %08x, max_write %u", in->major,
 		  in->minor, in->flags, flags2, out->flags, out->flags2, out->max_write);
@@ -304,7 +310,8 @@ static void save_init(struct volume *v, const struct iovec *iov, int count)
 	struct arena_header *h = v->arena->hdr;
 	uint32_t at = 0;
 
-	h->init_len = (uint32_t)(current->len < sizeof h->init_msg ? current->len : sizeof h->init_msg);
+	h->init_len =
+		(uint32_t)(current->len < sizeof h->init_msg ? current->len : sizeof h->init_msg);
 	memcpy(h->init_msg, current->msg, h->init_len);
 	for (int i = 0; i < count && at + iov[i].iov_len <= sizeof h->init_reply; i++) {
 		memcpy(h->init_reply + at, iov[i].iov_base, iov[i].iov_len);
@@ -340,6 +347,7 @@ int decoder_init(struct volume *v, struct err *err)
 	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
 
 	v->se = fuse_session_new(&args, &table, sizeof table, v);
+	fuse_opt_free_args(&args);
 	if (!v->se)
 		return err_set(err, -ENOMEM, "libfuse refuses to make a session");
 	if (fuse_session_custom_io(v->se, &io, v->fuse_fd)) {

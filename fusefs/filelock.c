@@ -239,8 +239,12 @@ int filelock_set(struct request *rq, struct inode *in, const struct fuse_lk_in *
 	}
 	if (!w || !w->spare[0] || !w->spare[1])
 		goto nomem;
-	w->want = (struct lk){ .owner = arg->owner, .start = lk->start, .end = lk->end,
-			       .type = lk->type, .pid = lk->pid, .fh = arg->fh };
+	w->want = (struct lk){ .owner = arg->owner,
+			       .start = lk->start,
+			       .end = lk->end,
+			       .type = lk->type,
+			       .pid = lk->pid,
+			       .fh = arg->fh };
 	w->in = in;
 	w->rq = rq;
 	w->flock = flock;

@@ -27,7 +27,7 @@ struct inode {
 	_Atomic bool gone;               /* its last name was removed */
 	_Atomic unsigned opens;
 	struct timespec dir_mtime, dir_ctime; /* at the last opendir; guarded by lock */
-	uint64_t lookups; /* guarded by v->inode_lock */
+	uint64_t lookups;                     /* guarded by v->inode_lock */
 	/* guarded by v->locks.lock */
 	struct list posix_locks, flock_locks, lock_waiters;
 };

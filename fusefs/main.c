@@ -72,7 +72,8 @@ static int check_dir(const char *dir, char *abs, struct err *err)
 		return err_set(err, -ENOTDIR, "mount point '%s': not a directory", dir);
 	snprintf(parent, sizeof parent, "%s", abs);
 	if (!stat(dirname(parent), &up) && (up.st_dev != st.st_dev || up.st_ino == st.st_ino))
-		return err_set(err, -EBUSY, "mount point '%s': busy, something is mounted there", dir);
+		return err_set(err, -EBUSY, "mount point '%s': busy, something is mounted there",
+			       dir);
 	return 0;
 }
 
@@ -92,8 +93,9 @@ static int check_uri(const char *text, struct err *err)
 	int rc = uri ? uri_parse(text, uri, err) : -ENOMEM;
 
 	if (!rc && !is_scheme(uri->scheme))
-		rc = err_set(err, -EINVAL, "URI '%.200s': scheme '%.50s' is not known (dir, memory, nfs)",
-			     text, uri->scheme);
+		rc = err_set(err, -EINVAL,
+			     "URI '%.200s': scheme '%.50s' is not known (dir, memory, nfs)", text,
+			     uri->scheme);
 	free(uri);
 	return rc;
 }
@@ -160,7 +162,8 @@ static int parse(int argc, char **argv, struct cmdline *c)
 	static const struct option longs[] = { { "foreground", no_argument, NULL, 'f' },
 					       { "options", required_argument, NULL, 'o' },
 					       { "help", no_argument, NULL, 'h' },
-					       { "list-options", no_argument, NULL, OPT_LIST_OPTIONS },
+					       { "list-options", no_argument, NULL,
+						 OPT_LIST_OPTIONS },
 					       { 0 } };
 	struct err err;
 	int ch;
@@ -195,7 +198,10 @@ static int parse(int argc, char **argv, struct cmdline *c)
 		}
 	}
 	if (argc - optind != 2)
-		return 1 + complain(EXIT_USAGE, "usage: persifs mount [-f] [-o OPTIONS] URI DIR; see 'persifs mount --help'");
+		return 1 +
+		       complain(
+			       EXIT_USAGE,
+			       "usage: persifs mount [-f] [-o OPTIONS] URI DIR; see 'persifs mount --help'");
 	c->uri = argv[optind];
 	c->dir = argv[optind + 1];
 	return 0;
@@ -221,7 +227,9 @@ static int mount_main(int argc, char **argv)
 		return rc - 1;
 	}
 	log_level = (enum log_level)c.opt.log_level;
-	m = (struct mount_request){ .uri = c.uri, .dir = abs, .opt = &c.opt, .foreground = c.foreground };
+	m = (struct mount_request){
+		.uri = c.uri, .dir = abs, .opt = &c.opt, .foreground = c.foreground
+	};
 	rc = run(&m);
 	options_done(&c.opt);
 	return rc;
@@ -245,7 +253,8 @@ int main(int argc, char **argv)
 		puts("persifs " PERSIFS_VERSION);
 		return 0;
 	}
-	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))) {
+	if (argc > 1 &&
+	    (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))) {
 		usage(stdout);
 		return 0;
 	}

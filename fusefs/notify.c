@@ -31,7 +31,8 @@ struct notifier {
 static void send_one(struct notifier *n, const struct message *m)
 {
 	struct fuse_notify_inval_inode_out body = { .ino = m->nodeid, .off = m->off };
-	struct fuse_out_header out = { .len = sizeof out + sizeof body, .error = FUSE_NOTIFY_INVAL_INODE };
+	struct fuse_out_header out = { .len = sizeof out + sizeof body,
+				       .error = FUSE_NOTIFY_INVAL_INODE };
 	struct iovec iov[2] = { { &out, sizeof out }, { &body, sizeof body } };
 
 	/* ENOENT: the kernel does not know the inode (any more). */

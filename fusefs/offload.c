@@ -1,22 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* offload.c - threads that may wait: made when work is queued and nobody is free,
- * up to POOL_THREADS_MAX; they stay until the session ends. */
+ * up to POOL_THREADS_MAX; they stay until the session ends. One thread does
+ * nothing but make them: a thread inherits identity and capabilities of its
+ * maker, and those that run operations may wear a caller's. */
 #include <errno.h>
 #include <sys/prctl.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/stats.h"
 #include "fusefs/session.h"
 
 #define POOL_STACK (512u << 10)
-
-void offload_init(struct volume *v)
-{
-	mutex_init(&v->pool_lock, LOCK_pool);
-	cond_init(&v->pool_cond);
-	cond_init(&v->pool_idle);
-	list_init(&v->pool_queue);
-}
+#define SPAWN_RETRY_MS 100
 
 static void run(struct request *rq)
 {
@@ -32,18 +28,17 @@ static void run(struct request *rq)
 static void *pool_main(void *arg)
 {
 	struct volume *v = arg;
+	struct list *it;
 
 	prctl(PR_SET_NAME, "pool");
 	mutex_lock(&v->pool_lock);
 	for (;;) {
-		struct list *it = list_pop(&v->pool_queue);
-
+		it = list_pop(&v->pool_queue);
 		if (it) {
-			v->pool_busy++;
+			v->pool_queued--;
 			mutex_unlock(&v->pool_lock);
 			run(list_entry(it, struct request, link));
 			mutex_lock(&v->pool_lock);
-			v->pool_busy--;
 			continue;
 		}
 		if (v->pool_stop)
@@ -52,24 +47,53 @@ static void *pool_main(void *arg)
 		cond_wait(&v->pool_cond, &v->pool_lock);
 		v->pool_waiting--;
 	}
-	v->pool_threads--;
-	cond_broadcast(&v->pool_idle);
 	mutex_unlock(&v->pool_lock);
 	return NULL;
 }
 
-static bool start_thread(struct volume *v)
+static bool thread_wanted_locked(const struct volume *v)
+{
+	return v->pool_queued > v->pool_waiting && v->pool_threads < POOL_THREADS_MAX;
+}
+
+static void start_thread_locked(struct volume *v)
 {
 	pthread_attr_t attr;
-	pthread_t t;
-	bool ok;
 
 	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, POOL_STACK);
-	ok = !pthread_create(&t, &attr, pool_main, v);
+	if (!pthread_create(&v->pool_ids[v->pool_threads], &attr, pool_main, v)) {
+		v->pool_threads++;
+	} else {
+		log_error("pool: no thread can be made; %u are there", v->pool_threads);
+		cond_wait_until(&v->pool_spawn, &v->pool_lock, clock_ms() + SPAWN_RETRY_MS);
+	}
 	pthread_attr_destroy(&attr);
-	return ok;
+}
+
+static void *spawner_main(void *arg)
+{
+	struct volume *v = arg;
+
+	prctl(PR_SET_NAME, "pool-spawner");
+	mutex_lock(&v->pool_lock);
+	while (!v->pool_stop) {
+		if (thread_wanted_locked(v))
+			start_thread_locked(v);
+		else
+			cond_wait(&v->pool_spawn, &v->pool_lock);
+	}
+	mutex_unlock(&v->pool_lock);
+	return NULL;
+}
+
+int offload_init(struct volume *v)
+{
+	mutex_init(&v->pool_lock, LOCK_pool);
+	cond_init(&v->pool_cond);
+	cond_init(&v->pool_spawn);
+	list_init(&v->pool_queue);
+	return -pthread_create(&v->pool_spawner, NULL, spawner_main, v);
 }
 
 void offload_submit(struct request *rq)
@@ -80,12 +104,11 @@ void offload_submit(struct request *rq)
 	request_detach(rq, NULL);
 	mutex_lock(&v->pool_lock);
 	list_push_back(&v->pool_queue, &rq->link);
+	v->pool_queued++;
 	if (v->pool_waiting)
 		cond_signal(&v->pool_cond);
-	else if (v->pool_threads < POOL_THREADS_MAX && start_thread(v))
-		v->pool_threads++;
-	else if (!v->pool_threads)
-		log_error("pool: no thread can be made");
+	if (thread_wanted_locked(v))
+		cond_signal(&v->pool_spawn);
 	mutex_unlock(&v->pool_lock);
 }
 
@@ -94,10 +117,12 @@ void offload_done(struct volume *v)
 	mutex_lock(&v->pool_lock);
 	v->pool_stop = true;
 	cond_broadcast(&v->pool_cond);
-	while (v->pool_threads)
-		cond_wait(&v->pool_idle, &v->pool_lock);
+	cond_broadcast(&v->pool_spawn);
 	mutex_unlock(&v->pool_lock);
+	pthread_join(v->pool_spawner, NULL);
+	for (unsigned i = 0; i < v->pool_threads; i++)
+		pthread_join(v->pool_ids[i], NULL);
 	mutex_done(&v->pool_lock);
 	cond_done(&v->pool_cond);
-	cond_done(&v->pool_idle);
+	cond_done(&v->pool_spawn);
 }

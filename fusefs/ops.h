@@ -29,7 +29,8 @@ int op_mkdir(struct request *rq, const char *name, mode_t mode);
 int op_unlink(struct request *rq, const char *name);
 int op_rmdir(struct request *rq, const char *name);
 int op_link(struct request *rq, uint64_t node, uint64_t dir, const char *name);
-int op_rename(struct request *rq, const char *name, uint64_t newdir, const char *newname, unsigned flags);
+int op_rename(struct request *rq, const char *name, uint64_t newdir, const char *newname,
+	      unsigned flags);
 int op_opendir(struct request *rq, int flags);
 int op_readdir(struct request *rq, uint64_t fh, size_t size, uint64_t off, bool plus);
 int op_releasedir(struct request *rq, uint64_t fh);

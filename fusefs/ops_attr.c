@@ -31,7 +31,8 @@ void attr_out(const struct volume *v, const struct be_attr *a, struct fuse_attr 
 	out->uid = map_id(v->opt.uid, v->opt.owner_uid, a->uid);
 	out->gid = map_id(v->opt.gid, v->opt.owner_gid, a->gid);
 	/* The kernel's encoding of device numbers: 12 bits of major, 20 of minor. */
-	out->rdev = (minor(a->rdev) & 0xff) | (major(a->rdev) << 8) | ((minor(a->rdev) & ~0xffu) << 12);
+	out->rdev = (minor(a->rdev) & 0xff) | (major(a->rdev) << 8) |
+		    ((minor(a->rdev) & ~0xffu) << 12);
 	out->blksize = 65536;
 }
 
@@ -106,11 +107,21 @@ int op_statx(struct request *rq)
 	attr_out(rq->v, &a, &fa);
 	set_valid(rq->v->attr_ms, &out.attr_valid, &out.attr_valid_nsec);
 	out.stat = (struct pfuse_statx){
-		.mask = STATX_BASIC_STATS, .blksize = fa.blksize, .nlink = fa.nlink, .uid = fa.uid,
-		.gid = fa.gid, .mode = (uint16_t)fa.mode, .ino = fa.ino, .size = fa.size,
-		.blocks = fa.blocks, .atime = sx_time(&a.atime), .btime = sx_time(&a.btime),
-		.ctime = sx_time(&a.ctime), .mtime = sx_time(&a.mtime),
-		.rdev_major = major(a.rdev), .rdev_minor = minor(a.rdev),
+		.mask = STATX_BASIC_STATS,
+		.blksize = fa.blksize,
+		.nlink = fa.nlink,
+		.uid = fa.uid,
+		.gid = fa.gid,
+		.mode = (uint16_t)fa.mode,
+		.ino = fa.ino,
+		.size = fa.size,
+		.blocks = fa.blocks,
+		.atime = sx_time(&a.atime),
+		.btime = sx_time(&a.btime),
+		.ctime = sx_time(&a.ctime),
+		.mtime = sx_time(&a.mtime),
+		.rdev_major = major(a.rdev),
+		.rdev_minor = minor(a.rdev),
 	};
 	if (a.btime.tv_sec || a.btime.tv_nsec)
 		out.stat.mask |= STATX_BTIME;
@@ -138,13 +149,19 @@ static void setattr_decode(const struct fuse_setattr_in *sa, struct be_setattr *
 	static const struct {
 		uint32_t fattr;
 		unsigned be;
-	} bits[] = { { FATTR_MODE, BE_SET_MODE },	  { FATTR_UID, BE_SET_UID },
-		     { FATTR_GID, BE_SET_GID },		  { FATTR_SIZE, BE_SET_SIZE },
-		     { FATTR_ATIME, BE_SET_ATIME },	  { FATTR_MTIME, BE_SET_MTIME },
-		     { FATTR_ATIME_NOW, BE_SET_ATIME_NOW }, { FATTR_MTIME_NOW, BE_SET_MTIME_NOW },
+	} bits[] = { { FATTR_MODE, BE_SET_MODE },
+		     { FATTR_UID, BE_SET_UID },
+		     { FATTR_GID, BE_SET_GID },
+		     { FATTR_SIZE, BE_SET_SIZE },
+		     { FATTR_ATIME, BE_SET_ATIME },
+		     { FATTR_MTIME, BE_SET_MTIME },
+		     { FATTR_ATIME_NOW, BE_SET_ATIME_NOW },
+		     { FATTR_MTIME_NOW, BE_SET_MTIME_NOW },
 		     { FATTR_KILL_SUIDGID, BE_SET_KILL_SUID } };
 
-	*set = (struct be_setattr){ .mode = sa->mode & 07777, .uid = sa->uid, .gid = sa->gid,
+	*set = (struct be_setattr){ .mode = sa->mode & 07777,
+				    .uid = sa->uid,
+				    .gid = sa->gid,
 				    .size = sa->size,
 				    .atime = { (time_t)sa->atime, (long)sa->atimensec },
 				    .mtime = { (time_t)sa->mtime, (long)sa->mtimensec } };
@@ -255,7 +272,7 @@ int op_setattr(struct request *rq)
 	struct inode *in = request_inode(rq);
 	struct fuse_attr_out out = { 0 };
 	struct be_setattr set;
-	struct be_attr attr;
+	struct be_attr attr = { 0 };
 	int rc;
 
 	if (!in || !sa)

@@ -35,7 +35,8 @@ static bool dir_unchanged(struct request *rq, struct inode *in)
 	if (inode_getattr(rq, in, BE_REVALIDATE, &attr))
 		return false;
 	mutex_lock(&in->lock);
-	same = !timespec_cmp(&in->dir_mtime, &attr.mtime) && !timespec_cmp(&in->dir_ctime, &attr.ctime);
+	same = !timespec_cmp(&in->dir_mtime, &attr.mtime) &&
+	       !timespec_cmp(&in->dir_ctime, &attr.ctime);
 	in->dir_mtime = attr.mtime;
 	in->dir_ctime = attr.ctime;
 	mutex_unlock(&in->lock);

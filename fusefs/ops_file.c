@@ -337,8 +337,12 @@ int op_write(struct request *rq)
 	if (rc)
 		return rc;
 	rq->wr = (struct cache_wr){
-		.file = f, .off = arg->offset, .len = arg->size, .cred = h->cred,
-		.src = (const uint8_t *)(arg + 1), .done = write_done,
+		.file = f,
+		.off = arg->offset,
+		.len = arg->size,
+		.cred = h->cred,
+		.src = (const uint8_t *)(arg + 1),
+		.done = write_done,
 		.append = arg->flags & O_APPEND && !(arg->write_flags & FUSE_WRITE_CACHE),
 	};
 	return write_go(rq, f);

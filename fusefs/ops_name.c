@@ -24,7 +24,8 @@ static void entry_merge(struct request *rq, struct inode *in, struct be_attr *at
 
 	if (!f)
 		return;
-	if (!cache_file_dirty(f) && attr->size != cache_file_size(f) && !inode_getattr(rq, in, 0, &fresh)) {
+	if (!cache_file_dirty(f) && attr->size != cache_file_size(f) &&
+	    !inode_getattr(rq, in, 0, &fresh)) {
 		*attr = fresh;
 		return;
 	}

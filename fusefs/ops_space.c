@@ -51,7 +51,8 @@ int op_fallocate(struct request *rq, int mode, uint64_t off, uint64_t len)
 		return request_result(rq, rc);
 	rc = backend_fallocate(be, &rq->call, in->node, mode, off, len);
 	if (!rc)
-		cache_forget_range(f, off, mode & ~FALLOC_FL_KEEP_SIZE ? len : 0, size_now(rq, in, f));
+		cache_forget_range(f, off, mode & ~FALLOC_FL_KEEP_SIZE ? len : 0,
+				   size_now(rq, in, f));
 	cache_thaw(f);
 	if (!rc)
 		reply_err(rq, 0);
@@ -91,8 +92,8 @@ int op_lseek(struct request *rq, uint64_t off, int whence)
 	return request_result(rq, rc);
 }
 
-static ssize_t copy_frozen(struct request *rq, struct inode *from, uint64_t off_in, struct inode *to,
-			   uint64_t off_out, size_t len)
+static ssize_t copy_frozen(struct request *rq, struct inode *from, uint64_t off_in,
+			   struct inode *to, uint64_t off_out, size_t len)
 {
 	struct cache_file *f = inode_file_peek(to);
 	ssize_t n = cache_freeze(f, true, !rq->may_block);

@@ -49,7 +49,8 @@ int op_getxattr(struct request *rq, const char *name, size_t size)
 		rc = value_buf(&size, &buf);
 	if (rc)
 		return rc;
-	rc = reply_value(rq, buf, backend_getxattr(rq->v->be, &rq->call, in->node, name, buf, size), size);
+	rc = reply_value(rq, buf, backend_getxattr(rq->v->be, &rq->call, in->node, name, buf, size),
+			 size);
 	free(buf);
 	return rc;
 }
@@ -64,7 +65,8 @@ int op_listxattr(struct request *rq, size_t size)
 		rc = value_buf(&size, &buf);
 	if (rc)
 		return rc;
-	rc = reply_value(rq, buf, backend_listxattr(rq->v->be, &rq->call, in->node, buf, size), size);
+	rc = reply_value(rq, buf, backend_listxattr(rq->v->be, &rq->call, in->node, buf, size),
+			 size);
 	free(buf);
 	return rc;
 }

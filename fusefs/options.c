@@ -14,7 +14,8 @@
 #define AUTO_MS UINT64_MAX
 #define YEAR_MS (365ULL * 86400 * 1000)
 
-static const char *const consistency_names[] = { "auto", "close-to-open", "exclusive", "strict", NULL };
+static const char *const consistency_names[] = { "auto", "close-to-open", "exclusive", "strict",
+						 NULL };
 static const char *const level_names[] = { "error", "warn", "info", "debug", NULL };
 
 #define AT(member) offsetof(struct mount_options, member)
@@ -24,15 +25,16 @@ const struct opt_def mount_option_table[] = {
 	  "memory for cached pages", true },
 	{ "page_size", OPT_SIZE, "bytes", AT(page_size), 4 * KIB, MIB, "64k", NULL,
 	  "size of a cache frame, a power of two", false },
-	{ "dirty_background", OPT_PERCENT, "% of cache_size", AT(dirty_background), 1, 90, "10", NULL,
-	  "write back begins above this", true },
+	{ "dirty_background", OPT_PERCENT, "% of cache_size", AT(dirty_background), 1, 90, "10",
+	  NULL, "write back begins above this", true },
 	{ "dirty_limit", OPT_PERCENT, "% of cache_size", AT(dirty_limit), 1, 90, "50", NULL,
 	  "writers wait above this", true },
 	{ "dirty_age", OPT_TIME, "seconds", AT(dirty_age), 100, 3600 * 1000, "5", NULL,
 	  "dirty data older than this is written back", true },
 	{ "readahead_max", OPT_SIZE, "bytes", AT(readahead_max), 0, 64 * MIB, "8m", NULL,
 	  "largest readahead of one stream; 0: none", true },
-	{ "policy", OPT_ENUM, NULL, AT(policy), 0, 0, "s3fifo", policy_names, "eviction policy", false },
+	{ "policy", OPT_ENUM, NULL, AT(policy), 0, 0, "s3fifo", policy_names, "eviction policy",
+	  false },
 	{ "consistency", OPT_ENUM, NULL, AT(consistency), 0, 0, "auto", consistency_names,
 	  "close-to-open: checked at open, flushed at close (NFS, folders); exclusive: nobody "
 	  "else changes files (memory); strict: nothing is cached",
@@ -44,9 +46,12 @@ const struct opt_def mount_option_table[] = {
 	{ "negative_timeout", OPT_TIME, "seconds", AT(negative_timeout), 0, YEAR_MS, NULL, NULL,
 	  "how long the kernel keeps that a name is missing; default 0, exclusive 3600", true },
 	{ "ro", OPT_BOOL, NULL, AT(ro), 0, 0, "no", NULL, "read-only", false },
-	{ "noexec", OPT_BOOL, NULL, AT(noexec), 0, 0, "no", NULL, "programs cannot be executed", false },
-	{ "uid", OPT_ID, NULL, AT(uid), 0, 0, "-1", NULL, "user id used towards the backend for everybody", false },
-	{ "gid", OPT_ID, NULL, AT(gid), 0, 0, "-1", NULL, "group id used towards the backend for everybody", false },
+	{ "noexec", OPT_BOOL, NULL, AT(noexec), 0, 0, "no", NULL, "programs cannot be executed",
+	  false },
+	{ "uid", OPT_ID, NULL, AT(uid), 0, 0, "-1", NULL,
+	  "user id used towards the backend for everybody", false },
+	{ "gid", OPT_ID, NULL, AT(gid), 0, 0, "-1", NULL,
+	  "group id used towards the backend for everybody", false },
 	{ "owner_uid", OPT_ID, NULL, AT(owner_uid), 0, 0, "2000", NULL,
 	  "with uid: what programs see as owner of that user's files", false },
 	{ "owner_gid", OPT_ID, NULL, AT(owner_gid), 0, 0, "2000", NULL,
@@ -55,15 +60,22 @@ const struct opt_def mount_option_table[] = {
 	  "other users may enter; on by default when root mounts", false },
 	{ "default_permissions", OPT_BOOL, NULL, AT(default_permissions), 0, 0, "yes", NULL,
 	  "the kernel checks mode bits too; always off with uid or gid", false },
-	{ "nconnect", OPT_UINT, "connections", AT(nconnect), 1, 16, "1", NULL, "connections to the server", false },
-	{ "rsize", OPT_SIZE, "bytes", AT(rsize), 0, MIB, "0", NULL, "largest read sent; 0: the server's wish", false },
-	{ "wsize", OPT_SIZE, "bytes", AT(wsize), 0, MIB, "0", NULL, "largest write sent; 0: the server's wish", false },
-	{ "resvport", OPT_BOOL, NULL, AT(resvport), 0, 0, "no", NULL, "connect from a port below 1024", false },
-	{ "hard", OPT_BOOL, NULL, AT(hard), 0, 0, "yes", NULL, "wait for a lost server for ever", false },
-	{ "soft", OPT_BOOL, NULL, AT(soft), 0, 0, "no", NULL, "give up on a lost server after timeout", false },
+	{ "nconnect", OPT_UINT, "connections", AT(nconnect), 1, 16, "1", NULL,
+	  "connections to the server", false },
+	{ "rsize", OPT_SIZE, "bytes", AT(rsize), 0, MIB, "0", NULL,
+	  "largest read sent; 0: the server's wish", false },
+	{ "wsize", OPT_SIZE, "bytes", AT(wsize), 0, MIB, "0", NULL,
+	  "largest write sent; 0: the server's wish", false },
+	{ "resvport", OPT_BOOL, NULL, AT(resvport), 0, 0, "no", NULL,
+	  "connect from a port below 1024", false },
+	{ "hard", OPT_BOOL, NULL, AT(hard), 0, 0, "yes", NULL, "wait for a lost server for ever",
+	  false },
+	{ "soft", OPT_BOOL, NULL, AT(soft), 0, 0, "no", NULL,
+	  "give up on a lost server after timeout", false },
 	{ "timeout", OPT_TIME, "seconds", AT(timeout), 1000, 3600 * 1000, "60", NULL,
 	  "with soft: when an operation fails", false },
-	{ "log_level", OPT_ENUM, NULL, AT(log_level), 0, 0, "info", level_names, "least important message logged", true },
+	{ "log_level", OPT_ENUM, NULL, AT(log_level), 0, 0, "info", level_names,
+	  "least important message logged", true },
 	{ "receivers", OPT_UINT, "threads", AT(receivers), 0, 64, "0", NULL,
 	  "threads that read requests; 0: one for each CPU, at most 8", false },
 	{ "layers", OPT_STRING, NULL, AT(layers), 0, 0, NULL, NULL,
@@ -72,9 +84,9 @@ const struct opt_def mount_option_table[] = {
 };
 
 /* Words of fstab(5) and mount(8) that are for others, or true anyway. */
-static const char *const ignored[] = { "rw",	   "defaults", "auto",	   "noauto", "user",
-				       "nouser",   "users",    "owner",	   "group",  "_netdev",
-				       "nofail",   "nosuid",   "nodev",	   "exec",   "async",
+static const char *const ignored[] = { "rw",       "defaults", "auto",       "noauto",   "user",
+				       "nouser",   "users",    "owner",      "group",    "_netdev",
+				       "nofail",   "nosuid",   "nodev",      "exec",     "async",
 				       "relatime", "noatime",  "nodiratime", "lazytime", NULL };
 
 int options_defaults(struct mount_options *o)
@@ -123,7 +135,8 @@ int options_parse(struct mount_options *o, const char *text, struct err *err)
 		int rc = 0;
 
 		if (len == 4 && !strncmp(text, "suid", 4))
-			return err_set(err, -EINVAL, "option suid: persifs mounts are always nosuid");
+			return err_set(err, -EINVAL,
+				       "option suid: persifs mounts are always nosuid");
 		if (len == 3 && !strncmp(text, "dev", 3))
 			return err_set(err, -EINVAL, "option dev: persifs mounts are always nodev");
 		if (len && !is_ignored(text, len)) {
@@ -144,17 +157,19 @@ int options_check(const struct mount_options *o, struct err *err)
 		return err_set(err, -EINVAL, "option page_size=%llu: want a power of two",
 			       (unsigned long long)o->page_size);
 	if (o->cache_size < 64 * o->page_size)
-		return err_set(err, -EINVAL, "option cache_size=%llu: want at least 64 pages of %llu bytes",
+		return err_set(err, -EINVAL,
+			       "option cache_size=%llu: want at least 64 pages of %llu bytes",
 			       (unsigned long long)o->cache_size, (unsigned long long)o->page_size);
 	if (o->dirty_background > o->dirty_limit)
-		return err_set(err, -EINVAL, "option dirty_background=%u: want at most dirty_limit=%u",
+		return err_set(err, -EINVAL,
+			       "option dirty_background=%u: want at most dirty_limit=%u",
 			       o->dirty_background, o->dirty_limit);
 	if (options_mapped(o) && (o->uid == 0 || o->gid == 0))
 		return err_set(err, -EINVAL, "option %s=0: a mapped identity cannot be root",
 			       o->uid == 0 ? "uid" : "gid");
 	if (options_mapped(o) && (o->uid < 0 || o->gid < 0))
-		return err_set(err, -EINVAL, "option %s: wants %s beside it", o->uid < 0 ? "gid" : "uid",
-			       o->uid < 0 ? "uid" : "gid");
+		return err_set(err, -EINVAL, "option %s: wants %s beside it",
+			       o->uid < 0 ? "gid" : "uid", o->uid < 0 ? "uid" : "gid");
 	return 0;
 }
 
@@ -209,7 +224,10 @@ char *options_format(const struct mount_options *o)
 	if (!out)
 		return NULL;
 	for (const struct opt_def *d = mount_option_table; d->name; d++) {
-		uint64_t ms = d->type == OPT_TIME ? *(const uint64_t *)(const void *)((const char *)o + d->offset) : 0;
+		uint64_t ms =
+			d->type == OPT_TIME ?
+				*(const uint64_t *)(const void *)((const char *)o + d->offset) :
+				0;
 
 		if (ms == AUTO_MS || opt_format(d, o, value, sizeof value) ||
 		    (d->type == OPT_STRING && !*value))

@@ -193,7 +193,8 @@ void request_end(struct request *rq)
 		request_free(rq);
 }
 
-static struct request *find_and_pin(struct volume *v, uint64_t unique, bool (**cancel)(struct request *))
+static struct request *find_and_pin(struct volume *v, uint64_t unique,
+				    bool (**cancel)(struct request *))
 {
 	struct request *found = NULL;
 
@@ -265,8 +266,8 @@ int request_call(struct request *rq, bool idempotent)
 		if (options_mapped(o))
 			rq->cred = cred_for(v->creds, (uid_t)o->uid, (gid_t)o->gid, 0, false);
 		else
-			rq->cred = cred_for(v->creds, rq->hdr->uid, rq->hdr->gid, (pid_t)rq->hdr->pid,
-					    v->be->limits.caps & BE_CAP_CRED);
+			rq->cred = cred_for(v->creds, rq->hdr->uid, rq->hdr->gid,
+					    (pid_t)rq->hdr->pid, v->be->limits.caps & BE_CAP_CRED);
 		if (!rq->cred)
 			return -ENOMEM;
 	}
@@ -310,6 +311,7 @@ void reply_iov(struct request *rq, struct iovec *iov, unsigned niov)
 			log_warn("fuse: request %llu cannot be answered",
 				 (unsigned long long)rq->hdr->unique);
 	}
+	iov[0] = (struct iovec){ 0 };
 }
 
 void reply_err(struct request *rq, int err)

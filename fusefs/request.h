@@ -37,16 +37,16 @@ struct request {
 	bool may_block;
 	bool answered;
 	atomic_bool interrupted;
-	int result;                   /* of an op that libfuse decoded */
-	const struct be_cred *cred;   /* counted, or NULL before call() */
+	int result;                 /* of an op that libfuse decoded */
+	const struct be_cred *cred; /* counted, or NULL before call() */
 	struct be_call call;
-	struct list link;             /* interrupt table or pool queue */
+	struct list link; /* interrupt table or pool queue */
 	struct list by_unique;
 	/* guarded by v->request_lock */
 	bool registered, ended;
 	unsigned pins;                      /* INTERRUPT is looking at it */
 	bool (*cancel)(struct request *rq); /* ends its wait early: true, nobody else will answer */
-	struct handle *handle; /* of a parked read */
+	struct handle *handle;              /* of a parked read */
 	struct cache_rd rd;
 	struct cache_wr wr;
 };
@@ -78,9 +78,10 @@ int request_result(const struct request *rq, int rc);
 bool request_must_punt(const struct request *rq);
 
 /* ---- answers: each ends the request; parked ones are freed by request_end() ---- */
-void reply_err(struct request *rq, int err);             /* err: 0 or -errno */
+void reply_err(struct request *rq, int err); /* err: 0 or -errno */
 void reply_buf(struct request *rq, const void *buf, size_t len);
-void reply_iov(struct request *rq, struct iovec *iov, unsigned niov); /* iov[0] is left free for the header */
+void reply_iov(struct request *rq, struct iovec *iov,
+	       unsigned niov); /* iov[0] is left free for the header */
 void reply_none(struct request *rq);
 /* A detached request is over: out of the table, slot free. */
 void request_end(struct request *rq);

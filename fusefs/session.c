@@ -18,13 +18,20 @@
 op_fn *op_raw(uint32_t opcode)
 {
 	static op_fn *const table[] = {
-		[FUSE_LOOKUP] = op_lookup,	 [FUSE_FORGET] = op_forget,
-		[FUSE_GETATTR] = op_getattr,	 [FUSE_SETATTR] = op_setattr,
-		[FUSE_OPEN] = op_open,		 [FUSE_READ] = op_read,
-		[FUSE_WRITE] = op_write,	 [FUSE_RELEASE] = op_release,
-		[FUSE_FLUSH] = op_flush,	 [FUSE_CREATE] = op_create,
-		[FUSE_INTERRUPT] = op_interrupt, [FUSE_BATCH_FORGET] = op_batch_forget,
-		[FUSE_TMPFILE] = op_tmpfile,	 [PFUSE_STATX] = op_statx,
+		[FUSE_LOOKUP] = op_lookup,
+		[FUSE_FORGET] = op_forget,
+		[FUSE_GETATTR] = op_getattr,
+		[FUSE_SETATTR] = op_setattr,
+		[FUSE_OPEN] = op_open,
+		[FUSE_READ] = op_read,
+		[FUSE_WRITE] = op_write,
+		[FUSE_RELEASE] = op_release,
+		[FUSE_FLUSH] = op_flush,
+		[FUSE_CREATE] = op_create,
+		[FUSE_INTERRUPT] = op_interrupt,
+		[FUSE_BATCH_FORGET] = op_batch_forget,
+		[FUSE_TMPFILE] = op_tmpfile,
+		[PFUSE_STATX] = op_statx,
 		[PFUSE_COPY_FILE_RANGE_64] = op_copy_file_range_64,
 	};
 
@@ -145,8 +152,8 @@ int session_start(struct volume *v, struct err *err)
 	CPU_ZERO(&set);
 	sched_getaffinity(0, sizeof set, &set);
 	if (!n)
-		n = (unsigned)CPU_COUNT(&set) < RECEIVERS_AUTO_MAX ? (unsigned)CPU_COUNT(&set)
-								   : RECEIVERS_AUTO_MAX;
+		n = (unsigned)CPU_COUNT(&set) < RECEIVERS_AUTO_MAX ? (unsigned)CPU_COUNT(&set) :
+								     RECEIVERS_AUTO_MAX;
 	for (unsigned i = 0; i < n; i++) {
 		struct start *st = malloc(sizeof *st);
 

@@ -18,7 +18,7 @@ void decoder_done(struct volume *v);
 int decoder_run(struct request *rq);
 
 /* offload.c */
-void offload_init(struct volume *v);
+int offload_init(struct volume *v);
 /* Takes the request; some thread will run it with may_block set. */
 void offload_submit(struct request *rq);
 /* Waits for what is queued and running, ends the threads. */

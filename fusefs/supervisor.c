@@ -133,9 +133,16 @@ static void guard_process(void)
 static void exec_worker(const struct supervisor *s, int sock)
 {
 	char fuse[16], arena[16], up[16], *opts = options_format(s->m->opt);
-	char *argv[] = { (char[]){ "persifs" }, (char[]){ "--worker" }, fuse, arena, up,
-			 (char *)(uintptr_t)(s->m->foreground ? "stderr" : "syslog"), opts,
-			 (char *)(uintptr_t)s->m->uri, (char *)(uintptr_t)s->m->dir, NULL };
+	char *argv[] = { (char[]){ "persifs" },
+			 (char[]){ "--worker" },
+			 fuse,
+			 arena,
+			 up,
+			 (char *)(uintptr_t)(s->m->foreground ? "stderr" : "syslog"),
+			 opts,
+			 (char *)(uintptr_t)s->m->uri,
+			 (char *)(uintptr_t)s->m->dir,
+			 NULL };
 	sigset_t none;
 
 	snprintf(fuse, sizeof fuse, "%d", s->fuse_fd);
@@ -215,23 +222,26 @@ static int open_things(struct supervisor *s)
 			    errno == ENOENT ? " (is the fuse module loaded?)" : "");
 	rc = arena_create((uint32_t)o->page_size, arena_frames(o), &s->arena_fd);
 	if (rc)
-		return fail(s, "cannot make a cache of %llu bytes: %s", (unsigned long long)o->cache_size,
-			    strerror(-rc));
+		return fail(s, "cannot make a cache of %llu bytes: %s",
+			    (unsigned long long)o->cache_size, strerror(-rc));
 	return 0;
 }
 
 static int do_mount(struct supervisor *s, const char *root_mode)
 {
 	const struct mount_options *o = s->m->opt;
-	unsigned long flags = MS_NOSUID | MS_NODEV | (o->ro ? MS_RDONLY : 0) | (o->noexec ? MS_NOEXEC : 0);
+	unsigned long flags = MS_NOSUID | MS_NODEV | (o->ro ? MS_RDONLY : 0) |
+			      (o->noexec ? MS_NOEXEC : 0);
 	char data[256];
 
-	snprintf(data, sizeof data, "fd=%d,rootmode=%.8s,user_id=%u,group_id=%u%s%s", s->fuse_fd, root_mode,
-		 geteuid(), getegid(), o->allow_other ? ",allow_other" : "",
+	snprintf(data, sizeof data, "fd=%d,rootmode=%.8s,user_id=%u,group_id=%u%s%s", s->fuse_fd,
+		 root_mode, geteuid(), getegid(), o->allow_other ? ",allow_other" : "",
 		 o->default_permissions && !options_mapped(o) ? ",default_permissions" : "");
 	if (mount(s->m->uri, s->m->dir, RUNTIME_FSTYPE, flags, data))
 		return fail(s, "cannot mount at '%s': %s%s", s->m->dir, strerror(errno),
-			    errno == EPERM ? " (mounting wants root, or a user namespace of one's own)" : "");
+			    errno == EPERM ?
+				    " (mounting wants root, or a user namespace of one's own)" :
+				    "");
 	s->mounted = true;
 	return 0;
 }
@@ -324,7 +334,8 @@ static void on_signal(struct supervisor *s)
 
 static void live(struct supervisor *s)
 {
-	struct pollfd p[2] = { { .fd = s->sig_fd, .events = POLLIN }, { .fd = s->sock, .events = POLLIN } };
+	struct pollfd p[2] = { { .fd = s->sig_fd, .events = POLLIN },
+			       { .fd = s->sock, .events = POLLIN } };
 	char line[LINE_BYTES_MAX];
 
 	while (on_child(s)) {
@@ -369,8 +380,12 @@ static void end_worker(struct supervisor *s)
 
 int supervisor_run(const struct mount_request *m, int status_fd)
 {
-	struct supervisor s = { .m = m, .fuse_fd = -1, .arena_fd = -1, .sock = -1,
-				.status_fd = status_fd, .exit_status = 1 };
+	struct supervisor s = { .m = m,
+				.fuse_fd = -1,
+				.arena_fd = -1,
+				.sock = -1,
+				.status_fd = status_fd,
+				.exit_status = 1 };
 
 	prctl(PR_SET_NAME, "persifs-super");
 	guard_process();

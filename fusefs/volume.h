@@ -38,7 +38,7 @@ struct volume {
 	int fuse_fd;
 	pid_t supervisor_pid;
 	uint64_t cache_max; /* bytes of frames that the arena has */
-	bool inline_meta; /* the backend's calls do not wait: run them on receivers */
+	bool inline_meta;   /* the backend's calls do not wait: run them on receivers */
 
 	/* session.c */
 	struct fuse_session *se;
@@ -51,7 +51,7 @@ struct volume {
 	/* request.c */
 	struct mutex slot_lock;
 	struct cond slot_cond;
-	struct list free_requests;       /* guarded by slot_lock */
+	struct list free_requests; /* guarded by slot_lock */
 	uint32_t *small_free, *large_free;
 	uint32_t nsmall_free, nlarge_free;
 	struct mutex request_lock;
@@ -60,15 +60,17 @@ struct volume {
 
 	/* offload.c */
 	struct mutex pool_lock;
-	struct cond pool_cond, pool_idle;
+	struct cond pool_cond, pool_spawn; /* work for a thread; work for a new one */
+	/* guarded by pool_lock */
 	struct list pool_queue;
-	unsigned pool_threads, pool_waiting, pool_busy;
+	unsigned pool_threads, pool_waiting, pool_queued;
 	bool pool_stop;
+	pthread_t pool_spawner, pool_ids[POOL_THREADS_MAX];
 
 	/* inode.c */
 	struct mutex inode_lock;
-	struct inode **inodes;  /* by nodeid; ARENA_INODES of them, touched as used */
-	uint32_t *inode_free;   /* stack of nodeids used before */
+	struct inode **inodes; /* by nodeid; ARENA_INODES of them, touched as used */
+	uint32_t *inode_free;  /* stack of nodeids used before */
 	uint32_t ninode_free, inode_free_cap, inode_next;
 	uint64_t generation;
 	_Atomic uint32_t ninodes;

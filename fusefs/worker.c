@@ -25,15 +25,15 @@
 #include "fusefs/session.h"
 #include "fusefs/supervisor.h"
 
-#define INIT_WAIT_MS 20000        /* for the kernel's first message */
-#define FINAL_DRAIN_MS 60000      /* a backend that refuses data after the unmount gets this long */
-#define MALLOC_KEEP (64u << 20)   /* bytes of freed memory kept for the next large request */
+#define INIT_WAIT_MS 20000      /* for the kernel's first message */
+#define FINAL_DRAIN_MS 60000    /* a backend that refuses data after the unmount gets this long */
+#define MALLOC_KEEP (64u << 20) /* bytes of freed memory kept for the next large request */
 
 struct worker {
 	struct volume v;
-	int sock;       /* to the supervisor */
+	int sock; /* to the supervisor */
 	int arena_fd;
-	int ended_fd;   /* eventfd: the session is over */
+	int ended_fd; /* eventfd: the session is over */
 	pthread_t uplink;
 };
 
@@ -72,10 +72,15 @@ static void on_changed(void *arg, struct be_node *node, unsigned what)
 static int open_backend(struct volume *v, struct err *err)
 {
 	const struct mount_options *o = &v->opt;
-	struct be_env env = { .nconnect = (unsigned)o->nconnect, .rsize = (uint32_t)o->rsize,
-			      .wsize = (uint32_t)o->wsize, .resvport = o->resvport,
-			      .soft = o->soft || !o->hard, .timeout_ms = (uint32_t)o->timeout,
-			      .read_only = o->ro, .changed = on_changed, .changed_arg = v };
+	struct be_env env = { .nconnect = (unsigned)o->nconnect,
+			      .rsize = (uint32_t)o->rsize,
+			      .wsize = (uint32_t)o->wsize,
+			      .resvport = o->resvport,
+			      .soft = o->soft || !o->hard,
+			      .timeout_ms = (uint32_t)o->timeout,
+			      .read_only = o->ro,
+			      .changed = on_changed,
+			      .changed_arg = v };
 
 	return backend_open(v->uri, o->layers, &env, &v->be, err);
 }
@@ -83,7 +88,8 @@ static int open_backend(struct volume *v, struct err *err)
 static int open_cache(struct worker *w, struct err *err)
 {
 	struct volume *v = &w->v;
-	struct cache_config config = { .policy = (enum policy_kind)v->opt.policy, .idle = inode_idle,
+	struct cache_config config = { .policy = (enum policy_kind)v->opt.policy,
+				       .idle = inode_idle,
 				       .idle_arg = v };
 	int rc = arena_attach(w->arena_fd, &v->arena, err);
 
@@ -100,7 +106,8 @@ static int open_tables(struct volume *v, struct err *err)
 {
 	if (inodes_init(v) || handles_init(v) || requests_init(v))
 		return err_set(err, -ENOMEM, "out of memory");
-	offload_init(v);
+	if (offload_init(v))
+		return err_set(err, -EAGAIN, "cannot start a thread");
 	filelocks_init(&v->locks);
 	v->creds = cred_cache_new();
 	v->notifier = notifier_new(v);
@@ -146,7 +153,8 @@ static int bring_up(struct worker *w, mode_t *root_mode, struct err *err)
 static void *uplink_main(void *arg)
 {
 	struct worker *w = arg;
-	struct pollfd p[2] = { { .fd = w->sock, .events = POLLIN }, { .fd = w->ended_fd, .events = POLLIN } };
+	struct pollfd p[2] = { { .fd = w->sock, .events = POLLIN },
+			       { .fd = w->ended_fd, .events = POLLIN } };
 	char line[LINE_BYTES_MAX];
 
 	prctl(PR_SET_NAME, "uplink");
@@ -229,7 +237,8 @@ static int final_drain(struct volume *v, struct cache_usage *left)
 	}
 	cache_usage(v->cache, left);
 	if (rc)
-		log_error("%llu bytes of %llu files are lost: %s", (unsigned long long)left->dirty_bytes,
+		log_error("%llu bytes of %llu files are lost: %s",
+			  (unsigned long long)left->dirty_bytes,
 			  (unsigned long long)left->files_dirty, strerror(-rc));
 	return rc;
 }
