@@ -34,7 +34,7 @@ struct cache_file {
 	struct list waiters;     /* struct cache_wait */
 	uint64_t fno_max;        /* no frame has a larger page number; the size may shrink first */
 	uint64_t be_size;        /* the backend's idea of the size */
-	uint64_t change_seq;     /* grows with every write and change of size */
+	uint64_t change_seq;     /* grows with every write, its arrival, and change of size */
 	unsigned fills, commits; /* in flight */
 	unsigned epoch, epoch_writes[2]; /* writes in flight, by the epoch they began in */
 	bool need_commit; /* written since the last commit, held by this machine only */

@@ -136,6 +136,7 @@ static void run_booked_locked(struct run *r)
 		return;
 	}
 	accepted_locked(f);
+	f->change_seq++; /* attributes asked for before it do not know of it */
 	if (r->io.off + r->io.len > f->be_size)
 		f->be_size = r->io.off + r->io.len;
 	if (r->io.stable == BE_UNSTABLE)
