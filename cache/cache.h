@@ -159,7 +159,7 @@ struct cache_wr {
 	struct cache_wait wait;
 	struct list held;
 	uint32_t at;
-	bool admitted, placed, park;
+	bool admitted, park;
 };
 
 /* Returns len, -errno, or -EINPROGRESS: done() follows, perhaps before this

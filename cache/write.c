@@ -15,7 +15,14 @@
 #include "common/clock.h"
 #include "common/stats.h"
 
-enum wr_step { WR_AGAIN, WR_PARKED, WR_WOULD_PARK, WR_ROOM, WR_READ };
+enum wr_step { WR_AGAIN, WR_PARKED, WR_WOULD_PARK, WR_ROOM, WR_READ, WR_TOO_LARGE };
+
+static bool too_large(const struct cache_wr *wr)
+{
+	uint64_t max = wr->file->c->be->limits.file_max;
+
+	return wr->len > max || wr->off > max - wr->len;
+}
 
 static bool over_limit(const struct cache *c)
 {
@@ -27,7 +34,7 @@ static bool admit(struct cache *c, struct cache_wr *wr)
 {
 	bool ok;
 
-	if (wr->admitted || (!over_limit(c) && list_empty(&c->held))) {
+	if (wr->admitted || (!over_limit(c) && !c->nheld)) {
 		wr->admitted = true;
 		return true;
 	}
@@ -169,9 +176,11 @@ static enum wr_step place_all_locked(struct cache_wr *wr)
 
 	if (f->frozen)
 		return wr_park_locked(wr, FRAME_THAW);
-	if (wr->append && !wr->placed)
+	/* Another append may have come first while this one waited. */
+	if (wr->append && !wr->at)
 		wr->off = f->size;
-	wr->placed = true;
+	if (too_large(wr))
+		return WR_TOO_LARGE;
 	while (wr->at < wr->len && step == WR_AGAIN)
 		step = place_next_locked(wr);
 	if (wr->at > began)
@@ -183,14 +192,16 @@ static enum wr_step place_all_locked(struct cache_wr *wr)
 static int wr_read_edges(struct cache_wr *wr)
 {
 	struct cache_file *f = wr->file;
-	uint32_t shift = f->c->unit_shift;
-	uint64_t first = wr->off + wr->at, last = wr->off + wr->len - 1;
-	int rc;
+	uint64_t unit = f->c->unit, first = wr->off + wr->at, end = wr->off + wr->len;
+	bool head = first & (unit - 1), tail = end & (unit - 1) && end < f->size;
+	int rc = 0;
 
 	stats_inc(STAT_cache_rmw);
-	rc = fill_range(f, first, 1, wr->cred, false, false);
-	if (!rc && last >> shift != first >> shift && last < f->size)
-		fill_range(f, last, 1, wr->cred, false, false); /* asked for together, waited for later */
+	if (head)
+		rc = fill_range(f, first, 1, wr->cred, false, false);
+	/* Both are asked for together, and waited for one by one. */
+	if (!rc && tail && !(head && (end - 1) / unit == first / unit))
+		rc = fill_range(f, end - 1, 1, wr->cred, false, false);
 	return rc == -EBUSY ? 0 : rc;
 }
 
@@ -222,6 +233,8 @@ static ssize_t wr_advance(struct cache_wr *wr)
 			return -EINPROGRESS;
 		if (step == WR_WOULD_PARK)
 			return -EAGAIN;
+		if (step == WR_TOO_LARGE)
+			return -EFBIG;
 		if (step == WR_READ)
 			rc = wr_read_edges(wr);
 		if (step == WR_ROOM || rc == -ENOBUFS)
@@ -253,14 +266,14 @@ ssize_t cache_write(struct cache_wr *wr, bool park)
 {
 	wr->park = park;
 	wr->at = 0;
-	wr->admitted = wr->placed = false;
+	wr->admitted = false;
 	wr->wait.wake = wr_wake;
 	wr->wait.queued = false;
 	list_init(&wr->wait.link);
 	list_init(&wr->held);
 	if (!wr->len)
 		return 0;
-	if (wr->off + wr->len > wr->file->c->be->limits.file_max || wr->off + wr->len < wr->off)
+	if (too_large(wr))
 		return -EFBIG;
 	return wr_advance(wr);
 }
