@@ -2,7 +2,11 @@
 /* access.c - what the server lets a credential do with a node
  *
  * Answers are kept in a few slots of the node, by credential. They hold while the
- * node's attributes are fresh and its ctime is the one of the answer. */
+ * node's attributes are fresh and its ctime is the one of the answer.
+ *
+ * ACCESS does not tell a read-only export from a lack of permission. So where
+ * writing is refused, a SETATTR asks, which could not change anything: it sets
+ * nothing, and only if the ctime is one that no file has. */
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,6 +17,9 @@
 #define ACCESS_ALL                                                                          \
 	(ACCESS3_READ | ACCESS3_LOOKUP | ACCESS3_MODIFY | ACCESS3_EXTEND | ACCESS3_DELETE | \
 	 ACCESS3_EXECUTE)
+
+#define ACCESS_WRITE (ACCESS3_MODIFY | ACCESS3_EXTEND | ACCESS3_DELETE)
+#define ROFS_KEEP_MS 5000
 
 uint32_t naccess_bits(const struct nfs_node *node, int mask)
 {
@@ -89,6 +96,49 @@ static int ask(struct nfs_node *node, const struct be_call *call, uint32_t *allo
 	return rc;
 }
 
+static int ask_read_only(struct nfs_node *node, const struct be_call *call, bool *rofs)
+{
+	struct be_setattr nothing = { .valid = 0 };
+	struct nrpc r;
+	int rc;
+
+	nrpc_begin(&r, nnode_backend(node), call, NFS3_SETATTR, node);
+	enc_handle(&r.enc, &node->fh);
+	enc_sattr(&r.enc, &nothing);
+	enc_u32(&r.enc, 1); /* guarded by the ctime that follows */
+	enc_u32(&r.enc, 0);
+	enc_u32(&r.enc, 0);
+	rc = nrpc_run(&r);
+	*rofs = !rc && r.status == NFS3ERR_ROFS;
+	nrpc_end(&r);
+	return rc;
+}
+
+/* Why writing is refused: -EROFS or -EACCES; -EAGAIN with BE_NOWAIT when not known. */
+static int write_refused(struct nfs_node *node, const struct be_call *call)
+{
+	struct nfs_backend *b = nnode_backend(node);
+	bool rofs = atomic_load(&b->rofs);
+
+	if (clock_ms() >= atomic_load(&b->rofs_until_ms)) {
+		int rc;
+
+		if (call->flags & BE_NOWAIT)
+			return -EAGAIN;
+		rc = ask_read_only(node, call, &rofs);
+		if (rc)
+			return rc;
+		atomic_store(&b->rofs, rofs);
+		atomic_store(&b->rofs_until_ms, clock_ms() + ROFS_KEEP_MS);
+	}
+	return rofs ? -EROFS : -EACCES;
+}
+
+static int refused(struct nfs_node *node, const struct be_call *call, uint32_t bits)
+{
+	return bits & ACCESS_WRITE ? write_refused(node, call) : -EACCES;
+}
+
 int naccess_check(struct nfs_node *node, const struct be_call *call, uint32_t bits)
 {
 	uint32_t allowed = 0;
@@ -96,11 +146,13 @@ int naccess_check(struct nfs_node *node, const struct be_call *call, uint32_t bi
 
 	if (!(call->flags & BE_REVALIDATE))
 		rc = naccess_cached(node, call->cred, bits);
+	if (rc == -EACCES)
+		return refused(node, call, bits);
 	if (rc != -EAGAIN || (call->flags & BE_NOWAIT))
 		return rc;
 	rc = ask(node, call, &allowed);
 	if (rc)
 		return rc;
 	naccess_learn(node, call->cred, ACCESS_ALL, allowed);
-	return (allowed & bits) == bits ? 0 : -EACCES;
+	return (allowed & bits) == bits ? 0 : refused(node, call, bits);
 }

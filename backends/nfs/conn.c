@@ -75,6 +75,7 @@ struct nconn {
 	uint64_t until_ms; /* DOWN: no attempt before; CONNECTING: no longer than */
 	unsigned backoff_ms;
 	unsigned next_addr;
+	unsigned tried; /* addresses in vain since the last connection or lookup of the host */
 	unsigned ups;   /* times that UP was reached */
 	bool wants_out; /* EPOLLOUT is armed */
 	uint8_t stage[STAGE_BYTES];
@@ -373,6 +374,7 @@ static void conn_up(struct nconn *c)
 {
 	nrec_init(&c->rec, &rec_ops, c);
 	c->heard_ms = clock_ms();
+	c->tried = 0;
 	mutex_lock(&c->lock);
 	c->state = NCONN_UP;
 	mutex_unlock(&c->lock);
@@ -412,6 +414,12 @@ static void conn_try(struct nconn *c)
 		conn_adopt(c, nsock_dial(&c->target, NULL), true);
 		return;
 	}
+	/* None of the addresses answers: the host may have got others. */
+	if (c->tried >= c->target.naddr) {
+		nsock_resolve(&c->target, NULL);
+		c->tried = 0;
+	}
+	c->tried++;
 	i = c->next_addr++ % c->target.naddr;
 	conn_adopt(c, nsock_start(&c->target, i), false);
 }

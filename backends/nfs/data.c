@@ -179,6 +179,7 @@ static int wcc_reply(struct ncall *call, struct dec *d, uint32_t *status)
 	nattr_wcc(be_nfs_node(io->node), &wcc, ndata(call)->stamp);
 	io->post_valid = wcc.post_valid;
 	io->post = wcc.post;
+	nattr_own_view(be_nfs_node(io->node), &io->post);
 	return be_nfs_errno(*status);
 }
 

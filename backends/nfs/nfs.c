@@ -271,6 +271,8 @@ static int init_parts(struct nfs_backend *b)
 		seed[0] = seed[1] = (uint32_t)clock_wall().tv_nsec ^ (uint32_t)getpid();
 	b->xids = seed[0];
 	b->silly_count = seed[1];
+	mutex_init(&b->removal_lock, LOCK_be_tree);
+	cond_init(&b->removal_over);
 	b->self = be_cred_new(geteuid(), getegid(), 0, NULL);
 	rc = ncall_pool_init(&b->pool, INFLIGHT_PER_CONN * b->nconns + CALLS_EXTRA);
 	if (!rc)
@@ -319,6 +321,8 @@ static void be_nfs_destroy(struct nfs_backend *b)
 	if (b->table)
 		nnode_table_done(b);
 	nname_done(b);
+	cond_done(&b->removal_over);
+	mutex_done(&b->removal_lock);
 	ncall_pool_done(&b->pool);
 	be_cred_put(b->self);
 	free(b);

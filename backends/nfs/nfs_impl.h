@@ -51,8 +51,12 @@ struct nfs_node {
 	struct list children;   /* names in this directory */
 	struct list names;      /* names of this node */
 	uint64_t removed_clock; /* when we last took a name out of this directory */
+	/* guarded by nfs_backend.removal_lock */
+	bool removing; /* a name of it is being taken; opens wait for the outcome */
+	_Atomic uint64_t removed_at; /* clock of when its last name went; 0: has names, or is open */
 
 	_Atomic uint32_t names_gen;     /* directory: grows when others changed it */
+	_Atomic unsigned silly_held;    /* directory: silly names of open files */
 	_Atomic unsigned silly_pending; /* directory: silly names being removed */
 	struct mutex lock;
 	/* guarded by lock */
@@ -95,6 +99,10 @@ struct nfs_backend {
 	/* guarded by table_lock */
 	struct list *table;
 	size_t table_size, nnodes;
+	struct mutex removal_lock;
+	struct cond removal_over; /* some node's removing became false */
+	_Atomic uint64_t rofs_until_ms; /* rofs is believed until then */
+	_Atomic bool rofs;              /* the export is read-only */
 	struct mutex names_lock;
 	/* guarded by names_lock */
 	struct list *names;
@@ -207,9 +215,9 @@ void nattr_end(struct nfs_node *node);
 void nattr_expire(struct nfs_node *node);
 /* Attributes that are still believed. */
 bool nattr_fresh(struct nfs_node *node, struct be_attr *out);
-/* The last known ones, believed or not. */
 /* Attributes as a reply had them, but for what a silly rename hides. */
 void nattr_own_view(struct nfs_node *node, struct be_attr *attr);
+/* The last known ones, believed or not. */
 bool nattr_last(struct nfs_node *node, struct be_attr *out);
 /* Fresh ones, by GETATTR when needed (always with BE_REVALIDATE, never with BE_NOWAIT). */
 int nattr_get(struct nfs_node *node, const struct be_call *call, struct be_attr *out);
@@ -222,7 +230,7 @@ void naccess_learn(struct nfs_node *node, const struct be_cred *cred, uint32_t k
 		   uint32_t allowed);
 /* 0, -EACCES, or -EAGAIN: not known. */
 int naccess_cached(struct nfs_node *node, const struct be_cred *cred, uint32_t bits);
-/* 0, -EACCES, asking the server when needed. */
+/* 0, -EACCES, or -EROFS for writing to a read-only export, asking the server when needed. */
 int naccess_check(struct nfs_node *node, const struct be_call *call, uint32_t bits);
 
 /* ---- operations ------------------------------------------------------ */
@@ -238,8 +246,13 @@ int be_nfs_lookup_wire(struct nfs_backend *b, const struct be_call *call, struct
 		       const char *name, struct be_entry *out);
 /* A name to hide a file under, and whether a name is one. */
 bool be_nfs_is_silly(const char *name, size_t len);
-/* The last opener let go of node: removes its silly name. */
-void be_nfs_silly_release(struct nfs_node *node, struct nfs_silly *silly);
+/* Counts an open of node, waiting for a removal in flight. -ESTALE: its last name
+ * is gone, whoever came by a name looks it up anew. -EINTR. */
+int be_nfs_open_count(struct nfs_node *node, const struct be_call *call);
+/* Counts one open less; the last one removes the silly name. */
+void be_nfs_open_uncount(struct nfs_node *node);
+/* A reply to a request of stamp showed a name of node. */
+void be_nfs_seen_alive(struct nfs_node *node, struct nstamp stamp);
 
 enum be_submit be_nfs_submit_read(struct backend *be, struct be_io *io);
 enum be_submit be_nfs_submit_write(struct backend *be, struct be_io *io);

@@ -32,6 +32,7 @@ int be_nfs_entry(struct nfs_node *dir, const char *name, const struct nfs_handle
 
 	if (rc)
 		return rc;
+	be_nfs_seen_alive(node, stamp);
 	nattr_update(node, attr, stamp);
 	nname_put(dir, name, strlen(name), node, stamp, gen);
 	if (!nattr_last(node, &out->attr))
@@ -101,7 +102,7 @@ static bool lookup_cached(const struct be_call *call, struct nfs_node *dir, cons
 	if (!nattr_fresh(dir, &dir_attr) || naccess_cached(dir, call->cred, ACCESS3_LOOKUP))
 		return false;
 	node = nname_find(dir, name);
-	if (node && nattr_fresh(node, &out->attr)) {
+	if (node && !atomic_load(&node->removed_at) && nattr_fresh(node, &out->attr)) {
 		out->node = &node->base;
 		return true;
 	}
@@ -303,37 +304,27 @@ static int open_mask(int oflags)
 	}
 }
 
-static void count_open(struct nfs_node *node)
-{
-	mutex_lock(&node->lock);
-	node->opens++;
-	mutex_unlock(&node->lock);
-}
-
 /* Counted before the check, so that an unlink meanwhile keeps the file. */
 int be_nfs_open(struct backend *be, const struct be_call *call, struct be_node *base, int oflags)
 {
 	struct nfs_node *node = be_nfs_node(base);
 	int rc;
 
-	count_open(node);
+	(void)be;
+	if (call->flags & BE_NOWAIT)
+		return -EAGAIN;
+	rc = be_nfs_open_count(node, call);
+	if (rc)
+		return rc;
 	rc = naccess_check(node, call, naccess_bits(node, open_mask(oflags)));
 	if (rc)
-		be_nfs_release(be, base, oflags);
+		be_nfs_open_uncount(node);
 	return rc;
 }
 
 void be_nfs_release(struct backend *be, struct be_node *base, int oflags)
 {
-	struct nfs_node *node = be_nfs_node(base);
-	struct nfs_silly *silly = NULL;
-
 	(void)be;
 	(void)oflags;
-	mutex_lock(&node->lock);
-	if (--node->opens == 0)
-		silly = take_ptr(&node->silly);
-	mutex_unlock(&node->lock);
-	if (silly)
-		be_nfs_silly_release(node, silly);
+	be_nfs_open_uncount(be_nfs_node(base));
 }

@@ -17,6 +17,7 @@
 #define SYMLINK_ARGS_MAX (NCALL_ARGS_INLINE + 4096 + 8)
 /* Between a retry and its first try, on the server's clock. */
 #define RETRY_AGE_MAX_S 300
+#define CREATE_AGAIN_MAX 3
 
 /* What is made, where, and the reply. */
 struct make {
@@ -156,13 +157,6 @@ static int create_exclusive(struct make *m, mode_t mode, struct be_entry *out)
 	return rc ? rc : exclusive_finish(m, mode, out);
 }
 
-static void count_open(struct nfs_node *node)
-{
-	mutex_lock(&node->lock);
-	node->opens++;
-	mutex_unlock(&node->lock);
-}
-
 /* Somebody was faster: open theirs, if they made a file. */
 static int create_open_existing(struct make *m, int oflags, struct be_entry *out)
 {
@@ -179,6 +173,21 @@ static int create_open_existing(struct make *m, int oflags, struct be_entry *out
 	return rc;
 }
 
+static int create_once(struct make *m, mode_t mode, int oflags, struct be_entry *out)
+{
+	int rc = oflags & O_EXCL ? create_exclusive(m, mode, out) : create_guarded(m, mode, out);
+
+	if (rc == -EEXIST && !(oflags & O_EXCL))
+		return create_open_existing(m, oflags, out);
+	if (!rc)
+		rc = be_nfs_open_count(be_nfs_node(out->node), m->call);
+	else
+		return rc;
+	if (rc)
+		be_node_put(out->node);
+	return rc;
+}
+
 int be_nfs_create(struct backend *be, const struct be_call *call, struct be_node *dir,
 		  const char *name, mode_t mode, int oflags, struct be_entry *out)
 {
@@ -187,14 +196,10 @@ int be_nfs_create(struct backend *be, const struct be_call *call, struct be_node
 
 	if (rc)
 		return rc;
-	if (oflags & O_EXCL)
-		rc = create_exclusive(&m, mode, out);
-	else
-		rc = create_guarded(&m, mode, out);
-	if (rc == -EEXIST && !(oflags & O_EXCL))
-		return create_open_existing(&m, oflags, out);
-	if (!rc)
-		count_open(be_nfs_node(out->node));
+	rc = create_once(&m, mode, oflags, out);
+	/* What was there may have been removed while we came to open it. */
+	for (int i = 0; (rc == -ENOENT || rc == -ESTALE) && i < CREATE_AGAIN_MAX; i++)
+		rc = create_once(&m, mode, oflags, out);
 	return rc;
 }
 

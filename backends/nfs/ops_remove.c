@@ -8,7 +8,9 @@
 
 #define RENAME_NOREPLACE_FLAG 1u /* RENAME_NOREPLACE of linux/fs.h */
 
-enum { RMDIR_WAIT_MS = 10, RMDIR_WAITS_MAX = 200 };
+/* For silly names on their way out; and for a release that the kernel has yet to
+ * send, since close() does not wait for it. */
+enum { RMDIR_STEP_MS = 10, RMDIR_WAIT_MS = 2000, RMDIR_HELD_MS = 50 };
 
 /* The node that name leads to, counted; -ENOENT. */
 static int find_victim(struct nfs_backend *b, const struct be_call *call, struct nfs_node *dir,
@@ -138,15 +140,12 @@ static int unlink_open(struct nfs_backend *b, const struct be_call *call, struct
 	return 0;
 }
 
-static int unlink_node(struct nfs_backend *b, const struct be_call *call, struct nfs_node *dir,
-		       const char *name, struct nfs_node *node, bool *gone)
+/* Between removal_begin() and removal_end(). */
+static int unlink_begun(struct nfs_backend *b, const struct be_call *call, struct nfs_node *dir,
+			const char *name, struct nfs_node *node, bool open, bool *gone)
 {
-	bool open = silly_is_open(node);
-	int rc;
+	int rc = last_name(node, call, open, gone);
 
-	if (silly_owns_name(node, dir, name))
-		return -EBUSY;
-	rc = last_name(node, call, open, gone);
 	if (rc && rc != -ESTALE)
 		return rc;
 	if (open && *gone && node->base.type == S_IFREG && !rc)
@@ -154,6 +153,22 @@ static int unlink_node(struct nfs_backend *b, const struct be_call *call, struct
 	rc = remove_wire(b, call, NFS3_REMOVE, dir, name);
 	if (!rc)
 		nattr_expire(node);
+	return rc;
+}
+
+static int unlink_node(struct nfs_backend *b, const struct be_call *call, struct nfs_node *dir,
+		       const char *name, struct nfs_node *node, bool *gone)
+{
+	bool open;
+	int rc;
+
+	if (silly_owns_name(node, dir, name))
+		return -EBUSY;
+	rc = removal_begin(node, call, &open);
+	if (rc)
+		return rc;
+	rc = unlink_begun(b, call, dir, name, node, open, gone);
+	removal_end(node, !rc && *gone);
 	return rc;
 }
 
@@ -180,6 +195,27 @@ int be_nfs_unlink(struct backend *be, const struct be_call *call, struct be_node
 	return 0;
 }
 
+/* RMDIR of node, which waits a while for silly names in it to go. */
+static int rmdir_patiently(struct nfs_backend *b, const struct be_call *call,
+			   struct nfs_node *dir, const char *name, struct nfs_node *node)
+{
+	unsigned waited = 0;
+
+	for (;;) {
+		bool pending = atomic_load(&node->silly_pending) > 0;
+		bool held = atomic_load(&node->silly_held) > 0;
+		int rc = remove_wire(b, call, NFS3_RMDIR, dir, name);
+
+		if (rc != -ENOTEMPTY || (!pending && !held) ||
+		    waited >= (pending ? RMDIR_WAIT_MS : RMDIR_HELD_MS))
+			return rc;
+		if (call->interrupted && atomic_load(call->interrupted))
+			return -EINTR;
+		poll(NULL, 0, RMDIR_STEP_MS);
+		waited += RMDIR_STEP_MS;
+	}
+}
+
 int be_nfs_rmdir(struct backend *be, const struct be_call *call, struct be_node *base,
 		 const char *name, struct be_removed *out)
 {
@@ -191,23 +227,17 @@ int be_nfs_rmdir(struct backend *be, const struct be_call *call, struct be_node 
 		return rc;
 	if (call->flags & BE_NOWAIT)
 		return -EAGAIN;
-	node = nname_find(dir, name);
-	rc = remove_wire(b, call, NFS3_RMDIR, dir, name);
-	/* What is left in it may be silly names on their way out. */
-	for (int i = 0; rc == -ENOTEMPTY && node && i < RMDIR_WAITS_MAX; i++) {
-		if (!atomic_load(&node->silly_pending))
-			i = RMDIR_WAITS_MAX; /* one last try */
-		else
-			poll(NULL, 0, RMDIR_WAIT_MS);
-		rc = remove_wire(b, call, NFS3_RMDIR, dir, name);
-	}
+	/* By LOOKUP where need be, so that waiting and the caller know what goes. */
+	rc = find_victim(b, call, dir, name, &node);
+	if (rc)
+		return rc;
+	rc = rmdir_patiently(b, call, dir, name, node);
 	if (rc) {
 		nnode_put(node);
 		return rc;
 	}
-	if (node)
-		nattr_expire(node);
-	*out = (struct be_removed){ .node = node ? &node->base : NULL, .gone = true };
+	nattr_expire(node);
+	*out = (struct be_removed){ .node = &node->base, .gone = true };
 	return 0;
 }
 
@@ -220,6 +250,8 @@ struct rename {
 	const char *name, *newname;
 	struct nfs_node *src;    /* counted */
 	struct nfs_node *victim; /* counted, or NULL */
+	bool begun;              /* the victim's removal_begin() */
+	bool open;               /* the victim is, under a name of its own */
 	bool gone;               /* the victim's last name goes */
 	struct nfs_silly *silly; /* the victim's second name, while it has one */
 	bool moved;              /* the victim has left newname already */
@@ -276,8 +308,7 @@ static int rename_check(struct rename *n)
 static int rename_replace(struct rename *n)
 {
 	uint32_t gen = atomic_load(&n->newdir->names_gen);
-	bool resent, save = n->victim && n->gone && n->victim->base.type == S_IFREG &&
-			    silly_is_open(n->victim);
+	bool resent, save = n->begun && n->gone && n->open && n->victim->base.type == S_IFREG;
 	int rc = save ? rename_save_victim(n) : 0;
 
 	if (rc) {
@@ -315,7 +346,11 @@ static int rename_find_victim(struct rename *n)
 		n->gone = true;
 		return 0;
 	}
-	rc = last_name(n->victim, n->call, silly_is_open(n->victim), &n->gone);
+	rc = removal_begin(n->victim, n->call, &n->open);
+	if (rc)
+		return rc;
+	n->begun = true;
+	rc = last_name(n->victim, n->call, n->open, &n->gone);
 	return rc == -ESTALE ? 0 : rc;
 }
 
@@ -390,6 +425,8 @@ int be_nfs_rename(struct backend *be, const struct be_call *call, struct be_node
 	if (call->flags & BE_NOWAIT)
 		return -EAGAIN;
 	rc = rename_run(&n, flags);
+	if (n.begun)
+		removal_end(n.victim, !rc && n.gone);
 	nnode_put(n.src);
 	if (rc) {
 		nnode_put(n.victim);

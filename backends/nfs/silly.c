@@ -3,7 +3,12 @@
  *
  * An NFS server forgets an open file with its last name. So that name is not
  * removed but changed to .nfs<fileid><number>, which readdir hides, and the last
- * release() removes it in the background. */
+ * release() removes it in the background.
+ *
+ * Whether a file is open is asked while the removal of a name is decided, and must
+ * not change before it was carried out. So removals of one node take turns, and an
+ * open that comes meanwhile waits; when the file is gone then, it gets -ESTALE, and
+ * the kernel looks the name up again. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -11,9 +16,12 @@
 #include <string.h>
 
 #include "backends/nfs/silly_impl.h"
+#include "common/clock.h"
 #include "common/log.h"
 
-enum { SILLY_LEN = 4 + 16 + 8, JUKEBOX_MS = 5000 };
+enum { SILLY_LEN = 4 + 16 + 8, JUKEBOX_MS = 5000, POLL_MS = 250 };
+
+static void silly_release(struct nfs_node *node, struct nfs_silly *s_take);
 
 bool be_nfs_is_silly(const char *name, size_t len)
 {
@@ -55,23 +63,14 @@ void silly_adopt(struct nfs_node *node, struct nfs_silly *s_take)
 	bool open;
 
 	mutex_lock(&node->lock);
+	atomic_fetch_add(&s_take->dir->silly_held, 1);
 	open = node->opens > 0 && !node->silly;
 	if (open)
 		node->silly = s_take;
 	mutex_unlock(&node->lock);
 	nattr_expire(node);
 	if (!open)
-		be_nfs_silly_release(node, s_take);
-}
-
-bool silly_is_open(struct nfs_node *node)
-{
-	bool open;
-
-	mutex_lock(&node->lock);
-	open = node->opens > 0 && !node->silly;
-	mutex_unlock(&node->lock);
-	return open;
+		silly_release(node, s_take);
 }
 
 bool silly_owns_name(struct nfs_node *node, const struct nfs_node *dir, const char *name)
@@ -82,6 +81,98 @@ bool silly_owns_name(struct nfs_node *node, const struct nfs_node *dir, const ch
 	owns = node->silly && node->silly->dir == dir && !strcmp(node->silly->name, name);
 	mutex_unlock(&node->lock);
 	return owns;
+}
+
+/* ---- opens and removals take turns ------------------------------------- */
+
+/* removal_lock is held. 0 or -EINTR. */
+static int wait_removal_locked(struct nfs_node *node, const struct be_call *call)
+{
+	struct nfs_backend *b = nnode_backend(node);
+
+	while (node->removing) {
+		if (call->interrupted && atomic_load(call->interrupted))
+			return -EINTR;
+		cond_wait_until(&b->removal_over, &b->removal_lock, clock_ms() + POLL_MS);
+	}
+	return 0;
+}
+
+int removal_begin(struct nfs_node *node, const struct be_call *call, bool *open)
+{
+	struct nfs_backend *b = nnode_backend(node);
+	int rc;
+
+	mutex_lock(&b->removal_lock);
+	rc = wait_removal_locked(node, call);
+	if (!rc) {
+		node->removing = true;
+		mutex_lock(&node->lock);
+		*open = node->opens > 0 && !node->silly;
+		mutex_unlock(&node->lock);
+	}
+	mutex_unlock(&b->removal_lock);
+	return rc;
+}
+
+static void set_removed(struct nfs_node *node)
+{
+	atomic_store(&node->removed_at, atomic_fetch_add(&nnode_backend(node)->clock, 1) + 1);
+}
+
+void removal_end(struct nfs_node *node, bool gone)
+{
+	struct nfs_backend *b = nnode_backend(node);
+
+	mutex_lock(&b->removal_lock);
+	node->removing = false;
+	/* With a silly name it was open; it is gone when that one goes. */
+	mutex_lock(&node->lock);
+	if (gone && !node->opens)
+		set_removed(node);
+	mutex_unlock(&node->lock);
+	cond_broadcast(&b->removal_over);
+	mutex_unlock(&b->removal_lock);
+}
+
+int be_nfs_open_count(struct nfs_node *node, const struct be_call *call)
+{
+	struct nfs_backend *b = nnode_backend(node);
+	int rc;
+
+	mutex_lock(&b->removal_lock);
+	rc = wait_removal_locked(node, call);
+	mutex_lock(&node->lock);
+	if (!rc && atomic_load(&node->removed_at))
+		rc = -ESTALE;
+	if (!rc)
+		node->opens++;
+	mutex_unlock(&node->lock);
+	mutex_unlock(&b->removal_lock);
+	return rc;
+}
+
+void be_nfs_open_uncount(struct nfs_node *node)
+{
+	struct nfs_silly *silly = NULL;
+
+	mutex_lock(&node->lock);
+	if (--node->opens == 0)
+		silly = take_ptr(&node->silly);
+	if (silly)
+		set_removed(node);
+	mutex_unlock(&node->lock);
+	if (silly)
+		silly_release(node, silly);
+}
+
+/* Others may have linked it by another name before we removed ours. */
+void be_nfs_seen_alive(struct nfs_node *node, struct nstamp stamp)
+{
+	uint64_t removed_at = atomic_load(&node->removed_at);
+
+	if (removed_at && stamp.clock >= removed_at)
+		atomic_compare_exchange_strong(&node->removed_at, &removed_at, 0);
 }
 
 /* ---- the removal, in the background ---------------------------------- */
@@ -126,7 +217,7 @@ static void silly_removed(struct ncall *call)
 	silly_finish(call);
 }
 
-void be_nfs_silly_release(struct nfs_node *node, struct nfs_silly *s)
+static void silly_release(struct nfs_node *node, struct nfs_silly *s)
 {
 	struct nfs_backend *b = nnode_backend(s->dir);
 	struct ncall *call = ncall_new(&b->pool);
@@ -136,11 +227,13 @@ void be_nfs_silly_release(struct nfs_node *node, struct nfs_silly *s)
 	nattr_expire(node);
 	if (!call) {
 		log_warn("nfs: '%s' stays on the server: no memory", s->name);
+		atomic_fetch_sub(&s->dir->silly_held, 1);
 		silly_free(s);
 		return;
 	}
 	atomic_fetch_add(&b->background, 1);
 	atomic_fetch_add(&s->dir->silly_pending, 1);
+	atomic_fetch_sub(&s->dir->silly_held, 1);
 	nattr_begin(s->dir);
 	be_nfs_begin_async(b, call, NFS3_REMOVE, s->cred, &e);
 	enc_dirop(&e, s->dir, s->name);

@@ -21,20 +21,22 @@ int nsock_resolve(struct nsock_target *t, struct err *err)
 {
 	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
 	struct addrinfo *list;
+	unsigned n = 0;
 	int rc = getaddrinfo(t->host, NULL, &hints, &list);
 
 	if (rc)
 		return err_set(err, -ENOENT, "cannot resolve host '%s': %s", t->host,
 			       gai_strerror(rc));
-	t->naddr = 0;
-	for (struct addrinfo *ai = list; ai && t->naddr < NSOCK_ADDRS_MAX; ai = ai->ai_next) {
+	for (struct addrinfo *ai = list; ai && n < NSOCK_ADDRS_MAX; ai = ai->ai_next) {
 		if (ai->ai_family != AF_INET && ai->ai_family != AF_INET6)
 			continue;
-		memcpy(&t->addr[t->naddr].sa, ai->ai_addr, ai->ai_addrlen);
-		t->addr[t->naddr++].len = ai->ai_addrlen;
+		memcpy(&t->addr[n].sa, ai->ai_addr, ai->ai_addrlen);
+		t->addr[n++].len = ai->ai_addrlen;
 	}
 	freeaddrinfo(list);
-	if (!t->naddr)
+	if (n)
+		t->naddr = n;
+	else
 		return err_set(err, -ENOENT, "cannot resolve host '%s': no IP address", t->host);
 	nsock_set_port(t, t->port);
 	return 0;

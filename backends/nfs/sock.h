@@ -28,7 +28,7 @@ struct nsock_target {
 	void *dial_arg;
 };
 
-/* Looks host up (blocks; not needed with dial). -ENOENT, -ENAMETOOLONG with a sentence. */
+/* Looks host up (blocks; not needed with dial). -ENOENT with a sentence: t is as it was. */
 int nsock_resolve(struct nsock_target *t, struct err *err);
 void nsock_set_port(struct nsock_target *t, uint16_t port);
 /* Starts to connect to address i: an fd that is connected or becomes writable when
