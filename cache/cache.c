@@ -411,9 +411,13 @@ void wait_for_room(struct cache *c, struct cache_wait *w)
 {
 	mutex_lock(&c->wb_lock);
 	list_push_back(&c->room, &w->link);
-	c->has_waiters = true;
-	c->wb_kick = true;
-	cond_broadcast(&c->wb_cond);
+	/* The first one starts a round at once, for a frame may have become free
+	 * unnoticed; from then on frames that do are what wakes the thread. */
+	if (!c->has_waiters) {
+		c->has_waiters = true;
+		c->wb_kick = true;
+		cond_broadcast(&c->wb_cond);
+	}
 	mutex_unlock(&c->wb_lock);
 }
 

@@ -15,6 +15,7 @@
 #define RETRY_MIN_MS 500  /* of writes that the backend refused; doubles up to */
 #define RETRY_MAX_MS 30000
 #define WB_TICK_MS 250
+#define ROOM_TICK_MS 10 /* while somebody waits for a frame */
 #define FILE_WANTED 0x80000000u
 
 struct cache_file {
@@ -38,7 +39,8 @@ struct cache_file {
 	unsigned fills, commits; /* in flight */
 	unsigned epoch, epoch_writes[2]; /* writes in flight, by the epoch they began in */
 	bool need_commit; /* written since the last commit, held by this machine only */
-	unsigned cred_tries; /* credentials tried in a row for refused writes */
+	unsigned creds_refused; /* a bit for each of creds[] since the last write was taken */
+	uint64_t cred_turns;    /* refused writes that wait for another credential */
 	unsigned sleepers;       /* threads in cond_wait */
 	uint32_t dirty_units, unstable_frames;
 	uint64_t inval_gen;      /* fills begun under an older one are not kept */
@@ -58,6 +60,7 @@ struct cache_file {
 	struct be_cred *creds[FILE_CREDS];
 	unsigned ncreds;
 	/* guarded by cache->wb_lock */
+	uint64_t drained; /* round of cache_drain() that gave up on it */
 	struct list dirty_files; /* on cache->dirty_files while busy with dirty or unstable data */
 	_Atomic uint64_t dirty_since_ms;
 	_Atomic bool listed;      /* changed with both locks held */
@@ -102,6 +105,7 @@ struct cache {
 	_Atomic uint32_t nheld;
 	struct list room;     /* struct cache_wait: waiting for a frame */
 	_Atomic bool wb_kick;
+	uint64_t drains; /* rounds of cache_drain() */
 	bool stop;
 	unsigned inflight; /* writes in flight */
 	unsigned failing_files;

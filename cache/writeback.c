@@ -60,13 +60,18 @@ void failing_set_locked(struct cache_file *f, int err)
 	}
 }
 
-static void refused_locked(struct cache_file *f, int err, uint64_t off)
+/* cred: index of the credential it was refused to; FILE_CREDS: no other is tried. */
+static void refused_locked(struct cache_file *f, int err, uint64_t off, unsigned cred)
 {
 	bool news = f->failing != err;
 
 	stats_inc(STAT_writeback_errors);
-	if ((err == -EACCES || err == -EPERM) && ++f->cred_tries < f->ncreds)
-		return; /* page cred was moved on: another writer's credential is tried */
+	if ((err == -EACCES || err == -EPERM) && cred < FILE_CREDS) {
+		f->creds_refused |= 1u << cred;
+		f->cred_turns++;
+		if (f->creds_refused != (1u << f->ncreds) - 1)
+			return; /* page cred was moved on: another writer's credential is tried */
+	}
 	f->err = err;
 	f->err_seq++;
 	failing_set_locked(f, err);
@@ -81,7 +86,7 @@ static void refused_locked(struct cache_file *f, int err, uint64_t off)
 
 static void accepted_locked(struct cache_file *f)
 {
-	f->cred_tries = 0;
+	f->creds_refused = 0;
 	f->retry_delay_ms = RETRY_MIN_MS;
 	failing_set_locked(f, 0);
 }
@@ -132,7 +137,7 @@ static void run_booked_locked(struct run *r)
 	struct cache_file *f = r->file;
 
 	if (r->io.result < 0) {
-		refused_locked(f, (int)r->io.result, r->io.off);
+		refused_locked(f, (int)r->io.result, r->io.off, r->cred);
 		return;
 	}
 	accepted_locked(f);
@@ -396,7 +401,7 @@ static void commit_done(struct be_io *io)
 	}
 	if (io->result < 0) {
 		f->need_commit = true;
-		refused_locked(f, (int)io->result, 0);
+		refused_locked(f, (int)io->result, 0, FILE_CREDS);
 	} else if (io->post_valid && f->token_valid) {
 		f->token_size = io->post.size;
 		f->token_mtime = io->post.mtime;
@@ -473,6 +478,16 @@ static int flush_pass(struct cache_file *f, bool nowait, bool *skipped)
 	return rc;
 }
 
+static uint64_t cred_turns(struct cache_file *f)
+{
+	uint64_t n;
+
+	mutex_lock(&f->lock);
+	n = f->cred_turns;
+	mutex_unlock(&f->lock);
+	return n;
+}
+
 int cache_flush(struct cache_file *f, bool nowait)
 {
 	uint32_t seq = cache_error_seq(f);
@@ -481,16 +496,19 @@ int cache_flush(struct cache_file *f, bool nowait)
 	file_get(f);
 	/* The second pass is for what was in flight, and dirty again, during the
 	 * first; more are for writes refused with one writer's credential. */
-	for (int pass = 0; pass < 2 + FILE_CREDS && !rc; pass++) {
-		bool skipped = false;
+	for (int pass = 0; !rc; pass++) {
+		bool skipped = false, refused;
+		uint64_t turns = cred_turns(f);
 
 		rc = flush_pass(f, nowait, &skipped);
 		mutex_lock(&f->lock);
 		if (!rc && f->err_seq != seq)
 			rc = f->err;
-		skipped |= f->cred_tries != 0;
+		refused = f->cred_turns != turns;
 		mutex_unlock(&f->lock);
-		if (!skipped)
+		if (pass >= 1 + FILE_CREDS && refused && !rc)
+			rc = -EACCES;
+		if (pass >= 1 + FILE_CREDS || (!skipped && !refused))
 			break;
 	}
 	file_put(f);
@@ -570,16 +588,19 @@ int cache_fsync(struct cache_file *f, bool datasync, const struct be_cred *cred,
 	return rc;
 }
 
-/* The next file on the list after those done in this round; a reference. */
-static struct cache_file *drain_next(struct cache *c, unsigned skip)
+/* The next file on the list that this round has not given up on; a reference.
+ * The list's order is no help: the writeback thread changes it. */
+static struct cache_file *drain_next(struct cache *c, uint64_t round)
 {
 	struct cache_file *f = NULL;
 
 	mutex_lock(&c->wb_lock);
 	list_for_each(it, &c->dirty_files) {
-		if (skip--)
+		struct cache_file *g = list_entry(it, struct cache_file, dirty_files);
+
+		if (g->drained >= round)
 			continue;
-		f = list_entry(it, struct cache_file, dirty_files);
+		f = g;
 		file_get(f);
 		break;
 	}
@@ -591,15 +612,19 @@ int cache_drain(struct cache *c, bool (*progress)(void *arg, const struct cache_
 {
 	struct cache_usage u;
 	struct cache_file *f;
-	unsigned failed = 0;
+	uint64_t round;
 	int rc = 0;
 
-	while ((f = drain_next(c, failed))) {
+	mutex_lock(&c->wb_lock);
+	round = ++c->drains;
+	mutex_unlock(&c->wb_lock);
+	while ((f = drain_next(c, round))) {
 		int err = cache_fsync(f, true, NULL, false);
 
 		file_settle(f);
 		mutex_lock(&c->wb_lock);
-		failed += f->listed && err;
+		if (err && f->drained < round)
+			f->drained = round;
 		mutex_unlock(&c->wb_lock);
 		file_put(f);
 		if (err && !rc)
@@ -676,21 +701,22 @@ static void wake_room(struct cache *c)
 	struct list woken = LIST_INIT(woken);
 
 	mutex_lock(&c->wb_lock);
+	/* Still true while they try, so that what becomes free then is noticed. */
+	c->has_waiters = !list_empty(&c->room);
 	list_splice(&woken, &c->room);
-	c->has_waiters = false;
 	mutex_unlock(&c->wb_lock);
 	waiters_wake(&woken, 0);
 }
 
 static void wb_round(struct cache *c)
 {
-	bool pressure = c->held_frames >= c->held_background || !list_empty(&c->room);
+	bool pressure = c->held_frames >= c->held_background || c->has_waiters;
 	unsigned budget = files_listed(c);
 	struct cache_file *f;
 
 	while ((f = wb_pick(c, pressure, &budget))) {
 		wb_one(f, pressure);
-		pressure = pressure && (c->held_frames >= c->held_background / 2 || !list_empty(&c->room));
+		pressure = pressure && (c->held_frames >= c->held_background / 2 || c->has_waiters);
 	}
 	wake_room(c);
 	if (c->nheld)
@@ -705,7 +731,8 @@ void *wb_main(void *arg)
 	mutex_lock(&c->wb_lock);
 	while (!c->stop) {
 		if (!c->wb_kick)
-			cond_wait_until(&c->wb_cond, &c->wb_lock, clock_ms() + WB_TICK_MS);
+			cond_wait_until(&c->wb_cond, &c->wb_lock,
+					clock_ms() + (c->has_waiters ? ROOM_TICK_MS : WB_TICK_MS));
 		c->wb_kick = false;
 		mutex_unlock(&c->wb_lock);
 		wb_round(c);
