@@ -252,10 +252,12 @@ static void writers_at_the_limit_are_released_in_order(void **state)
 		assert_int_equal(wb_submit_file(x->f, false, true, &skipped), 0);
 		while (fake_complete_next(x->fb))
 			;
-		while (done < 6 && waiting_over(&w[done].w))
-			assert_int_equal(write_end(&w[done++]), 1);
+		/* The thread releases, too: what has ended is among the first in line. */
 		for (unsigned i = done; i < 6; i++)
-			assert_false(waiting_over(&w[i].w));
+			if (waiting_over(&w[i].w))
+				assert_true(i < 6 - x->c->nheld);
+		while (done < 6 - x->c->nheld)
+			assert_int_equal(write_end(&w[done++]), 1);
 		assert_in_range(x->c->held_frames, 0, 3);
 	}
 	assert_int_equal(wb_submit_file(x->f, false, true, &skipped), 0);
