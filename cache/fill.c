@@ -14,6 +14,7 @@
 #include "cache/cache_impl.h"
 #include "cache/readahead.h"
 #include "common/stats.h"
+#include "common/tsan.h"
 
 struct fill_seg {
 	uint32_t frame;
@@ -270,7 +271,7 @@ static void rd_take(struct cache_rd *rd, uint32_t frame, uint32_t in_page, uint3
 	struct cache *c = rd->file->c;
 
 	if (rd->bounce) {
-		memcpy(rd->bounce + rd->bounced, frame_mem(c, frame) + in_page, part);
+		TSAN_PAYLOAD(memcpy(rd->bounce + rd->bounced, frame_mem(c, frame) + in_page, part));
 		frame_unpin(c, frame);
 	} else {
 		rd->iov[rd->npins] = (struct iovec){ frame_mem(c, frame) + in_page, part };
@@ -289,7 +290,7 @@ static int rd_start_bounce(struct cache_rd *rd)
 	if (!rd->bounce)
 		return -ENOMEM;
 	for (unsigned i = 0; i < rd->npins; at += (uint32_t)rd->iov[i++].iov_len)
-		memcpy(rd->bounce + at, rd->iov[i].iov_base, rd->iov[i].iov_len);
+		TSAN_PAYLOAD(memcpy(rd->bounce + at, rd->iov[i].iov_base, rd->iov[i].iov_len));
 	rd_unpin_all(rd);
 	return 0;
 }

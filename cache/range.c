@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "cache/cache_impl.h"
+#include "common/tsan.h"
 
 static bool in_flight(const struct cache_file *f)
 {
@@ -118,7 +119,7 @@ static void zero_tail_locked(struct cache_file *f, uint64_t size)
 	frame = frame_find_locked(f, size >> c->page_shift);
 	if (frame == FRAME_NONE)
 		return;
-	memset(frame_mem(c, frame) + in_page, 0, c->unit - in_unit);
+	TSAN_PAYLOAD(memset(frame_mem(c, frame) + in_page, 0, c->unit - in_unit));
 	frame_unpin(c, frame);
 }
 

@@ -14,6 +14,7 @@
 #include "cache/cache_impl.h"
 #include "common/clock.h"
 #include "common/stats.h"
+#include "common/tsan.h"
 
 enum wr_step { WR_AGAIN, WR_PARKED, WR_WOULD_PARK, WR_ROOM, WR_READ, WR_TOO_LARGE };
 
@@ -125,7 +126,7 @@ static enum wr_step place_part_locked(struct cache_wr *wr, uint32_t frame, uint3
 		return wr_park_locked(wr, frame);
 	if (edges_locked(f, frame, in_page, part))
 		return WR_READ;
-	memcpy(frame_mem(c, frame) + in_page, wr->src + wr->at, part);
+	TSAN_PAYLOAD(memcpy(frame_mem(c, frame) + in_page, wr->src + wr->at, part));
 	pg->cred = cred_slot_locked(f, wr->cred);
 	mask_store(&pg->valid, pg->valid | units);
 	page_mark_dirty_locked(f, frame, units);

@@ -6,7 +6,7 @@
 #include <syslog.h>
 #include <time.h>
 
-enum log_level log_level = LOG_LEVEL_INFO;
+_Atomic enum log_level log_level = LOG_LEVEL_INFO;
 static bool use_syslog;
 
 void log_to_syslog(const char *ident)

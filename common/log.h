@@ -15,7 +15,7 @@ enum log_level {
 	LOG_LEVEL_DEBUG, /* off by default */
 };
 
-extern enum log_level log_level; /* messages above it are dropped */
+extern _Atomic enum log_level log_level; /* messages above it are dropped */
 
 void log_to_syslog(const char *ident);
 void log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

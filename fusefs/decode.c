@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/tsan.h"
 #include "fusefs/ops.h"
 #include "fusefs/session.h"
 
@@ -331,6 +332,7 @@ static ssize_t on_writev(int fd, struct iovec *iov, int count, void *userdata)
 	}
 	if (current)
 		current->answered = true;
+	TSAN_RELEASE(&v->fuse_fd);
 	return writev(fd, iov, count);
 }
 

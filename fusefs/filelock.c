@@ -16,6 +16,7 @@ struct lk {
 	struct list link;
 	uint64_t owner, start, end;
 	uint64_t fh; /* it was set through */
+	struct inode *in;
 	uint32_t type, pid;
 };
 
@@ -66,6 +67,7 @@ static void lk_drop_locked(struct filelocks *fl, struct lk *l)
 {
 	list_del(&l->link);
 	fl->count--;
+	l->in->nlocks--;
 	free(l);
 }
 
@@ -81,6 +83,7 @@ static void lk_cut_locked(struct filelocks *fl, struct list *locks, struct lk *l
 		l->end = want->start - 1;
 		list_push_back(locks, &tail->link);
 		fl->count++;
+		l->in->nlocks++;
 	} else if (l->start < want->start) {
 		l->end = want->start - 1;
 	} else if (l->end > want->end) {
@@ -106,6 +109,7 @@ static void lk_apply_locked(struct filelocks *fl, struct list *locks, const stru
 	list_push_back(locks, &spare[1]->link);
 	spare[1] = NULL;
 	fl->count++;
+	want->in->nlocks++;
 }
 
 void filelock_get(struct inode *in, uint64_t owner, struct fuse_file_lock *lk)
@@ -244,7 +248,8 @@ int filelock_set(struct request *rq, struct inode *in, const struct fuse_lk_in *
 			       .end = lk->end,
 			       .type = lk->type,
 			       .pid = lk->pid,
-			       .fh = arg->fh };
+			       .fh = arg->fh,
+			       .in = in };
 	w->in = in;
 	w->rq = rq;
 	w->flock = flock;
@@ -279,7 +284,7 @@ static void drop_matching(struct inode *in, struct list *locks, uint64_t owner, 
 	bool dropped = false;
 
 	/* Most files are never locked; who could lock at this moment comes later. */
-	if (__atomic_load_n(&locks->next, __ATOMIC_RELAXED) == locks)
+	if (!in->nlocks)
 		return;
 	mutex_lock(&fl->lock);
 	list_for_each_safe(it, tmp, locks) {

@@ -43,8 +43,6 @@ struct handle *handle_new(struct volume *v, struct inode *in, int flags, const s
 		h->fh = v->handle_free[--v->nhandle_free];
 	else if (v->handle_next < ARENA_HANDLES)
 		h->fh = v->handle_next++;
-	if (h->fh)
-		v->handles[h->fh] = h;
 	mutex_unlock(&v->handle_lock);
 	if (!h->fh) {
 		free(h);
@@ -56,6 +54,7 @@ struct handle *handle_new(struct volume *v, struct inode *in, int flags, const s
 	mutex_init(&h->lock, LOCK_handle);
 	readahead_init(&h->ra);
 	v->nhandles++;
+	v->handles[h->fh] = h; /* last: nobody sees half of it */
 	return h;
 }
 

@@ -30,6 +30,7 @@ struct inode {
 	uint64_t lookups;                     /* guarded by v->inode_lock */
 	/* guarded by v->locks.lock */
 	struct list posix_locks, flock_locks, lock_waiters;
+	_Atomic unsigned nlocks; /* on the first two */
 };
 
 int inodes_init(struct volume *v);

@@ -413,11 +413,12 @@ int op_release(struct request *rq)
 
 	if (!h)
 		return -EBADF;
-	if (request_must_punt(rq))
-		return OP_PUNT; /* the last release of a removed file may ask the server */
+	/* Locks go at once: close() does not wait for us, and the next request may ask. */
 	if (arg->release_flags & FUSE_RELEASE_FLOCK_UNLOCK)
 		filelock_release(h->in, arg->lock_owner, true);
 	filelock_release_handle(h->in, h->fh);
+	if (request_must_punt(rq))
+		return OP_PUNT; /* the last release of a removed file may ask the server */
 	backend_release(rq->v->be, h->in->node, h->flags);
 	inode_closed(h->in);
 	handle_free(rq->v, h);

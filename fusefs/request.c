@@ -11,6 +11,7 @@
 #include "common/hash.h"
 #include "common/log.h"
 #include "common/stats.h"
+#include "common/tsan.h"
 #include "fusefs/cred.h"
 #include "fusefs/volume.h"
 
@@ -295,15 +296,17 @@ void reply_iov(struct request *rq, struct iovec *iov, unsigned niov)
 {
 	struct fuse_out_header out = { .unique = rq->hdr->unique };
 	size_t len = sizeof out;
+	ssize_t sent;
 
 	for (unsigned i = 1; i < niov; i++)
 		len += iov[i].iov_len;
 	out.len = (uint32_t)len;
 	iov[0] = (struct iovec){ &out, sizeof out };
 	rq->answered = true;
+	TSAN_RELEASE(&rq->v->fuse_fd); /* the kernel orders what follows from it */
 	/* ENOENT: the request was interrupted and forgotten; ENODEV: unmounted. */
-	if (writev(rq->v->fuse_fd, iov, (int)niov) < 0 && errno != ENOENT && errno != ENODEV &&
-	    errno != ECONNABORTED) {
+	TSAN_PAYLOAD(sent = writev(rq->v->fuse_fd, iov, (int)niov));
+	if (sent < 0 && errno != ENOENT && errno != ENODEV && errno != ECONNABORTED) {
 		log_warn("fuse: answer to opcode %u refused: %s", rq->hdr->opcode, strerror(errno));
 		out.len = sizeof out;
 		out.error = -EIO;
@@ -319,6 +322,7 @@ void reply_err(struct request *rq, int err)
 	struct fuse_out_header out = { .len = sizeof out, .error = err, .unique = rq->hdr->unique };
 
 	rq->answered = true;
+	TSAN_RELEASE(&rq->v->fuse_fd); /* the kernel orders what follows from it */
 	if (write(rq->v->fuse_fd, &out, sizeof out) < 0 && errno != ENOENT && errno != ENODEV &&
 	    errno != ECONNABORTED)
 		log_warn("fuse: error %d for opcode %u refused: %s", err, rq->hdr->opcode,

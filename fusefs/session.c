@@ -11,6 +11,7 @@
 
 #include "common/log.h"
 #include "common/stats.h"
+#include "common/tsan.h"
 #include "fusefs/ops.h"
 
 #define RECEIVERS_AUTO_MAX 8
@@ -73,6 +74,7 @@ static int receive(struct request *rq)
 		n = read(rq->v->fuse_fd, rq->msg, cap);
 		if (n >= (ssize_t)sizeof *rq->hdr) {
 			rq->len = (size_t)n;
+			TSAN_ACQUIRE(&rq->v->fuse_fd);
 			return 0;
 		}
 		if (n >= 0)

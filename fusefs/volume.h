@@ -69,15 +69,15 @@ struct volume {
 
 	/* inode.c */
 	struct mutex inode_lock;
-	struct inode **inodes; /* by nodeid; ARENA_INODES of them, touched as used */
-	uint32_t *inode_free;  /* stack of nodeids used before */
+	struct inode *_Atomic *inodes; /* by nodeid; ARENA_INODES of them, touched as used */
+	uint32_t *inode_free;          /* stack of nodeids used before */
 	uint32_t ninode_free, inode_free_cap, inode_next;
 	uint64_t generation;
 	_Atomic uint32_t ninodes;
 
 	/* handle.c */
 	struct mutex handle_lock;
-	struct handle **handles; /* by file handle; ARENA_HANDLES of them */
+	struct handle *_Atomic *handles; /* by file handle; ARENA_HANDLES of them */
 	uint32_t *handle_free;
 	uint32_t nhandle_free, handle_free_cap, handle_next;
 	_Atomic uint32_t nhandles;
