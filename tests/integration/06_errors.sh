@@ -197,6 +197,7 @@ full_disk() {
 	target_mount
 	full_disk_keeps_what_was_acknowledged "$small"
 	unmount_on_a_full_disk_is_refused "$small"
+	[ "$target" != nfs ] || server_stop
 	umount "$small"
 	uri=$saved
 }
