@@ -8,14 +8,16 @@ fits="dir memory nfs nfsmem"
 
 # What a target cannot do, and so is not asked for.
 without() {
+	local nfs3=punch,fallocate,zero_range,xattr,tmpfile,exchange,noreplace,dirtimes,rmdir_open,dirhandle,linktimes
 	case $target in
 	plain | dir | memory) echo none ;;
 	# NFSv3 has none of these; a silly rename moves its folder's times late and
 	# keeps it from being removed; a removed folder is gone, open or not; ganesha
 	# takes times of symbolic links and drops them
-	nfs | nfsmem)
-		echo punch,fallocate,zero_range,xattr,tmpfile,exchange,noreplace,dirtimes,rmdir_open,dirhandle,linktimes
-		;;
+	nfs) echo $nfs3 ;;
+	# and its memory file system dies of LINK, renames over no file, keeps data
+	# beyond a smaller end, and does not move times
+	nfsmem) echo $nfs3,link,rename,unlink_open,truncate,times,dirnlink,chown ;;
 	esac
 }
 

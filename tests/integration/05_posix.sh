@@ -20,6 +20,23 @@ without() {
 	esac
 }
 
+# What ganesha's memory file system gets wrong: it dies of LINK, renames over no
+# file, keeps data beyond a smaller end, counts folders' links and sizes of links
+# wrong, has no free blocks, moves no times, knows no setgid folder.
+server_faults() {
+	[ "$target" != nfsmem ] || tr -s ' \n\t' ',' <<-'NAMES'
+		name_of_255_bytes_works symlink_target_is_kept_to_the_byte
+		link_count_follows_every_name link_count_of_a_folder_counts_subfolders
+		rename_replaces_only_what_fits rename_of_hard_links_to_one_file_keeps_both
+		rename_over_a_name_is_atomic_for_others replaced_file_lives_while_open
+		folder_needs_write_and_search_to_change_names sticky_folder_protects_names_of_others
+		statfs_is_sane truncate_across_borders_leaves_zeros
+		mapping_beyond_the_end_is_zero_then_sigbus write_moves_mtime_and_ctime_only
+		metadata_changes_move_ctime_only names_move_the_times_of_their_folder
+		utimes_set_exactly_what_is_asked setgid_folder_hands_its_group_down
+	NAMES
+}
+
 scenario() {
 	local failed=0 prog entries only=()
 	entries=50000
@@ -31,7 +48,7 @@ scenario() {
 		# shellcheck disable=SC2207 # words on purpose
 		only=($(comm -12 <("$(tool $prog)" --list | sort) <(tr ' ' '\n' <<<"${ONLY:-}" | sort)))
 		[ -z "${ONLY:-}" ] || [ ${#only[@]} -gt 0 ] || continue
-		"$(tool $prog)" --without "$(without)" --entries "$entries" "$mnt/posix" "${only[@]}" || failed=1
+		"$(tool $prog)" --without "$(without)" --skip "$(server_faults)" --entries "$entries" "$mnt/posix" "${only[@]}" || failed=1
 	done
 	[ "$failed" = 0 ] || fail "sub-tests failed"
 	rmdir "$mnt/posix"

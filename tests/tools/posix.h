@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* posix.h - frame of the posix_*.c programs: one named sub-test a rule
  *
- *   posix_data [--without FEATURE,...] [--entries N] DIR [NAME...]
+ *   posix_data [--without FEATURE,...] [--skip NAME,...] [--entries N] DIR [NAME...]
  *   posix_data --list
  *
  * Each sub-test runs in a process of its own, inside a fresh folder DIR/NAME,
@@ -46,7 +46,7 @@ struct user {
 	gid_t extra; /* supplementary group, 0: none */
 };
 
-static const char *posix_without = "";
+static const char *posix_without = "", *posix_skip = "";
 static long posix_entries = 50000;
 
 /* ---- checks: each ends the process when it does not hold -------------- */
@@ -169,14 +169,20 @@ static inline void join_child(pid_t pid)
 		FAIL("a child process failed");
 }
 
+/* Is word in a list of words with commas? */
+static inline bool is_listed(const char *list, const char *word)
+{
+	size_t n = strlen(word);
+
+	for (const char *p = list; (p = strstr(p, word)); p += n)
+		if ((p == list || p[-1] == ',') && (p[n] == ',' || p[n] == '\0'))
+			return true;
+	return false;
+}
+
 static inline bool has_feature(const char *feature)
 {
-	size_t n = strlen(feature);
-
-	for (const char *p = posix_without; (p = strstr(p, feature)); p += n)
-		if ((p == posix_without || p[-1] == ',') && (p[n] == ',' || p[n] == '\0'))
-			return false;
-	return true;
+	return !is_listed(posix_without, feature);
 }
 
 #define NEED(feature)                                        \
@@ -304,6 +310,8 @@ static inline void subtest_child(const struct subtest *t, int dir)
 		fflush(stdout);
 		_exit(1);
 	}
+	if (is_listed(posix_skip, t->name))
+		SKIP("the server cannot");
 	umask(022);
 	alarm(SUBTEST_SECONDS);
 	t->run();
@@ -367,13 +375,16 @@ static inline int posix_main(int argc, char **argv, const struct subtest *tests,
 	for (; i + 1 < argc && strncmp(argv[i], "--", 2) == 0; i += 2) {
 		if (strcmp(argv[i], "--without") == 0)
 			posix_without = argv[i + 1];
+		else if (strcmp(argv[i], "--skip") == 0)
+			posix_skip = argv[i + 1];
 		else if (strcmp(argv[i], "--entries") == 0)
 			posix_entries = atol(argv[i + 1]);
 		else
 			break;
 	}
 	if (i >= argc || argv[i][0] == '-') {
-		fprintf(stderr, "usage: %s [--without FEATURE,...] [--entries N] DIR [NAME...]\n",
+		fprintf(stderr,
+			"usage: %s [--without FEATURE,...] [--skip NAME,...] [--entries N] DIR [NAME...]\n",
 			argv[0]);
 		return 2;
 	}
