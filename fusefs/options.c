@@ -60,6 +60,8 @@ const struct opt_def mount_option_table[] = {
 	  "other users may enter; on by default when root mounts", false },
 	{ "default_permissions", OPT_BOOL, NULL, AT(default_permissions), 0, 0, "yes", NULL,
 	  "the kernel checks mode bits too; always off with uid or gid", false },
+	{ "xattr", OPT_BOOL, NULL, AT(xattr), 0, 0, "yes", NULL,
+	  "extended attributes where the backend has them; without, programs like ls ask for less", false },
 	{ "nconnect", OPT_UINT, "connections", AT(nconnect), 1, 16, "1", NULL,
 	  "connections to the server", false },
 	{ "rsize", OPT_SIZE, "bytes", AT(rsize), 0, MIB, "0", NULL,

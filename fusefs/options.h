@@ -20,7 +20,7 @@ struct mount_options {
 	uint64_t attr_timeout, entry_timeout, negative_timeout; /* ms */
 	bool ro, noexec;
 	int64_t uid, gid, owner_uid, owner_gid;
-	bool allow_other, default_permissions;
+	bool allow_other, default_permissions, xattr;
 	uint64_t nconnect, rsize, wsize;
 	bool resvport, hard, soft;
 	uint64_t timeout;
