@@ -62,8 +62,8 @@ bool be_cred_in_group(const struct be_cred *cred, gid_t gid);
 /* One call: borrowed by the backend until the operation returns. */
 struct be_call {
 	const struct be_cred *cred;
-	uint64_t op_id;              /* of a non-idempotent operation: the same on its retry; else 0 */
-	unsigned flags;              /* BE_NOWAIT, BE_REVALIDATE */
+	uint64_t op_id; /* of a non-idempotent operation: the same on its retry; else 0 */
+	unsigned flags; /* BE_NOWAIT, BE_REVALIDATE */
 	const atomic_bool *interrupted; /* NULL: cannot be; polled at least every 250 ms of a wait */
 };
 
@@ -75,9 +75,9 @@ struct be_call {
 struct be_node {
 	struct backend *be; /* whose node it is: the bottom one of a stack */
 	_Atomic unsigned refs;
-	uint64_t ino;   /* file number in the store */
-	mode_t type;    /* S_IFMT bits */
-	void *upper;    /* for the layer above, which guards it; NULL at first */
+	uint64_t ino; /* file number in the store */
+	mode_t type;  /* S_IFMT bits */
+	void *upper;  /* for the layer above, which guards it; NULL at first */
 };
 
 struct be_node *be_node_get(struct be_node *node); /* of a node that the caller holds counted */
@@ -113,8 +113,10 @@ struct be_entry {
 #define BE_SET_MTIME 0x20u
 #define BE_SET_ATIME_NOW 0x40u /* the store's own clock; excludes BE_SET_ATIME */
 #define BE_SET_MTIME_NOW 0x80u
-#define BE_SET_KILL_SUID 0x100u /* with SIZE, UID or GID: also clear S_ISUID, and S_ISGID of a group-executable file */
-#define BE_SET_OPENED 0x200u /* with SIZE: the caller has the file open for writing; that is permission enough */
+#define BE_SET_KILL_SUID \
+	0x100u /* with SIZE, UID or GID: also clear S_ISUID, and S_ISGID of a group-executable file */
+#define BE_SET_OPENED \
+	0x200u /* with SIZE: the caller has the file open for writing; that is permission enough */
 
 struct be_setattr {
 	unsigned valid; /* BE_SET_* */
@@ -154,23 +156,24 @@ enum be_submit {
 struct be_io {
 	struct be_node *node;       /* kept alive by the submitter until done */
 	const struct be_cred *cred; /* borrowed until done */
-	struct iovec *iov;          /* frame memory itself: data lands in place; the backend may modify the array */
+	struct iovec *
+		iov; /* frame memory itself: data lands in place; the backend may modify the array */
 	unsigned niov;
 	uint64_t off;
-	size_t len;           /* sum of iov */
-	enum be_stable want;  /* write: least durability that will do */
-	bool datasync;        /* commit: data and size will do */
-	bool background;      /* write: not waited for by a program (may be delayed behind others) */
+	size_t len;          /* sum of iov */
+	enum be_stable want; /* write: least durability that will do */
+	bool datasync;       /* commit: data and size will do */
+	bool background;     /* write: not waited for by a program (may be delayed behind others) */
 	struct timespec mtime; /* write: when the program wrote; used with BE_CAP_WRITE_MTIME */
 	/* out */
 	ssize_t result;
 	enum be_stable stable; /* write: what was achieved */
-	uint64_t verifier;     /* write, commit: the server's instance; equal = nothing lost in between */
-	bool post_valid;       /* write, commit: post holds the attributes after it */
+	uint64_t verifier; /* write, commit: the server's instance; equal = nothing lost in between */
+	bool post_valid;   /* write, commit: post holds the attributes after it */
 	struct be_attr post;
 	void (*done)(struct be_io *io);
-	void *priv;    /* submitter's */
-	void *be_priv; /* backend's while in flight */
+	void *priv;              /* submitter's */
+	void *be_priv;           /* backend's while in flight */
 	struct backend *be_done; /* layers: free for use while in flight */
 };
 
@@ -180,8 +183,8 @@ struct be_dirent {
 	const char *name; /* valid during the call of emit; not NUL-terminated */
 	size_t name_len;
 	uint64_t ino;
-	mode_t type;     /* S_IFMT bits; 0: unknown */
-	uint64_t cookie; /* where the entry after this one starts; never 0 */
+	mode_t type;                /* S_IFMT bits; 0: unknown */
+	uint64_t cookie;            /* where the entry after this one starts; never 0 */
 	struct be_node *node;       /* with attributes: borrowed, or NULL */
 	const struct be_attr *attr; /* or NULL */
 };
@@ -191,16 +194,18 @@ typedef bool be_emit(void *arg, const struct be_dirent *ent);
 
 /* ---- limits, capabilities ------------------------------------------- */
 
-#define BE_CAP_BLOCKING 0x001u    /* operations may wait long (network): run them on a thread that may block */
+#define BE_CAP_BLOCKING \
+	0x001u /* operations may wait long (network): run them on a thread that may block */
 #define BE_CAP_SLOW_COMMIT 0x002u /* a commit may wait for a disk or network */
 #define BE_CAP_CRED 0x004u        /* checks permissions itself, by call->cred (groups needed) */
 #define BE_CAP_WRITE_MTIME 0x008u /* a write sets the file's mtime and ctime to io->mtime */
-#define BE_CAP_SHARED 0x010u      /* others may change files behind our back (default: close-to-open) */
+#define BE_CAP_SHARED 0x010u /* others may change files behind our back (default: close-to-open) */
 #define BE_CAP_XATTR 0x020u
 #define BE_CAP_READDIRPLUS 0x040u /* readdir can return nodes and attributes */
 #define BE_CAP_NO_CACHE 0x080u    /* reserved for stores that must see each request */
 #define BE_CAP_FSYNC_DIR 0x100u   /* fsyncdir does something */
-#define BE_CAP_HOST_STABLE 0x200u /* unstable data is lost only with this machine: need not be kept for a rewrite */
+#define BE_CAP_HOST_STABLE \
+	0x200u /* unstable data is lost only with this machine: need not be kept for a rewrite */
 
 struct be_limits {
 	uint32_t read_max, read_pref;   /* bytes of one read */
@@ -213,10 +218,10 @@ struct be_limits {
 
 /* What the mount gives to a backend when it opens it. */
 struct be_env {
-	unsigned nconnect; /* connections to a server */
-	uint32_t rsize, wsize;  /* upper bounds of one request; 0: the server's preference */
-	bool resvport;          /* use a source port below 1024 */
-	bool soft;              /* give up after timeout_ms, else retry for ever */
+	unsigned nconnect;     /* connections to a server */
+	uint32_t rsize, wsize; /* upper bounds of one request; 0: the server's preference */
+	bool resvport;         /* use a source port below 1024 */
+	bool soft;             /* give up after timeout_ms, else retry for ever */
 	uint32_t timeout_ms;
 	bool read_only;
 	/* Opens a TCP connection for the backend (a sandboxed worker has others do
@@ -254,7 +259,8 @@ struct backend_ops {
 	int (*setattr)(struct backend *be, const struct be_call *call, struct be_node *node,
 		       const struct be_setattr *set, struct be_attr *out);
 	/* mask: R_OK | W_OK | X_OK. 0 or -EACCES. Optional: NULL means that the kernel decides by mode. */
-	int (*access)(struct backend *be, const struct be_call *call, struct be_node *node, int mask);
+	int (*access)(struct backend *be, const struct be_call *call, struct be_node *node,
+		      int mask);
 	/* Returns the length; the target is cut at cap, no NUL is added. */
 	ssize_t (*readlink)(struct backend *be, const struct be_call *call, struct be_node *node,
 			    char *buf, size_t cap);
@@ -272,8 +278,8 @@ struct backend_ops {
 		     const char *name, struct be_removed *out);
 	/* flags: 0, RENAME_NOREPLACE, RENAME_EXCHANGE (-EINVAL where the store cannot). */
 	int (*rename)(struct backend *be, const struct be_call *call, struct be_node *dir,
-		      const char *name, struct be_node *newdir, const char *newname,
-		      unsigned flags, struct be_removed *out);
+		      const char *name, struct be_node *newdir, const char *newname, unsigned flags,
+		      struct be_removed *out);
 
 	/* Makes (unless it exists; O_EXCL: fails then) and opens a regular file:
 	 * counts like open(). oflags as for open(2); O_TRUNC is the caller's affair. */
@@ -284,7 +290,8 @@ struct backend_ops {
 		       mode_t mode, int oflags, struct be_entry *out);
 	/* Checks permission for oflags' access mode and keeps the file's data
 	 * reachable until the matching release(), also after its last name is gone. */
-	int (*open)(struct backend *be, const struct be_call *call, struct be_node *node, int oflags);
+	int (*open)(struct backend *be, const struct be_call *call, struct be_node *node,
+		    int oflags);
 	void (*release)(struct backend *be, struct be_node *node, int oflags);
 
 	int (*opendir)(struct backend *be, const struct be_call *call, struct be_node *dir,
@@ -295,7 +302,8 @@ struct backend_ops {
 	int (*readdir)(struct backend *be, const struct be_call *call, struct be_dir *d,
 		       uint64_t cookie, bool plus, be_emit *emit, void *arg);
 	void (*closedir)(struct backend *be, struct be_dir *d);
-	int (*fsyncdir)(struct backend *be, const struct be_call *call, struct be_node *dir); /* optional */
+	int (*fsyncdir)(struct backend *be, const struct be_call *call,
+			struct be_node *dir); /* optional */
 
 	int (*statfs)(struct backend *be, const struct be_call *call, struct be_node *node,
 		      struct statvfs *out);
@@ -343,7 +351,8 @@ struct backend_type {
 	const char *scheme;
 	const char *uri_help; /* "nfs://host/export/path?..." */
 	/* Opens the volume; err gets a sentence when it fails. */
-	int (*open)(const char *uri, const struct be_env *env, struct backend **out, struct err *err);
+	int (*open)(const char *uri, const struct be_env *env, struct backend **out,
+		    struct err *err);
 };
 
 /* Opens by the URI's scheme among memory, dir, nfs, with the layers named in
@@ -408,8 +417,8 @@ int backend_removexattr(struct backend *be, const struct be_call *call, struct b
 			const char *name);
 int backend_fallocate(struct backend *be, const struct be_call *call, struct be_node *node,
 		      int mode, uint64_t off, uint64_t len);
-int backend_seek(struct backend *be, const struct be_call *call, struct be_node *node,
-		 uint64_t off, int whence, uint64_t *out);
+int backend_seek(struct backend *be, const struct be_call *call, struct be_node *node, uint64_t off,
+		 int whence, uint64_t *out);
 ssize_t backend_copy_range(struct backend *be, const struct be_call *call, struct be_node *src,
 			   uint64_t src_off, struct be_node *dst, uint64_t dst_off, size_t len);
 int backend_reserve(struct backend *be, struct be_node *node, uint64_t off, size_t len);

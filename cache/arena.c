@@ -63,7 +63,8 @@ int arena_create(uint32_t page_size, uint32_t nframes, int *out_fd)
 	struct arena_header h;
 	AUTO_FD int fd = -1;
 
-	if (page_size < 4096 || page_size > ARENA_PAYLOAD_MAX || (page_size & (page_size - 1)) || !nframes)
+	if (page_size < 4096 || page_size > ARENA_PAYLOAD_MAX || (page_size & (page_size - 1)) ||
+	    !nframes)
 		return -EINVAL;
 	layout(&h, page_size, nframes);
 	fd = memfd_create("persifs-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -107,7 +108,8 @@ int arena_attach(int fd, struct arena **out, struct err *err)
 	if (rc)
 		return rc;
 	a = calloc(1, sizeof *a);
-	base = a ? mmap(NULL, h.total_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+	base = a ? mmap(NULL, h.total_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) :
+		   MAP_FAILED;
 	if (base == MAP_FAILED) {
 		free(a);
 		return err_set(err, -ENOMEM, "arena: cannot map %llu bytes",

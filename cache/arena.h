@@ -49,7 +49,8 @@ struct arena_header {
 	uint64_t total_bytes;
 	uint32_t page_size; /* bytes of a frame */
 	uint32_t nframes;
-	uint64_t small_off, large_off, slot_off, intent_off, inode_off, handle_off, page_off, frame_off;
+	uint64_t small_off, large_off, slot_off, intent_off, inode_off, handle_off, page_off,
+		frame_off;
 	uint64_t checksum; /* of all above */
 	/* The kernel's INIT and the answer given to it: a successor replays them. */
 	uint32_t init_len, init_reply_len;

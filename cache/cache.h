@@ -29,7 +29,7 @@
 #include "cache/policy.h"
 #include "common/list.h"
 
-#define CACHE_IO_MAX ARENA_PAYLOAD_MAX            /* bytes of one read or write */
+#define CACHE_IO_MAX ARENA_PAYLOAD_MAX           /* bytes of one read or write */
 #define CACHE_PINS_MAX (CACHE_IO_MAX / 4096 + 1) /* frames that one may touch */
 
 struct cache;
@@ -37,11 +37,11 @@ struct cache_file;
 
 /* Changeable while running with cache_tune(). */
 struct cache_tunables {
-	uint64_t cache_bytes;       /* frames in use at most; <= what the arena has */
+	uint64_t cache_bytes;        /* frames in use at most; <= what the arena has */
 	uint32_t background_percent; /* of cache_bytes: writing back starts */
-	uint32_t limit_percent;     /* of cache_bytes: writers wait */
-	uint64_t dirty_age_ms;      /* dirty data older than this is written back */
-	uint64_t readahead_max;     /* bytes ahead of one stream; 0: none */
+	uint32_t limit_percent;      /* of cache_bytes: writers wait */
+	uint64_t dirty_age_ms;       /* dirty data older than this is written back */
+	uint64_t readahead_max;      /* bytes ahead of one stream; 0: none */
 };
 
 struct cache_config {
@@ -120,8 +120,8 @@ struct cache_rd {
 	struct cache_file *file;
 	uint64_t off;
 	uint32_t len;
-	const struct be_cred *cred; /* borrowed until done */
-	struct readahead *ra;       /* of the open handle, or NULL */
+	const struct be_cred *cred;                        /* borrowed until done */
+	struct readahead *ra;                              /* of the open handle, or NULL */
 	void (*done)(struct cache_rd *rd, ssize_t result); /* after -EINPROGRESS; no locks held */
 	/* out, valid until cache_read_done() */
 	unsigned niov;
@@ -184,7 +184,8 @@ int cache_error(struct cache_file *f, uint32_t *seen);
 uint32_t cache_error_seq(struct cache_file *f);
 /* Writes and commits everything. progress (may be NULL) is called now and then
  * and stops the drain by returning false. May wait. 0 or the first error. */
-int cache_drain(struct cache *c, bool (*progress)(void *arg, const struct cache_usage *u), void *arg);
+int cache_drain(struct cache *c, bool (*progress)(void *arg, const struct cache_usage *u),
+		void *arg);
 
 /* ---- changing size and place ---- */
 

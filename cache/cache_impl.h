@@ -10,9 +10,9 @@
 #include "common/lock.h"
 
 #define INDEX_SHARDS 64
-#define FILE_CREDS 4      /* writers' credentials that a file remembers */
-#define EVICT_TRIES 4096  /* candidates looked at before an allocation gives up */
-#define RETRY_MIN_MS 500  /* of writes that the backend refused; doubles up to */
+#define FILE_CREDS 4     /* writers' credentials that a file remembers */
+#define EVICT_TRIES 4096 /* candidates looked at before an allocation gives up */
+#define RETRY_MIN_MS 500 /* of writes that the backend refused; doubles up to */
 #define RETRY_MAX_MS 30000
 #define WB_TICK_MS 250
 #define ROOM_TICK_MS 10 /* while somebody waits for a frame */
@@ -23,7 +23,7 @@ struct cache_file {
 	uint64_t id;          /* never used twice */
 	struct be_node *node; /* counted */
 	uint64_t owner;
-	_Atomic uint32_t refs;    /* I/O in flight, being listed; FILE_WANTED: idle() when it ends */
+	_Atomic uint32_t refs; /* I/O in flight, being listed; FILE_WANTED: idle() when it ends */
 	_Atomic uint32_t nframes;
 	_Atomic uint64_t size;
 
@@ -38,32 +38,32 @@ struct cache_file {
 	uint64_t change_seq;     /* grows with every write, its arrival, and change of size */
 	unsigned fills, commits; /* in flight */
 	unsigned epoch, epoch_writes[2]; /* writes in flight, by the epoch they began in */
-	bool need_commit; /* written since the last commit, held by this machine only */
+	bool need_commit;       /* written since the last commit, held by this machine only */
 	unsigned creds_refused; /* a bit for each of creds[] since the last write was taken */
 	uint64_t cred_turns;    /* refused writes that wait for another credential */
-	unsigned sleepers;       /* threads in cond_wait */
+	unsigned sleepers;      /* threads in cond_wait */
 	uint32_t dirty_units, unstable_frames;
-	uint64_t inval_gen;      /* fills begun under an older one are not kept */
+	uint64_t inval_gen; /* fills begun under an older one are not kept */
 	unsigned frozen;
 	bool discard;
-	struct timespec mtime;   /* of the last write, while mtime_ours */
+	struct timespec mtime; /* of the last write, while mtime_ours */
 	bool mtime_ours;
 	bool token_valid;
 	uint64_t token_size;
 	struct timespec token_mtime, token_ctime;
-	int err;                 /* last error of writing back */
+	int err; /* last error of writing back */
 	uint32_t err_seq;
-	int failing;             /* -errno while the backend refuses */
+	int failing; /* -errno while the backend refuses */
 	_Atomic uint64_t retry_at_ms;
 	uint64_t retry_delay_ms;
-	uint64_t losses;         /* times that the backend lost unstable data */
+	uint64_t losses; /* times that the backend lost unstable data */
 	struct be_cred *creds[FILE_CREDS];
 	unsigned ncreds;
 	/* guarded by cache->wb_lock */
-	uint64_t drained; /* round of cache_drain() that gave up on it */
+	uint64_t drained;        /* round of cache_drain() that gave up on it */
 	struct list dirty_files; /* on cache->dirty_files while busy with dirty or unstable data */
 	_Atomic uint64_t dirty_since_ms;
-	_Atomic bool listed;      /* changed with both locks held */
+	_Atomic bool listed; /* changed with both locks held */
 };
 
 struct shard {
@@ -75,8 +75,8 @@ struct cache {
 	struct backend *be;
 	uint32_t page_size, page_shift, unit, unit_shift, units;
 	uint32_t nframes;
-	struct frame *frames;       /* owned, one a frame of the arena */
-	_Atomic uint32_t *buckets;  /* owned */
+	struct frame *frames;      /* owned, one a frame of the arena */
+	_Atomic uint32_t *buckets; /* owned */
 	uint32_t bucket_mask;
 	struct shard shards[INDEX_SHARDS];
 	_Atomic uint64_t next_file_id;
@@ -89,7 +89,6 @@ struct cache {
 	_Atomic uint32_t used;
 	_Atomic uint32_t frames_limit;
 	struct policy policy;
-	
 
 	_Atomic uint64_t dirty_units, unstable_units;
 	_Atomic uint32_t held_frames;
@@ -99,11 +98,11 @@ struct cache {
 
 	struct mutex wb_lock;
 	/* guarded by wb_lock */
-	struct cond wb_cond;  /* the thread has something to do, or a write ended */
+	struct cond wb_cond; /* the thread has something to do, or a write ended */
 	struct list dirty_files;
-	struct list held;     /* struct cache_wr waiting for the dirty limit, first come first served */
+	struct list held; /* struct cache_wr waiting for the dirty limit, first come first served */
 	_Atomic uint32_t nheld;
-	struct list room;     /* struct cache_wait: waiting for a frame */
+	struct list room; /* struct cache_wait: waiting for a frame */
 	_Atomic bool wb_kick;
 	uint64_t drains; /* rounds of cache_drain() */
 	bool stop;

@@ -106,8 +106,12 @@ static struct fill *fill_new_locked(struct cache_file *f, const struct be_cred *
 	fl->seg = (struct fill_seg *)(void *)(fl->iov + cap);
 	fl->file = f;
 	fl->inval_gen = f->inval_gen;
-	fl->io = (struct be_io){ .node = f->node, .cred = be_cred_get(cred), .iov = fl->iov,
-				 .off = off, .done = fill_done, .priv = fl };
+	fl->io = (struct be_io){ .node = f->node,
+				 .cred = be_cred_get(cred),
+				 .iov = fl->iov,
+				 .off = off,
+				 .done = fill_done,
+				 .priv = fl };
 	file_get(f);
 	f->fills++;
 	return fl;
@@ -116,10 +120,12 @@ static struct fill *fill_new_locked(struct cache_file *f, const struct be_cred *
 /* Adds units first..last of a pinned frame to the run; starts a new one when
  * they do not follow. False without memory. */
 static bool fill_add_locked(struct cache_file *f, struct list *out, struct fill **cur,
-			    uint32_t frame, unsigned first, unsigned last, const struct be_cred *cred)
+			    uint32_t frame, unsigned first, unsigned last,
+			    const struct be_cred *cred)
 {
 	struct cache *c = f->c;
-	uint64_t off = (page_of(c, frame)->fno << c->page_shift) + ((uint64_t)first << c->unit_shift);
+	uint64_t off =
+		(page_of(c, frame)->fno << c->page_shift) + ((uint64_t)first << c->unit_shift);
 	size_t bytes = (size_t)(last - first + 1) << c->unit_shift;
 	struct fill *fl = *cur;
 
@@ -132,8 +138,8 @@ static bool fill_add_locked(struct cache_file *f, struct list *out, struct fill 
 		*cur = fl;
 	}
 	fl->seg[fl->nsegs] = (struct fill_seg){ frame, mask_range(first, last) };
-	fl->iov[fl->nsegs++] = (struct iovec){ frame_mem(c, frame) + ((size_t)first << c->unit_shift),
-					       bytes };
+	fl->iov[fl->nsegs++] =
+		(struct iovec){ frame_mem(c, frame) + ((size_t)first << c->unit_shift), bytes };
 	fl->io.niov = fl->nsegs;
 	fl->io.len += bytes;
 	c->frames[frame].fill |= mask_range(first, last);
@@ -403,7 +409,8 @@ static ssize_t rd_advance(struct cache_rd *rd, bool whole)
 			return rd_fail(rd, -EAGAIN);
 		if (step == RD_AGAIN)
 			continue;
-		rc = fill_range(f, rd->off + rd->bounced, rd->want - rd->bounced, rd->cred, false, whole);
+		rc = fill_range(f, rd->off + rd->bounced, rd->want - rd->bounced, rd->cred, false,
+				whole);
 		if (rc == -EBUSY || !rc)
 			continue;
 		if (rc != -ENOBUFS || rd_start_bounce(rd))

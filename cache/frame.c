@@ -15,7 +15,7 @@
 #include "common/hash.h"
 #include "common/stats.h"
 
-#define WALK_MAX 64  /* steps of a lock-free walk; chains are about one long */
+#define WALK_MAX 64 /* steps of a lock-free walk; chains are about one long */
 #define TRIM_BATCH 256
 
 static uint64_t key_hash(uint64_t file_id, uint64_t fno)
@@ -43,7 +43,8 @@ int frames_init(struct cache *c, enum policy_kind policy)
 	c->buckets = malloc(nbuckets * sizeof *c->buckets);
 	c->frames = calloc(c->nframes, sizeof *c->frames);
 	c->free_stack = malloc(c->nframes * sizeof *c->free_stack);
-	if (!c->buckets || !c->frames || !c->free_stack || policy_init(&c->policy, policy, c->nframes))
+	if (!c->buckets || !c->frames || !c->free_stack ||
+	    policy_init(&c->policy, policy, c->nframes))
 		return -ENOMEM;
 	for (uint32_t i = 0; i < nbuckets; i++)
 		c->buckets[i] = FRAME_NONE;
@@ -75,8 +76,8 @@ static bool frame_pin(struct frame *fr)
 	uint32_t p = atomic_load_explicit(&fr->pins, memory_order_relaxed);
 
 	while (!(p & (PIN_BUSY | PIN_DOOMED)))
-		if (atomic_compare_exchange_weak_explicit(&fr->pins, &p, p + 1, memory_order_acquire,
-							  memory_order_relaxed))
+		if (atomic_compare_exchange_weak_explicit(
+			    &fr->pins, &p, p + 1, memory_order_acquire, memory_order_relaxed))
 			return true;
 	return false;
 }
@@ -361,12 +362,13 @@ void page_check(struct cache *c, uint32_t frame)
 	const struct arena_page *pg = page_of(c, frame);
 	uint64_t owed = pg->dirty | pg->unstable | fr->writing | fr->committing;
 
-	assert(!(owed & ~pg->valid));                                        /* I1 */
-	assert(!(fr->fill & pg->valid));                                     /* I2 */
-	assert(!(owed | fr->fill) || (fr->pins & PIN_COUNT));                /* I3 */
+	assert(!(owed & ~pg->valid));                         /* I1 */
+	assert(!(fr->fill & pg->valid));                      /* I2 */
+	assert(!(owed | fr->fill) || (fr->pins & PIN_COUNT)); /* I3 */
 	assert(fr->held == (owed != 0));
 	assert(list_empty(&fr->dirty_link) == (pg->dirty == 0));
-	assert(fr->pins & PIN_DOOMED || (fr->file_id == fr->file->id && pg->fno == fr->fno)); /* I5 */
+	assert(fr->pins & PIN_DOOMED ||
+	       (fr->file_id == fr->file->id && pg->fno == fr->fno)); /* I5 */
 #else
 	(void)c;
 	(void)frame;

@@ -40,8 +40,8 @@
 
 #define FRAME_NONE UINT32_MAX
 #define FRAME_THAW (UINT32_MAX - 1) /* waiting for the end of a freeze, not for a frame */
-#define PIN_BUSY 0x80000000u   /* belongs to who set it: evicting or free */
-#define PIN_DOOMED 0x40000000u /* out of the index; the last unpin frees it */
+#define PIN_BUSY 0x80000000u        /* belongs to who set it: evicting or free */
+#define PIN_DOOMED 0x40000000u      /* out of the index; the last unpin frees it */
 #define PIN_COUNT 0x3fffffffu
 
 struct frame {
@@ -52,9 +52,9 @@ struct frame {
 	struct cache_file *file;
 	/* guarded by the file's lock */
 	uint64_t fill, writing, committing;
-	struct list dirty_link; /* on file->dirty while dirty != 0 */
+	struct list dirty_link;    /* on file->dirty while dirty != 0 */
 	struct list unstable_link; /* on file->unstable while unstable or committing */
-	bool held;              /* counted in cache->held_frames, one pin taken */
+	bool held;                 /* counted in cache->held_frames, one pin taken */
 };
 
 enum page_state { PAGE_EMPTY, PAGE_FILLING, PAGE_CLEAN, PAGE_DIRTY, PAGE_WRITING, PAGE_UNSTABLE };

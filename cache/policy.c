@@ -9,7 +9,8 @@ const char *const policy_names[] = { "s3fifo", "clock", "lru", NULL };
 
 int policy_init(struct policy *p, enum policy_kind kind, uint32_t nframes)
 {
-	static const struct policy_ops *const ops[] = { &policy_s3fifo, &policy_clock, &policy_lru };
+	static const struct policy_ops *const ops[] = { &policy_s3fifo, &policy_clock,
+							&policy_lru };
 
 	*p = (struct policy){ .ops = ops[kind], .nframes = nframes };
 	for (int i = 0; i < 3; i++)

@@ -46,8 +46,8 @@ struct policy {
 	uint32_t nframes;
 	struct policy_queue q[3]; /* 1: small or only; 2: main; 0 unused */
 	/* S3-FIFO: keys lately evicted from the small queue */
-	uint64_t *ghost;        /* ring, owned */
-	uint32_t *ghost_index;  /* hash table over the ring, owned */
+	uint64_t *ghost;       /* ring, owned */
+	uint32_t *ghost_index; /* hash table over the ring, owned */
 	uint32_t ghost_size, ghost_at;
 };
 

@@ -87,7 +87,8 @@ static bool main_step(struct policy *p, bool (*try)(void *, uint32_t), void *arg
 	return true;
 }
 
-static uint32_t s3_victim(struct policy *p, bool (*try)(void *, uint32_t), void *arg, unsigned limit)
+static uint32_t s3_victim(struct policy *p, bool (*try)(void *, uint32_t), void *arg,
+			  unsigned limit)
 {
 	uint32_t f = POLICY_NONE;
 

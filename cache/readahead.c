@@ -21,7 +21,8 @@ static bool fits(const struct ra_stream *s, uint64_t off, uint64_t len)
 {
 	if (!s->used)
 		return off == 0;
-	return off <= s->next + RA_SLACK / 4 && off + len + RA_SLACK > s->next && off + len > s->next;
+	return off <= s->next + RA_SLACK / 4 && off + len + RA_SLACK > s->next &&
+	       off + len > s->next;
 }
 
 static struct ra_stream *find(struct readahead *ra, uint64_t off, uint64_t len, bool *fit)

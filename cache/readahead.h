@@ -14,14 +14,14 @@
 #include "common/lock.h"
 
 #define RA_STREAMS 4
-#define RA_START (128u << 10)   /* first window, bytes */
-#define RA_SLACK (1u << 20)     /* the kernel's own readahead reorders reads within this */
+#define RA_START (128u << 10) /* first window, bytes */
+#define RA_SLACK (1u << 20)   /* the kernel's own readahead reorders reads within this */
 
 struct ra_stream {
 	uint64_t next;  /* end of the last read */
 	uint64_t ahead; /* end of what was asked for in advance */
 	uint64_t window;
-	uint64_t used;  /* tick of last use */
+	uint64_t used; /* tick of last use */
 };
 
 struct readahead {
@@ -31,8 +31,8 @@ struct readahead {
 };
 
 struct ra_advice {
-	bool sequential;     /* whole frames are worth reading */
-	uint64_t off, len;   /* read this in advance; len 0: nothing */
+	bool sequential;   /* whole frames are worth reading */
+	uint64_t off, len; /* read this in advance; len 0: nothing */
 };
 
 void readahead_init(struct readahead *ra);

@@ -86,7 +86,8 @@ static uint64_t edges_locked(struct cache_file *f, uint32_t frame, uint32_t in_p
 	/* A tail that covers all the file has of that unit needs nothing from there. */
 	if ((in_page + part) & (c->unit - 1)) {
 		edge |= 1ULL << last;
-		if (base + in_page + part >= f->size && (last > first || !(in_page & (c->unit - 1))))
+		if (base + in_page + part >= f->size &&
+		    (last > first || !(in_page & (c->unit - 1))))
 			edge &= ~(1ULL << last);
 		if (!(edge >> last & 1) && !(pg->valid >> last & 1))
 			memset(frame_mem(c, frame) + in_page + part, 0,
@@ -120,7 +121,8 @@ static enum wr_step place_part_locked(struct cache_wr *wr, uint32_t frame, uint3
 	struct cache_file *f = wr->file;
 	struct cache *c = f->c;
 	struct arena_page *pg = page_of(c, frame);
-	uint64_t units = mask_range(in_page >> c->unit_shift, (in_page + part - 1) >> c->unit_shift);
+	uint64_t units =
+		mask_range(in_page >> c->unit_shift, (in_page + part - 1) >> c->unit_shift);
 
 	if (c->frames[frame].fill & units)
 		return wr_park_locked(wr, frame);

@@ -20,8 +20,8 @@
 #include "common/log.h"
 #include "common/stats.h"
 
-#define BATCH 1024      /* frames sorted at once */
-#define FSYNC_TRIES 16  /* rounds of rewriting after changes of the verifier */
+#define BATCH 1024     /* frames sorted at once */
+#define FSYNC_TRIES 16 /* rounds of rewriting after changes of the verifier */
 
 struct run_seg {
 	uint32_t frame;
@@ -214,9 +214,14 @@ static struct run *run_new_locked(struct cache_file *f, uint64_t off, uint32_t c
 	r->file = f;
 	r->cred = cred;
 	r->epoch = f->epoch & 1;
-	r->io = (struct be_io){ .node = f->node, .cred = be_cred_get(f->creds[cred]), .iov = r->iov,
-				.off = off, .want = BE_UNSTABLE, .mtime = f->mtime,
-				.done = run_done, .priv = r };
+	r->io = (struct be_io){ .node = f->node,
+				.cred = be_cred_get(f->creds[cred]),
+				.iov = r->iov,
+				.off = off,
+				.want = BE_UNSTABLE,
+				.mtime = f->mtime,
+				.done = run_done,
+				.priv = r };
 	f->epoch_writes[r->epoch]++;
 	file_get(f);
 	return r;
@@ -246,9 +251,9 @@ static bool run_add_locked(struct cache_file *f, struct list *out, struct run **
 	pg->dirty &= ~mask_range(first, last);
 	if (bytes) {
 		r->seg[r->nsegs] = (struct run_seg){ frame, mask_range(first, last) };
-		r->iov[r->nsegs++] = (struct iovec){
-			frame_mem(c, frame) + ((size_t)first << c->unit_shift), bytes
-		};
+		r->iov[r->nsegs++] =
+			(struct iovec){ frame_mem(c, frame) + ((size_t)first << c->unit_shift),
+					bytes };
 		r->io.niov = r->nsegs;
 		r->io.len += bytes;
 		c->frames[frame].writing |= mask_range(first, last);
@@ -267,7 +272,8 @@ static bool runs_of_frame_locked(struct cache_file *f, struct list *out, struct 
 	while (units) {
 		unsigned first = (unsigned)__builtin_ctzll(units), last = first;
 
-		while (last + 1 < c->units && (units >> (last + 1) & 1) && last + 1 - first < run_max)
+		while (last + 1 < c->units && (units >> (last + 1) & 1) &&
+		       last + 1 - first < run_max)
 			last++;
 		if (!run_add_locked(f, out, cur, frame, first, last))
 			return false;
@@ -394,7 +400,8 @@ static void commit_done(struct be_io *io)
 
 	mutex_lock(&f->lock);
 	list_for_each_safe(it, tmp, &f->unstable) {
-		uint32_t frame = (uint32_t)(list_entry(it, struct frame, unstable_link) - f->c->frames);
+		uint32_t frame =
+			(uint32_t)(list_entry(it, struct frame, unstable_link) - f->c->frames);
 
 		if (f->c->frames[frame].committing)
 			commit_frame_locked(f, frame, io);
@@ -433,7 +440,8 @@ bool wb_commit_start(struct cache_file *f, bool datasync, const struct be_cred *
 		return false;
 	}
 	list_for_each(it, &f->unstable) {
-		uint32_t frame = (uint32_t)(list_entry(it, struct frame, unstable_link) - f->c->frames);
+		uint32_t frame =
+			(uint32_t)(list_entry(it, struct frame, unstable_link) - f->c->frames);
 
 		f->c->frames[frame].committing |= page_of(f->c, frame)->unstable;
 		page_of(f->c, frame)->unstable = 0;
@@ -442,7 +450,10 @@ bool wb_commit_start(struct cache_file *f, bool datasync, const struct be_cred *
 	f->commits++;
 	file_get(f);
 	cm->file = f;
-	cm->io = (struct be_io){ .node = f->node, .datasync = datasync, .done = commit_done, .priv = cm,
+	cm->io = (struct be_io){ .node = f->node,
+				 .datasync = datasync,
+				 .done = commit_done,
+				 .priv = cm,
 				 .cred = be_cred_get(cred) };
 	mutex_unlock(&f->lock);
 	stats_inc(STAT_commits);
@@ -515,7 +526,8 @@ int cache_flush(struct cache_file *f, bool nowait)
 	return rc;
 }
 
-static bool commit_needed(struct cache_file *f, bool datasync, const struct be_cred *cred, bool *busy)
+static bool commit_needed(struct cache_file *f, bool datasync, const struct be_cred *cred,
+			  bool *busy)
 {
 	bool need;
 
@@ -582,7 +594,7 @@ int cache_fsync(struct cache_file *f, bool datasync, const struct be_cred *cred,
 		first = false;
 		if (rc || file_losses(f) == losses)
 			break; /* what is dirty now was written after we began */
-		rc = -EIO; /* the server lost what it had: once more */
+		rc = -EIO;     /* the server lost what it had: once more */
 	}
 	file_put(f);
 	return rc;
@@ -608,7 +620,8 @@ static struct cache_file *drain_next(struct cache *c, uint64_t round)
 	return f;
 }
 
-int cache_drain(struct cache *c, bool (*progress)(void *arg, const struct cache_usage *u), void *arg)
+int cache_drain(struct cache *c, bool (*progress)(void *arg, const struct cache_usage *u),
+		void *arg)
 {
 	struct cache_usage u;
 	struct cache_file *f;

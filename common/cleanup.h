@@ -32,15 +32,14 @@ static inline int take_fd(int *fd)
 	return v;
 }
 
-#define take_ptr(p)                                                            \
-	({                                                                     \
-		__typeof__(*(p)) taken_ = *(p);                                \
-		*(p) = NULL;                                                   \
-		taken_;                                                        \
+#define take_ptr(p)                             \
+	({                                      \
+		__typeof__(*(p)) taken_ = *(p); \
+		*(p) = NULL;                    \
+		taken_;                         \
 	})
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-#define CONTAINER_OF(ptr, type, member)                                        \
-	((type *)((char *)(ptr) - offsetof(type, member)))
+#define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 #endif

@@ -15,7 +15,10 @@ struct list {
 	struct list *next, *prev;
 };
 
-#define LIST_INIT(name) { &(name), &(name) }
+#define LIST_INIT(name)          \
+	{                        \
+		&(name), &(name) \
+	}
 
 static inline void list_init(struct list *l)
 {
@@ -79,8 +82,8 @@ static inline void list_splice(struct list *to, struct list *from)
 #define list_entry(l, type, member) CONTAINER_OF(l, type, member)
 #define list_first(head, type, member) list_entry((head)->next, type, member)
 #define list_for_each(it, head) for (struct list *it = (head)->next; it != (head); it = it->next)
-#define list_for_each_safe(it, tmp, head)                                      \
-	for (struct list *it = (head)->next, *tmp = it->next; it != (head);    \
+#define list_for_each_safe(it, tmp, head)                                   \
+	for (struct list *it = (head)->next, *tmp = it->next; it != (head); \
 	     it = tmp, tmp = it->next)
 
 #endif

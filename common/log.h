@@ -22,15 +22,15 @@ void log_write(enum log_level level, const char *fmt, ...) __attribute__((format
 
 #define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warn(...) log_write(LOG_LEVEL_WARN, __VA_ARGS__)
-#define log_info(...)                                                          \
-	do {                                                                   \
-		if (log_level >= LOG_LEVEL_INFO)                               \
-			log_write(LOG_LEVEL_INFO, __VA_ARGS__);                \
+#define log_info(...)                                           \
+	do {                                                    \
+		if (log_level >= LOG_LEVEL_INFO)                \
+			log_write(LOG_LEVEL_INFO, __VA_ARGS__); \
 	} while (0)
-#define log_debug(...)                                                         \
-	do {                                                                   \
-		if (log_level >= LOG_LEVEL_DEBUG)                              \
-			log_write(LOG_LEVEL_DEBUG, __VA_ARGS__);               \
+#define log_debug(...)                                           \
+	do {                                                     \
+		if (log_level >= LOG_LEVEL_DEBUG)                \
+			log_write(LOG_LEVEL_DEBUG, __VA_ARGS__); \
 	} while (0)
 
 #endif

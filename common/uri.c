@@ -154,8 +154,8 @@ const char *uri_param(const struct uri *uri, const char *key)
 	return NULL;
 }
 
-int uri_param_u64(const struct uri *uri, const char *key, uint64_t min, uint64_t max,
-		  uint64_t dflt, uint64_t *out, struct err *err)
+int uri_param_u64(const struct uri *uri, const char *key, uint64_t min, uint64_t max, uint64_t dflt,
+		  uint64_t *out, struct err *err)
 {
 	const char *text = uri_param(uri, key);
 	unsigned long long v;
@@ -168,8 +168,9 @@ int uri_param_u64(const struct uri *uri, const char *key, uint64_t min, uint64_t
 	errno = 0;
 	v = strtoull(text, &end, 10);
 	if (!isdigit((unsigned char)*text) || *end || errno || v < min || v > max)
-		return err_set(err, -EINVAL, "URI parameter %s=%.100s: want a number from %llu to %llu",
-			       key, text, (unsigned long long)min, (unsigned long long)max);
+		return err_set(err, -EINVAL,
+			       "URI parameter %s=%.100s: want a number from %llu to %llu", key,
+			       text, (unsigned long long)min, (unsigned long long)max);
 	*out = v;
 	return 0;
 }

@@ -29,8 +29,8 @@ int uri_parse(const char *text, struct uri *out, struct err *err);
 const char *uri_param(const struct uri *uri, const char *key);
 /* Value of key as a number in min..max, or dflt when absent; -EINVAL with a
  * sentence that names key and value. */
-int uri_param_u64(const struct uri *uri, const char *key, uint64_t min, uint64_t max,
-		  uint64_t dflt, uint64_t *out, struct err *err);
+int uri_param_u64(const struct uri *uri, const char *key, uint64_t min, uint64_t max, uint64_t dflt,
+		  uint64_t *out, struct err *err);
 /* -EINVAL, naming it, when a key outside the NULL-ended list is present. */
 int uri_only_params(const struct uri *uri, const char *const *known, struct err *err);
 
