@@ -52,7 +52,7 @@ struct nfs_node {
 	struct list names;      /* names of this node */
 	uint64_t removed_clock; /* when we last took a name out of this directory */
 	/* guarded by nfs_backend.removal_lock */
-	bool removing; /* a name of it is being taken; opens wait for the outcome */
+	bool removing;               /* a name of it is being taken; opens wait for the outcome */
 	_Atomic uint64_t removed_at; /* clock of when its last name went; 0: has names, or is open */
 
 	_Atomic uint32_t names_gen;     /* directory: grows when others changed it */
@@ -100,7 +100,7 @@ struct nfs_backend {
 	struct list *table;
 	size_t table_size, nnodes;
 	struct mutex removal_lock;
-	struct cond removal_over; /* some node's removing became false */
+	struct cond removal_over;       /* some node's removing became false */
 	_Atomic uint64_t rofs_until_ms; /* rofs is believed until then */
 	_Atomic bool rofs;              /* the export is read-only */
 	struct mutex names_lock;

@@ -196,8 +196,8 @@ int be_nfs_unlink(struct backend *be, const struct be_call *call, struct be_node
 }
 
 /* RMDIR of node, which waits a while for silly names in it to go. */
-static int rmdir_patiently(struct nfs_backend *b, const struct be_call *call,
-			   struct nfs_node *dir, const char *name, struct nfs_node *node)
+static int rmdir_patiently(struct nfs_backend *b, const struct be_call *call, struct nfs_node *dir,
+			   const char *name, struct nfs_node *node)
 {
 	unsigned waited = 0;
 
