@@ -70,7 +70,7 @@ scenario() {
 	local src=$work/src/top dst=$mnt/top
 	fast_folder "$work/src" 2048
 	mkdir "$src"
-	make_source "$src" "$(scaled 3000 11000)"
+	make_source "$src" "$(scaled 2000 11000 500)"
 	tar -C "$src" --format=posix --sparse --numeric-owner -cf "$work/src/tree.tar" .
 	target_mount
 	mkdir "$dst"

@@ -35,7 +35,7 @@ git_is_clean() {
 
 git_works() {
 	local head
-	make_repository "$work/repo" "$(scaled 250 2000)" 5
+	make_repository "$work/repo" "$(scaled 150 2000 40)" 5
 	git clone -q "file://$work/repo" "$mnt/clone"
 	git_is_clean "$mnt/clone"
 	head=$(git -C "$work/repo" rev-parse HEAD)
@@ -68,8 +68,8 @@ sqlite_check() { # DB ROWS
 }
 
 sqlite_works() { # MODE
-	local db=$mnt/$1.db rows p pids=()
-	rows=$(scaled 300 3000)
+	local db=$mnt/$1.db p pids=()
+	rows=$(scaled 200 3000 60)
 	sqlite3 "$db" "PRAGMA journal_mode=$1; CREATE TABLE t(id INTEGER PRIMARY KEY, who INT, v BLOB); CREATE INDEX w ON t(who, v);" |
 		grep -qix "$1" || fail "SQLite refused the mode $1"
 	for p in 1 2 3; do
@@ -108,7 +108,7 @@ make_project() { # DIR FILES
 
 build_works() {
 	local n dir=$mnt/project want
-	n=$(scaled 30 200)
+	n=$(scaled 30 200 10)
 	want=$((n * (n + 1) / 2))
 	make_project "$dir" "$n"
 	make -s -C "$dir" -j4
@@ -128,8 +128,8 @@ scenario() {
 	if is_lasting; then
 		log remount && target_remount
 		git_is_clean "$mnt/clone"
-		sqlite_check "$mnt/wal.db" "$(scaled 600 6000)"
-		sqlite_check "$mnt/delete.db" "$(scaled 600 6000)"
+		sqlite_check "$mnt/wal.db" $((2 * rows))
+		sqlite_check "$mnt/delete.db" $((2 * rows))
 		make -q -C "$mnt/project" prog || fail "times moved with the remount"
 	fi
 	target_umount

@@ -21,7 +21,7 @@ verify() { # NAME SIZE FIO-ARGUMENTS...
 scenario() {
 	local size small
 	need fio
-	size=$(scaled 8m 128m) small=$(scaled 1m 16m)
+	size=$(scaled 6m 128m 3m) small=$(scaled 1m 16m 512k)
 	target_mount
 	verify seq-buffered "$size" --rw=write --bsrange=512-1m --ioengine=psync --end_fsync=1
 	verify rand-buffered "$size" --rw=randwrite --bsrange=512-1m --ioengine=psync --fsync_on_close=1

@@ -16,15 +16,16 @@ without() {
 	# takes times of symbolic links and drops them
 	nfs) echo $nfs3 ;;
 	# and its memory file system dies of LINK, renames over no file, keeps data
-	# beyond a smaller end, and does not move times
-	nfsmem) echo $nfs3,link,rename,unlink_open,truncate,times,dirnlink,chown ;;
+	# beyond a smaller end, moves no times, counts no links of folders, knows no
+	# length of symbolic links and no setgid folder
+	nfsmem) echo $nfs3,link,rename,unlink_open,truncate,times,dirnlink,symlink,setgid ;;
 	esac
 }
 
 run_model() { # NAME OPS PROCESSES
 	local ref=$work/refs/$1 args=()
 	mkdir "$ref" "$mnt/$1"
-	[ "$target" != nfsmem ] || args+=(--max-size 700000)
+	[ "$target" != nfsmem ] || args+=(--max-size 300000)
 	! is_lasting || args+=(--remount "$(remount_command)")
 	"$model" --seed "$SEED" --ops "$2" --processes "$3" --without "$(without)" \
 		"${args[@]}" "$mnt/$1" "$ref"
@@ -32,11 +33,17 @@ run_model() { # NAME OPS PROCESSES
 }
 
 scenario() {
+	local ops
 	model=$(tool model)
 	fast_folder "$work/refs" 3072
 	target_mount
-	run_model one "$(scaled 100000 1000000)" 1
-	run_model four "$(scaled 40000 400000)" 4
+	case $target in
+	nfsmem) ops=$(scaled 12000 200000 4000) ;;
+	nfs) ops=$(scaled 50000 1000000 8000) ;;
+	*) ops=$(scaled 100000 1000000 12000) ;;
+	esac
+	run_model one "$ops" 1
+	run_model four $((ops / 3)) 4
 	target_umount
 }
 

@@ -39,8 +39,11 @@ server_faults() {
 
 scenario() {
 	local failed=0 prog entries only=()
-	entries=50000
-	case $target in nfs*) entries=$(scaled 8000 50000) ;; esac
+	case $target in
+	nfs*) entries=$(scaled 5000 50000 2000) ;;
+	dir) entries=$(scaled 20000 50000 4000) ;;
+	*) entries=$(scaled 50000 50000 5000) ;;
+	esac
 	target_mount
 	mkdir "$mnt/posix"
 	chmod 755 "$mnt" "$mnt/posix"

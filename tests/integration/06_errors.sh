@@ -161,6 +161,9 @@ full_disk_keeps_what_was_acknowledged() { # FOLDER-OF-THE-SMALL-DISK
 	rm "$mnt/file"
 }
 
+# A removed file takes room until the daemon has been told to forget it.
+has_room() { [ $(($(stat -f -c '%a * %S' "$1"))) -gt $((25 * MIB)) ]; }
+
 # One that ends instead: the unmount is refused, not the data dropped.
 unmount_on_a_full_disk_is_refused() { # FOLDER-OF-THE-SMALL-DISK
 	local n dirty
@@ -175,6 +178,7 @@ unmount_on_a_full_disk_is_refused() { # FOLDER-OF-THE-SMALL-DISK
 		mountpoint -q "$mnt" || fail "the mount is gone with its dirty data"
 	fi
 	rm "$mnt/ballast"
+	wait_until 20 has_room "$1" || fail "the removed ballast still takes room"
 	target_umount
 	"$fill" --check "$1/file" "$n" || fail "acknowledged data is wrong behind the mount"
 }

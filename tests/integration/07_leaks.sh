@@ -37,12 +37,12 @@ worker_kib() { awk '/^RssAnon/ { print $2 }' "/proc/$(stat_of worker_pid)/status
 use_leaves_nothing() {
 	local fds kib turns=$1
 	target_mount cache_size=64m
-	use_it 100
-	use_it 100
+	use_it 60
+	use_it 60
 	sync_point
 	fds=$(worker_fds) kib=$(worker_kib)
 	while [ "$turns" -gt 0 ]; do
-		use_it 100
+		use_it 60
 		turns=$((turns - 1))
 	done
 	sync_point
@@ -87,9 +87,9 @@ mount_and_unmount() {
 }
 
 scenario() {
-	use_leaves_nothing "$(scaled 4 50)"
+	use_leaves_nothing "$(scaled 3 50 2)"
 	unmount_writes_dirty_data
-	mount_and_unmount "$(scaled 20 200)"
+	mount_and_unmount "$(scaled 20 200 5)"
 	[ -z "$(find "$work/run" -name '*.sock')" ] || fail "sockets are left: $(find "$work/run")"
 }
 

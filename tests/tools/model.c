@@ -82,7 +82,7 @@ static int pick_open_flags(void)
 
 	flags |= chance(50) ? O_CREAT : 0;
 	flags |= chance(8) && flags & O_CREAT ? O_EXCL : 0;
-	flags |= chance(8) ? O_TRUNC : 0;
+	flags |= chance(8) && !is_without("truncate") ? O_TRUNC : 0;
 	flags |= chance(15) ? O_APPEND : 0;
 	flags |= chance(5) ? (chance(50) ? O_SYNC : O_DSYNC) : 0;
 	flags |= chance(5) ? O_NOFOLLOW : 0;
@@ -760,10 +760,14 @@ static void shared_op(unsigned i, unsigned k)
 		BOTH(shared_rewrite(self.base[s], path, &r, O_APPEND));
 		break;
 	case 4:
+		if (is_without("truncate"))
+			break;
 		log_op("shared truncate %s %llu", path, (unsigned long long)r.off);
 		BOTH(truncate_at(self.base[s], path, r.off));
 		break;
 	case 5:
+		if (is_without("rename"))
+			break;
 		log_op("shared rename %s %s", path, other);
 		BOTH(renameat(self.base[s], path, self.base[s], other));
 		break;
@@ -959,6 +963,8 @@ static void probe_result(const char *feature, const char *root, long result)
 	opt.without = list;
 }
 
+#define PROBE(feature, call) probe_result(feature, root, is_without(feature) ? 0 : (long)(call))
+
 static void probe(const char *root)
 {
 	int dir = open(root, O_RDONLY | O_DIRECTORY);
@@ -969,15 +975,15 @@ static void probe(const char *root)
 		fprintf(stderr, "%s: %s\n", root, strerror(errno));
 		exit(2);
 	}
-	probe_result("punch", root, fallocate(fd, punch, 0, 10));
-	probe_result("zero_range", root, fallocate(fd, FALLOC_FL_ZERO_RANGE, 0, 10));
-	probe_result("fallocate", root, fallocate(fd, 0, 0, 10));
-	probe_result("xattr", root, fsetxattr(fd, "user.probe", "x", 1, 0));
-	probe_result("tmpfile", root, close(openat(dir, ".", O_TMPFILE | O_RDWR, 0600)));
-	probe_result("noreplace", root, renameat2(dir, "probe", dir, "probe1", RENAME_NOREPLACE));
+	PROBE("punch", fallocate(fd, punch, 0, 10));
+	PROBE("zero_range", fallocate(fd, FALLOC_FL_ZERO_RANGE, 0, 10));
+	PROBE("fallocate", fallocate(fd, 0, 0, 10));
+	PROBE("xattr", fsetxattr(fd, "user.probe", "x", 1, 0));
+	PROBE("tmpfile", close(openat(dir, ".", O_TMPFILE | O_RDWR, 0600)));
+	PROBE("noreplace", renameat2(dir, "probe", dir, "probe1", RENAME_NOREPLACE));
 	close(openat(dir, "probe", O_CREAT | O_WRONLY, 0644));
 	close(openat(dir, "probe1", O_CREAT | O_WRONLY, 0644));
-	probe_result("exchange", root, renameat2(dir, "probe", dir, "probe1", RENAME_EXCHANGE));
+	PROBE("exchange", renameat2(dir, "probe", dir, "probe1", RENAME_EXCHANGE));
 	unlinkat(dir, "probe", 0);
 	unlinkat(dir, "probe1", 0);
 	close(fd);
@@ -1021,7 +1027,7 @@ static const char usage[] =
 	"  --without A,B   leave out: open read write lseek seek_hole truncate punch\n"
 	"                  fallocate zero_range mmap copy fsync tmpfile rename noreplace\n"
 	"                  exchange link symlink unlink unlink_open mkdir stat readdir\n"
-	"                  chmod chown times dirtimes dirhandle linktimes dirnlink rmdir_open xattr\n"
+	"                  chmod chown times dirtimes dirhandle linktimes dirnlink setgid rmdir_open xattr\n"
 	"                  direct\n"
 	"  --remount CMD   command run after each round, before the comparison\n"
 	"  --log FILE      all operations, to FILE.r<round>.p<process>\n";

@@ -129,15 +129,6 @@ static inline const char *pick_path(char path[PATH_BYTES])
 	return path;
 }
 
-static inline mode_t pick_mode(void)
-{
-	static const mode_t mode[] = {
-		0644, 0600, 0755, 0444, 0, 02755, 04755, 06777, 01777, 02640
-	};
-
-	return mode[pick(sizeof mode / sizeof *mode)];
-}
-
 /* ---- log and verdict -------------------------------------------------- */
 
 static inline char *log_slot(long count)
@@ -236,6 +227,17 @@ static inline bool is_without(const char *class)
 		if ((p == opt.without || p[-1] == ',') && (p[n] == ',' || p[n] == '\0'))
 			return true;
 	return false;
+}
+
+static inline mode_t pick_mode(void)
+{
+	static const mode_t mode[] = {
+		0644, 0600, 0755, 0444, 0, 02755, 04755, 06777, 01777, 02640
+	};
+
+	mode_t m = mode[pick(sizeof mode / sizeof *mode)];
+
+	return is_without("setgid") ? m & ~(mode_t)S_ISGID : m;
 }
 
 static inline void agree_field(const char *what, const char *name, unsigned long long a,

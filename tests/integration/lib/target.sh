@@ -121,8 +121,9 @@ remount_command() { echo "bash '$lib/remount.sh' '$work'"; }
 persifs_pids() {
 	local p
 	for p in /proc/[0-9]*; do
-		[ "$(readlink "$p/exe" 2>/dev/null)" = "$(readlink -f "$PERSIFS")" ] || continue
-		tr '\0' '\n' 2>/dev/null <"$p/environ" | grep -qx "PERSIFS_TEST_WORK=$work" && echo "${p#/proc/}"
+		[ "$p/exe" -ef "$PERSIFS" ] || continue
+		[ "${PERSIFS_TEST_NS:-}" = 1 ] || grep -qzx "PERSIFS_TEST_WORK=$work" "$p/environ" 2>/dev/null || continue
+		echo "${p#/proc/}"
 	done
 	return 0
 }

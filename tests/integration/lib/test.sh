@@ -49,8 +49,14 @@ skip() {
 	exit 77
 }
 
-# scaled CI LONG: the value for this scale
-scaled() { if [ "$SCALE" = long ]; then echo "$2"; else echo "$1"; fi; }
+# scaled CI LONG [SLOW]: the value for this scale; SLOW for ci with a sanitizer
+scaled() {
+	case $SCALE:$VARIANT in
+	long:*) echo "$2" ;;
+	*:asan | *:tsan) echo "${3:-$1}" ;;
+	*) echo "$1" ;;
+	esac
+}
 
 # need PROGRAM...: skips without one of them
 need() {
