@@ -65,7 +65,6 @@ static struct handle *open_handle(struct request *rq, struct inode *in, int flag
 	if (!h)
 		return NULL;
 	h->err_seen = f ? cache_error_seq(f) : 0;
-	inode_opened(in);
 	return h;
 }
 
@@ -85,15 +84,19 @@ int op_open(struct request *rq)
 	if (rc || request_must_punt(rq))
 		return rc ? rc : OP_PUNT;
 	flags = (int)arg->flags & ~NOT_FOR_BACKENDS;
+	inode_opened(in); /* first: an unlink meanwhile must not take it for closed */
 	rc = backend_open_node(rq->v->be, &rq->call, in->node, flags);
-	if (rc)
+	if (rc) {
+		inode_closed(in);
 		return request_result(rq, rc);
+	}
 	rc = open_check(rq, in, &keep);
 	if (!rc && arg->flags & O_TRUNC)
 		rc = open_truncate(rq, in, arg->open_flags & FUSE_OPEN_KILL_SUIDGID);
 	h = rc ? NULL : open_handle(rq, in, flags);
 	if (!h) {
 		backend_release(rq->v->be, in->node, flags);
+		inode_closed(in);
 		return rc ? request_result(rq, rc) : -ENFILE;
 	}
 	out.fh = h->fh;
@@ -129,6 +132,7 @@ static int created(struct request *rq, struct be_entry *entry, int flags, bool t
 		return rc ? rc : -ENFILE;
 	}
 	be_node_put(node);
+	inode_opened(in);
 	out.open.fh = h->fh;
 	out.open.open_flags = open_flags(rq->v, true);
 	reply_buf(rq, &out, sizeof out);
