@@ -81,6 +81,8 @@ const struct opt_def mount_option_table[] = {
 	  "least important message logged", true },
 	{ "receivers", OPT_UINT, "threads", AT(receivers), 0, 64, "0", NULL,
 	  "threads that read requests; 0: one for each CPU, at most 8", false },
+	{ "pin", OPT_BOOL, NULL, AT(pin), 0, 0, "yes", NULL, "each receiver stays on one CPU",
+	  false },
 	{ "layers", OPT_STRING, NULL, AT(layers), 0, 0, NULL, NULL,
 	  "test layers above the backend: fault:..., delay:..., trace", false },
 	{ 0 },

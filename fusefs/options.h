@@ -26,6 +26,7 @@ struct mount_options {
 	uint64_t timeout;
 	unsigned log_level;
 	uint64_t receivers;
+	bool pin;
 	char *layers;
 };
 

@@ -123,7 +123,7 @@ static void *receiver_main(void *arg)
 
 	snprintf(name, sizeof name, "receiver-%d", st->cpu);
 	prctl(PR_SET_NAME, name);
-	if (st->cpu >= 0) {
+	if (v->opt.pin && st->cpu >= 0) {
 		CPU_ZERO(&set);
 		CPU_SET((size_t)st->cpu, &set);
 		if (sched_setaffinity(0, sizeof set, &set))
