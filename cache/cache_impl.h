@@ -106,7 +106,8 @@ struct cache {
 	_Atomic bool wb_kick;
 	uint64_t drains; /* rounds of cache_drain() */
 	bool stop;
-	unsigned inflight; /* writes in flight */
+	bool releasing, release_again; /* a thread is in held_release() */
+	unsigned inflight;             /* writes in flight */
 	unsigned failing_files;
 	int last_error;
 	pthread_t wb_thread;

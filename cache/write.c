@@ -321,13 +321,43 @@ static struct cache_wr *held_pop(struct cache *c, int *err)
 	return wr;
 }
 
+/* True when the caller is the one who releases; else that one looks again. Two at
+ * once would both see the last free frame and both give it away. */
+static bool release_begin(struct cache *c)
+{
+	bool mine;
+
+	mutex_lock(&c->wb_lock);
+	mine = !c->releasing;
+	c->releasing = true;
+	c->release_again = !mine;
+	mutex_unlock(&c->wb_lock);
+	return mine;
+}
+
+static bool release_end(struct cache *c)
+{
+	bool again;
+
+	mutex_lock(&c->wb_lock);
+	again = c->release_again;
+	c->release_again = false;
+	c->releasing = again;
+	mutex_unlock(&c->wb_lock);
+	return !again;
+}
+
 void held_release(struct cache *c)
 {
 	struct cache_wr *wr;
 	int err;
 
-	while ((wr = held_pop(c, &err))) {
-		wr->admitted = true;
-		wr_wake(&wr->wait, err);
-	}
+	if (!release_begin(c))
+		return;
+	do {
+		while ((wr = held_pop(c, &err))) {
+			wr->admitted = true;
+			wr_wake(&wr->wait, err);
+		}
+	} while (!release_end(c));
 }
