@@ -134,11 +134,25 @@ run_inner() {
 	target=$1
 	work=$PERSIFS_TEST_WORK
 	trap cleanup EXIT
+	trap 'reason=ended; exit 143' TERM INT
 	trap 'reason=${reason:-line $LINENO of ${BASH_SOURCE[0]##*/}: $BASH_COMMAND}' ERR
 	enter_namespaces
 	target_prepare
 	scenario
 	target_finish
+}
+
+# end_run PID: of unshare, whose child is the first process of the namespace and
+# takes all others with it; without namespaces of the run itself, which cleans up.
+end_run() {
+	local first
+	first=$(cat "/proc/$1/task/$1/children" 2>/dev/null)
+	if [ "${PERSIFS_TEST_NS:-}" = 1 ] && [ -n "$first" ]; then
+		kill -KILL "${first%% *}"
+	else
+		kill -TERM "$1"
+	fi
+	wait "$1" || true
 }
 
 run_outer() {
@@ -154,7 +168,7 @@ run_outer() {
 	fi
 	"${ns[@]}" bash "$0" --inner "$1" &
 	child=$!
-	trap 'kill -KILL "$child" 2>/dev/null; exit 143' TERM INT
+	trap 'end_run "$child"; exit 143' TERM INT
 	wait "$child" || rc=$?
 	[ "${KEEP:-}" = 1 ] && log "kept $work"
 	return "$rc"
