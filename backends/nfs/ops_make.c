@@ -151,8 +151,7 @@ static int create_exclusive(struct make *m, mode_t mode, struct be_entry *out)
 	enc_u32(&m->r.enc, EXCLUSIVE);
 	enc_u64(&m->r.enc, create_verifier());
 	rc = make_run(m);
-	/* Servers that cannot keep the verifier say NOTSUPP, or IO (ganesha's memory file system). */
-	if (rc == -EOPNOTSUPP || rc == -EIO)
+	if (rc == -EOPNOTSUPP)
 		return create_guarded(m, mode, out);
 	rc = make_entry(m, rc, out);
 	return rc ? rc : exclusive_finish(m, mode, out);
