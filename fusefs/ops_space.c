@@ -80,13 +80,14 @@ int op_lseek(struct request *rq, uint64_t off, int whence)
 		return rc;
 	if (whence != SEEK_DATA && whence != SEEK_HOLE)
 		return -EINVAL;
+	rc = -ENOTSUP;
 	if (be->ops->seek) {
 		rc = cache_flush(f, !rq->may_block);
 		if (!rc)
 			rc = backend_seek(be, &rq->call, in->node, off, whence, &out.offset);
-	} else {
-		rc = seek_plain(off, whence, cache_file_size(f), &out.offset);
 	}
+	if (rc == -ENOTSUP)
+		rc = seek_plain(off, whence, cache_file_size(f), &out.offset);
 	if (!rc)
 		reply_buf(rq, &out, sizeof out);
 	return request_result(rq, rc);

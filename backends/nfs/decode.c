@@ -88,14 +88,14 @@ void dec_handle(struct dec *d, struct nfs_handle *out)
 	memcpy(out->data, p, out->len);
 }
 
+/* Servers have been seen to send more than a second of nanoseconds: cut to what a
+ * time can hold, since nothing else in the reply is wrong. */
 static struct timespec dec_time(struct dec *d)
 {
 	struct timespec ts = { .tv_sec = dec_u32(d) };
 	uint32_t ns = dec_u32(d);
 
-	if (ns >= 1000000000)
-		d->bad = true;
-	ts.tv_nsec = d->bad ? 0 : (long)ns;
+	ts.tv_nsec = ns < 1000000000 ? (long)ns : 999999999;
 	return ts;
 }
 

@@ -33,6 +33,7 @@ struct nfs_dir {
 	uint64_t verifier;
 	uint64_t hint_cookie;             /* the entry after it starts ... */
 	size_t hint_at;                   /* ... here in chunk */
+	uint64_t end_cookie;              /* the server said: nothing after it; 0: not yet */
 	uint64_t last_cookie;             /* of the last entry emitted, and its name: where to */
 	char last_name[NFS_NAME_MAX + 1]; /* go on when the server forgot its cookies */
 };
@@ -381,9 +382,11 @@ static bool emit_one(struct nfs_dir *d, const struct chunk *c, const struct nfs_
 }
 
 static void remember(struct nfs_dir *d, struct chunk *c, size_t at, uint64_t cookie,
-		     const struct nfs_dirent *last)
+		     const struct nfs_dirent *last, bool end)
 {
 	mutex_lock(&d->lock);
+	if (end)
+		d->end_cookie = cookie;
 	if (d->chunk == c && cookie) {
 		d->hint_cookie = cookie;
 		d->hint_at = at;
@@ -415,15 +418,29 @@ static int emit_chunk(struct nfs_dir *d, struct chunk *c, size_t at, uint64_t *c
 		*cookie = e.cookie;
 		last = e;
 	}
-	remember(d, c, at, *cookie, &last);
+	remember(d, c, at, *cookie, &last, !refused && c->eof);
 	return !refused && !c->eof;
+}
+
+/* A server need not be asked twice where the end is, and some never answer a
+ * request from behind the last entry. From the start on all is open again. */
+static bool is_end(struct nfs_dir *d, uint64_t cookie)
+{
+	bool end;
+
+	mutex_lock(&d->lock);
+	if (!cookie)
+		d->end_cookie = 0;
+	end = cookie && cookie == d->end_cookie;
+	mutex_unlock(&d->lock);
+	return end;
 }
 
 int be_nfs_readdir(struct backend *be, const struct be_call *call, struct be_dir *base,
 		   uint64_t cookie, bool plus, be_emit *emit, void *arg)
 {
 	struct nfs_dir *d = nfs_dir(base);
-	int more = 1;
+	int more = !is_end(d, cookie);
 
 	(void)be;
 	while (more) {

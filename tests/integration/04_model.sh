@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # 04_model.sh - random operations on the mount and on a plain folder agree,
 # remounts in between included, from one process and from four
-fits="dir memory nfs"
+fits="dir memory nfs nfsmem"
 # shellcheck source=lib/test.sh
 . "${BASH_SOURCE%/*}/lib/test.sh"
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # 05_posix.sh - POSIX corners: every sub-test of tests/tools/posix_*.c
 # ONLY="name ..." runs the named sub-tests.
-fits="dir memory nfs"
+fits="dir memory nfs nfsmem"
 # shellcheck source=lib/test.sh
 . "${BASH_SOURCE%/*}/lib/test.sh"
 
