@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* clock.h - the time sources; all cheap enough for the data path
  *
- * clock_ms() is monotonic and coarse (a few ms). Tests that need to move time
+ * clock_ms() is monotonic and coarse (a few ms), clock_us() is exact. Tests that need to move time
  * set clock_skew_ms. */
 #ifndef COMMON_CLOCK_H
 #define COMMON_CLOCK_H
@@ -19,6 +19,14 @@ static inline uint64_t clock_ms(void)
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000 +
 	       atomic_load_explicit(&clock_skew_ms, memory_order_relaxed);
+}
+
+static inline uint64_t clock_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
 /* Wall time as the kernel stamps files with it (coarse). */

@@ -73,6 +73,7 @@ void control_apply(struct volume *v)
 	v->attr_ms = v->opt.attr_timeout;
 	v->entry_ms = v->opt.entry_timeout;
 	v->negative_ms = v->opt.negative_timeout;
+	v->busy_poll = v->opt.busy_poll;
 	log_level = (enum log_level)v->opt.log_level;
 	options_tunables(&v->opt, &tun);
 	if (v->cache)

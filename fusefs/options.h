@@ -25,7 +25,7 @@ struct mount_options {
 	bool resvport, hard, soft;
 	uint64_t timeout;
 	unsigned log_level;
-	uint64_t receivers;
+	uint64_t receivers, busy_poll;
 	bool pin;
 	char *layers;
 };

@@ -3,8 +3,10 @@
 #include "fusefs/session.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -13,7 +15,9 @@
 #include "common/stats.h"
 #include "common/tsan.h"
 #include "fusefs/ops.h"
+#include "fusefs/receiver.h"
 
+#define RECEIVERS_AUTO_MIN 2 /* one may be away from its CPU while awake */
 #define RECEIVERS_AUTO_MAX 8
 
 op_fn *op_raw(uint32_t opcode)
@@ -65,37 +69,34 @@ bool session_dispatch(struct request *rq)
 }
 
 /* A message into rq; 0, or -errno when the session is over. */
-static int receive(struct request *rq)
+static int receive(struct receiver *r, struct request *rq, bool awake)
 {
 	size_t cap = ARENA_SLOT_LARGE - (4096 - 80);
-	ssize_t n;
+	ssize_t n = receiver_read(r, rq->msg, cap, awake ? (unsigned)rq->v->busy_poll : 0);
 
-	for (;;) {
-		n = read(rq->v->fuse_fd, rq->msg, cap);
-		if (n >= (ssize_t)sizeof *rq->hdr) {
-			rq->len = (size_t)n;
-			TSAN_ACQUIRE(&rq->v->fuse_fd);
-			return 0;
-		}
-		if (n >= 0)
-			return -EIO;
-		/* ENOENT: the request was taken back while it was read. */
-		if (errno != EINTR && errno != ENOENT && errno != EAGAIN)
-			return -errno;
-	}
+	if (n < 0)
+		return (int)n;
+	if (n < (ssize_t)sizeof *rq->hdr)
+		return -EIO;
+	rq->len = (size_t)n;
+	TSAN_ACQUIRE(&rq->v->fuse_fd);
+	return 0;
 }
 
-static void receive_loop(struct volume *v)
+static void receive_loop(struct volume *v, struct receiver *r)
 {
 	struct request *rq = request_new(v);
 	int rc = rq ? 0 : -ENOMEM;
+	bool answered = false;
 
 	while (!rc) {
-		rc = receive(rq);
+		/* What others will answer brings no next request soon. */
+		rc = receive(r, rq, answered);
 		if (rc)
 			break;
 		stats_inc(STAT_fuse_requests);
-		if (session_dispatch(rq)) {
+		answered = session_dispatch(rq);
+		if (answered) {
 			request_reset(rq);
 			continue;
 		}
@@ -111,6 +112,7 @@ static void receive_loop(struct volume *v)
 
 struct start {
 	struct volume *v;
+	struct receiver receiver;
 	int cpu;
 };
 
@@ -129,9 +131,31 @@ static void *receiver_main(void *arg)
 		if (sched_setaffinity(0, sizeof set, &set))
 			log_info("fuse: %s cannot be pinned: %s", name, strerror(errno));
 	}
+	receive_loop(v, &st->receiver);
+	receiver_done(&st->receiver);
 	free(st);
-	receive_loop(v);
 	return NULL;
+}
+
+static int start_receiver(struct volume *v, int cpu)
+{
+	struct start *st = malloc(sizeof *st);
+	int rc = st ? 0 : -ENOMEM;
+
+	if (!rc)
+		rc = receiver_init(&st->receiver, v->fuse_fd);
+	if (!rc) {
+		st->v = v;
+		st->cpu = cpu;
+		rc = -pthread_create(&v->receivers[v->nreceivers], NULL, receiver_main, st);
+		if (rc)
+			receiver_done(&st->receiver);
+	}
+	if (rc)
+		free(st);
+	else
+		v->nreceivers++;
+	return rc;
 }
 
 /* The n-th CPU that we may run on, round and round. */
@@ -150,26 +174,23 @@ int session_start(struct volume *v, struct err *err)
 {
 	unsigned n = (unsigned)v->opt.receivers;
 	cpu_set_t set;
+	int rc = 0;
 
 	CPU_ZERO(&set);
 	sched_getaffinity(0, sizeof set, &set);
 	if (!n)
-		n = (unsigned)CPU_COUNT(&set) < RECEIVERS_AUTO_MAX ? (unsigned)CPU_COUNT(&set) :
-								     RECEIVERS_AUTO_MAX;
-	for (unsigned i = 0; i < n; i++) {
-		struct start *st = malloc(sizeof *st);
-
-		if (st)
-			*st = (struct start){ v, nth_cpu(&set, i) };
-		if (!st || pthread_create(&v->receivers[i], NULL, receiver_main, st)) {
-			free(st);
-			/* One is enough to serve; none is an error. */
-			if (i)
-				return 0;
-			return err_set(err, -EAGAIN, "cannot start a thread");
-		}
-		v->nreceivers++;
-	}
+		n = (unsigned)CPU_COUNT(&set);
+	if (!v->opt.receivers && n < RECEIVERS_AUTO_MIN)
+		n = RECEIVERS_AUTO_MIN;
+	if (!v->opt.receivers && n > RECEIVERS_AUTO_MAX)
+		n = RECEIVERS_AUTO_MAX;
+	if (fcntl(v->fuse_fd, F_SETFL, O_NONBLOCK))
+		return err_set(err, -errno, "/dev/fuse: %s", strerror(errno));
+	for (unsigned i = 0; i < n && !rc; i++)
+		rc = start_receiver(v, nth_cpu(&set, i));
+	/* One is enough to serve; none is an error. */
+	if (rc && !v->nreceivers)
+		return err_set(err, rc, "cannot start a receiver: %s", strerror(-rc));
 	return 0;
 }
 

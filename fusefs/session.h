@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* session.h - the conversation with the kernel: receivers, decoding, the pool
  *
- * One receiver thread is pinned to each CPU the worker may use. It reads a
- * message into its request's slot, decodes it and runs the operation. Threads of
+ * There is a receiver thread for each CPU the worker may use (receiver.h). It reads
+ * a message into its request's slot, decodes it and runs the operation. Threads of
  * the pool, made at need, run what may wait. */
 #ifndef FUSEFS_SESSION_H
 #define FUSEFS_SESSION_H

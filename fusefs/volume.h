@@ -30,7 +30,8 @@ struct handle;
 struct volume {
 	struct mount_options opt; /* runtime options are guarded by opt_lock */
 	struct mutex opt_lock;
-	_Atomic uint64_t attr_ms, entry_ms, negative_ms; /* copies for the data path */
+	/* copies for the data path */
+	_Atomic uint64_t attr_ms, entry_ms, negative_ms, busy_poll;
 	const char *uri, *mountpoint;
 	struct backend *be;
 	struct cache *cache;
