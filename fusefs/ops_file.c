@@ -50,11 +50,16 @@ static int open_truncate(struct request *rq, struct inode *in, bool kill)
 	return kill ? inode_truncate_kill(rq, in, &set, &attr) : inode_setattr(rq, in, &set, &attr);
 }
 
-static uint32_t open_flags(const struct volume *v, bool keep)
+/* close() of what was opened for reading has nothing to say but that locks go. */
+static uint32_t open_flags(const struct volume *v, int flags, bool keep)
 {
+	uint32_t out = 0;
+
+	if ((flags & O_ACCMODE) == O_RDONLY && v->opt.locks == LOCKS_KERNEL)
+		out |= FOPEN_NOFLUSH;
 	if (v->opt.consistency == STRICT)
-		return FOPEN_DIRECT_IO;
-	return keep ? FOPEN_KEEP_CACHE : 0;
+		return out | FOPEN_DIRECT_IO;
+	return keep ? out | FOPEN_KEEP_CACHE : out;
 }
 
 static struct handle *open_handle(struct request *rq, struct inode *in, int flags)
@@ -100,7 +105,7 @@ int op_open(struct request *rq)
 		return rc ? request_result(rq, rc) : -ENFILE;
 	}
 	out.fh = h->fh;
-	out.open_flags = open_flags(rq->v, keep);
+	out.open_flags = open_flags(rq->v, flags, keep);
 	reply_buf(rq, &out, sizeof out);
 	return 0;
 }
@@ -134,7 +139,7 @@ static int created(struct request *rq, struct be_entry *entry, int flags, bool t
 	be_node_put(node);
 	inode_opened(in);
 	out.open.fh = h->fh;
-	out.open.open_flags = open_flags(rq->v, true);
+	out.open.open_flags = open_flags(rq->v, flags, true);
 	reply_buf(rq, &out, sizeof out);
 	return 0;
 }

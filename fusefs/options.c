@@ -14,6 +14,7 @@
 #define AUTO_MS UINT64_MAX
 #define YEAR_MS (365ULL * 86400 * 1000)
 
+static const char *const lock_names[] = { "auto", "daemon", "kernel", NULL };
 static const char *const consistency_names[] = { "auto", "close-to-open", "exclusive", "strict",
 						 NULL };
 static const char *const level_names[] = { "error", "warn", "info", "debug", NULL };
@@ -38,6 +39,9 @@ const struct opt_def mount_option_table[] = {
 	{ "consistency", OPT_ENUM, NULL, AT(consistency), 0, 0, "auto", consistency_names,
 	  "close-to-open: checked at open, flushed at close (NFS, folders); exclusive: nobody "
 	  "else changes files (memory); strict: nothing is cached",
+	  false },
+	{ "locks", OPT_ENUM, NULL, AT(locks), 0, 0, "auto", lock_names,
+	  "who keeps file locks: daemon, or kernel (by default with exclusive; costs no request)",
 	  false },
 	{ "attr_timeout", OPT_TIME, "seconds", AT(attr_timeout), 0, YEAR_MS, NULL, NULL,
 	  "how long the kernel keeps attributes; default 3, exclusive 3600, strict 0", true },
@@ -81,7 +85,7 @@ const struct opt_def mount_option_table[] = {
 	  "least important message logged", true },
 	{ "receivers", OPT_UINT, "threads", AT(receivers), 0, 64, "0", NULL,
 	  "threads that read requests; 0: one for each CPU, at most 8", false },
-	{ "busy_poll", OPT_UINT, "microseconds", AT(busy_poll), 0, 1000, "20", NULL,
+	{ "busy_poll", OPT_UINT, "microseconds", AT(busy_poll), 0, 1000, "50", NULL,
 	  "how long a receiver waits awake for the next request, while that pays", true },
 	{ "pin", OPT_BOOL, NULL, AT(pin), 0, 0, "no", NULL, "each receiver stays on one CPU",
 	  false },
@@ -192,6 +196,8 @@ void options_resolve(struct mount_options *o, const struct be_limits *limits)
 {
 	if (o->consistency == CONSISTENCY_AUTO)
 		o->consistency = limits->caps & BE_CAP_SHARED ? CLOSE_TO_OPEN : EXCLUSIVE;
+	if (o->locks == LOCKS_AUTO)
+		o->locks = o->consistency == EXCLUSIVE ? LOCKS_KERNEL : LOCKS_DAEMON;
 	resolve_ms(&o->attr_timeout, 3000, 3600 * 1000, o->consistency);
 	resolve_ms(&o->entry_timeout, 3000, 3600 * 1000, o->consistency);
 	resolve_ms(&o->negative_timeout, 0, 3600 * 1000, o->consistency);

@@ -11,12 +11,13 @@
 #include "common/opt.h"
 
 enum consistency { CONSISTENCY_AUTO, CLOSE_TO_OPEN, EXCLUSIVE, STRICT };
+enum lock_keeper { LOCKS_AUTO, LOCKS_DAEMON, LOCKS_KERNEL };
 
 struct mount_options {
 	uint64_t cache_size, page_size;
 	uint32_t dirty_background, dirty_limit;
 	uint64_t dirty_age, readahead_max;
-	unsigned policy, consistency;
+	unsigned policy, consistency, locks;
 	uint64_t attr_timeout, entry_timeout, negative_timeout; /* ms */
 	bool ro, noexec;
 	int64_t uid, gid, owner_uid, owner_gid;
