@@ -182,6 +182,11 @@ void file_put(struct cache_file *f)
 		idle(arg, owner);
 }
 
+bool cache_file_cached(struct cache_file *f)
+{
+	return f && f->nframes;
+}
+
 uint64_t cache_file_size(struct cache_file *f)
 {
 	return f->size;

@@ -82,6 +82,9 @@ void cache_file_revive(struct cache_file *f);
 /* The file's last name and last handle are gone: dirty data is dropped, now and later. */
 void cache_file_discard(struct cache_file *f);
 
+/* A quick look: true while any frame holds pages of the file. NULL is fine. */
+bool cache_file_cached(struct cache_file *f);
+
 uint64_t cache_file_size(struct cache_file *f);
 /* True while the cache knows better than the backend: unwritten data. */
 bool cache_file_dirty(struct cache_file *f);

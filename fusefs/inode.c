@@ -11,14 +11,34 @@
 int inodes_init(struct volume *v)
 {
 	mutex_init(&v->inode_lock, LOCK_inode_table);
+	list_init(&v->idle_inodes);
+	v->idle_max = IDLE_INODES_MAX;
 	v->inodes = calloc(ARENA_INODES, sizeof *v->inodes);
 	v->inode_next = 1;
 	return v->inodes ? 0 : -ENOMEM;
 }
 
-/* The table's lock is held. The file, if any, was freed. */
+/* The table's lock is held in all ..._locked. */
+
+static void idle_remove_locked(struct inode *in)
+{
+	if (list_empty(&in->idle_link))
+		return;
+	list_del(&in->idle_link);
+	in->v->nidle--;
+}
+
+static void idle_add_locked(struct inode *in)
+{
+	idle_remove_locked(in);
+	list_push_back(&in->v->idle_inodes, &in->idle_link);
+	in->v->nidle++;
+}
+
+/* The file, if any, was freed. */
 static void inode_free_locked(struct volume *v, struct inode *in)
 {
+	idle_remove_locked(in);
 	in->node->upper = NULL;
 	v->inodes[in->nodeid] = NULL;
 	v->ninodes--;
@@ -45,17 +65,36 @@ static bool inode_try_free_locked(struct inode *in)
 	return true;
 }
 
+/* The inode that has to go for one that nobody needs any more: itself, or, when
+ * it is worth keeping, the oldest of too many that were kept. May be NULL. */
+static struct inode *release_locked(struct volume *v, struct inode *in)
+{
+	if (in->lookups || in->opens)
+		return NULL;
+	if (in->gone || !cache_file_cached(in->file) || !v->idle_max)
+		return in;
+	idle_add_locked(in);
+	if (v->nidle <= v->idle_max)
+		return NULL;
+	in = list_entry(v->idle_inodes.next, struct inode, idle_link);
+	/* Not tried again before the cache says that it is clean. */
+	idle_remove_locked(in);
+	return in;
+}
+
 /* Frees the inode if nothing needs it. No locks held: putting the node may call the backend. */
 static void inode_release(struct volume *v, uint64_t nodeid)
 {
 	struct inode *in;
-	bool freed;
 
 	mutex_lock(&v->inode_lock);
 	in = v->inodes[nodeid];
-	freed = in && inode_try_free_locked(in);
+	if (in)
+		in = release_locked(v, in);
+	if (in && !inode_try_free_locked(in))
+		in = NULL;
 	mutex_unlock(&v->inode_lock);
-	if (!freed)
+	if (!in)
 		return;
 	be_node_put(in->node);
 	free(in);
@@ -68,6 +107,7 @@ void inode_idle(void *arg, uint64_t nodeid)
 
 void inodes_done(struct volume *v)
 {
+	v->idle_max = 0;
 	for (uint32_t i = 1; v->inodes && i < v->inode_next; i++) {
 		struct inode *in = v->inodes[i];
 
@@ -107,6 +147,7 @@ static struct inode *inode_new_locked(struct volume *v, struct be_node *node)
 	list_init(&in->posix_locks);
 	list_init(&in->flock_locks);
 	list_init(&in->lock_waiters);
+	list_init(&in->idle_link);
 	node->upper = in;
 	v->inodes[in->nodeid] = in;
 	v->ninodes++;
@@ -124,8 +165,11 @@ struct inode *inode_enter(struct volume *v, struct be_entry *entry)
 	known = in != NULL;
 	if (!known)
 		in = inode_new_locked(v, node);
-	if (in && !in->lookups++ && known && in->file)
-		cache_file_revive(in->file);
+	if (in && !in->lookups++ && known) {
+		idle_remove_locked(in);
+		if (in->file)
+			cache_file_revive(in->file);
+	}
 	mutex_unlock(&v->inode_lock);
 	if (known || !in)
 		be_node_put(node); /* the inode has its own count */

@@ -4,7 +4,9 @@
  * A nodeid is an index into the volume's table; the root is 1. The kernel counts
  * the times it was told of an inode (lookups) and forgets in bulk; an inode is
  * freed when that count and the open handles are zero and the cache holds
- * nothing of it that must still be written.
+ * nothing of it. While pages of it are cached it stays, idle: the kernel forgets
+ * under pressure of memory, and what it looks up again is still warm. Of
+ * IDLE_INODES_MAX idle ones the oldest goes when another comes, once it is clean.
  *
  * Threads: any. An inode that a request names stays for as long as the request. */
 #ifndef FUSEFS_INODE_H
@@ -14,6 +16,8 @@
 #include "common/list.h"
 #include "common/lock.h"
 #include "fusefs/kernel.h"
+
+#define IDLE_INODES_MAX 32768
 
 struct volume;
 
@@ -27,7 +31,9 @@ struct inode {
 	_Atomic bool gone;               /* its last name was removed */
 	_Atomic unsigned opens;
 	struct timespec dir_mtime, dir_ctime; /* at the last opendir; guarded by lock */
-	uint64_t lookups;                     /* guarded by v->inode_lock */
+	/* guarded by v->inode_lock */
+	uint64_t lookups;
+	struct list idle_link; /* on v->idle_inodes; else empty */
 	/* guarded by v->locks.lock */
 	struct list posix_locks, flock_locks, lock_waiters;
 	_Atomic unsigned nlocks; /* on the first two */

@@ -75,6 +75,8 @@ struct volume {
 	uint32_t ninode_free, inode_free_cap, inode_next;
 	uint64_t generation;
 	_Atomic uint32_t ninodes;
+	struct list idle_inodes; /* oldest first */
+	uint32_t nidle, idle_max;
 
 	/* handle.c */
 	struct mutex handle_lock;

@@ -25,6 +25,16 @@ no_reads_while() { # WHAT COMMAND...
 	log "$what: $(($(stat_of fuse_read) - asked)) requests reached the daemon, none the backend"
 }
 
+# The kernel forgets the inodes too, as it does when memory is short.
+drop_kernel_inodes() {
+	local before
+	before=$(stat_of fuse_lookup)
+	sync -f "$mnt"
+	echo 3 >/proc/sys/vm/drop_caches
+	stat "$mnt"/f{1..5} >/dev/null # by name: listing would bring them back
+	[ "$(stat_of fuse_lookup)" -gt "$before" ] || fail "the kernel has forgotten nothing"
+}
+
 scenario() {
 	local i
 	target_mount
@@ -40,6 +50,8 @@ scenario() {
 		no_reads_while "after reading" read_all
 		no_reads_while "without dropping" read_all
 	fi
+	drop_kernel_inodes
+	no_reads_while "after the kernel forgot the files" read_all
 	target_umount
 }
 
