@@ -19,6 +19,7 @@
 
 #define RECEIVERS_AUTO_MIN 2 /* one may be away from its CPU while awake */
 #define RECEIVERS_AUTO_MAX 8
+#define LONG_BYTES (128u << 10)
 
 op_fn *op_raw(uint32_t opcode)
 {
@@ -68,6 +69,15 @@ bool session_dispatch(struct request *rq)
 	return false;
 }
 
+/* Moves so much data that others should not wait for it. */
+static bool is_long(struct request *rq)
+{
+	const struct fuse_read_in *arg =
+		rq->hdr->opcode == FUSE_READ ? request_arg(rq, sizeof *arg) : NULL;
+
+	return rq->len >= LONG_BYTES || (arg && arg->size >= LONG_BYTES);
+}
+
 /* A message into rq; 0, or -errno when the session is over. */
 static int receive(struct receiver *r, struct request *rq, bool awake)
 {
@@ -80,6 +90,8 @@ static int receive(struct receiver *r, struct request *rq, bool awake)
 		return -EIO;
 	rq->len = (size_t)n;
 	TSAN_ACQUIRE(&rq->v->fuse_fd);
+	if (is_long(rq))
+		receiver_busy(r);
 	return 0;
 }
 
@@ -112,7 +124,6 @@ static void receive_loop(struct volume *v, struct receiver *r)
 
 struct start {
 	struct volume *v;
-	struct receiver receiver;
 	int cpu;
 };
 
@@ -120,6 +131,7 @@ static void *receiver_main(void *arg)
 {
 	struct start *st = arg;
 	struct volume *v = st->v;
+	struct receiver receiver;
 	cpu_set_t set;
 	char name[16];
 
@@ -131,9 +143,10 @@ static void *receiver_main(void *arg)
 		if (sched_setaffinity(0, sizeof set, &set))
 			log_info("fuse: %s cannot be pinned: %s", name, strerror(errno));
 	}
-	receive_loop(v, &st->receiver);
-	receiver_done(&st->receiver);
 	free(st);
+	receiver_init(&receiver, &v->receivers);
+	receive_loop(v, &receiver);
+	receivers_end(&v->receivers);
 	return NULL;
 }
 
@@ -142,14 +155,10 @@ static int start_receiver(struct volume *v, int cpu)
 	struct start *st = malloc(sizeof *st);
 	int rc = st ? 0 : -ENOMEM;
 
-	if (!rc)
-		rc = receiver_init(&st->receiver, v->fuse_fd);
 	if (!rc) {
 		st->v = v;
 		st->cpu = cpu;
-		rc = -pthread_create(&v->receivers[v->nreceivers], NULL, receiver_main, st);
-		if (rc)
-			receiver_done(&st->receiver);
+		rc = -pthread_create(&v->receiver_ids[v->nreceivers], NULL, receiver_main, st);
 	}
 	if (rc)
 		free(st);
@@ -186,6 +195,7 @@ int session_start(struct volume *v, struct err *err)
 		n = RECEIVERS_AUTO_MAX;
 	if (fcntl(v->fuse_fd, F_SETFL, O_NONBLOCK))
 		return err_set(err, -errno, "/dev/fuse: %s", strerror(errno));
+	receivers_init(&v->receivers, v->fuse_fd);
 	for (unsigned i = 0; i < n && !rc; i++)
 		rc = start_receiver(v, nth_cpu(&set, i));
 	/* One is enough to serve; none is an error. */
@@ -197,6 +207,7 @@ int session_start(struct volume *v, struct err *err)
 void session_join(struct volume *v)
 {
 	for (unsigned i = 0; i < v->nreceivers; i++)
-		pthread_join(v->receivers[i], NULL);
+		pthread_join(v->receiver_ids[i], NULL);
 	v->nreceivers = 0;
+	receivers_done(&v->receivers);
 }

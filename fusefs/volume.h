@@ -18,6 +18,7 @@
 #include "common/lock.h"
 #include "fusefs/filelock.h"
 #include "fusefs/options.h"
+#include "fusefs/receiver.h"
 
 #define INTERRUPT_BUCKETS 256
 #define POOL_THREADS_MAX 64
@@ -43,8 +44,9 @@ struct volume {
 
 	/* session.c */
 	struct fuse_session *se;
+	struct receivers receivers;
 	unsigned nreceivers;
-	pthread_t receivers[64];
+	pthread_t receiver_ids[64];
 	_Atomic bool unmounted; /* the kernel said so */
 	_Atomic bool ready;     /* INIT was answered */
 	void (*on_ready)(struct volume *v);
