@@ -166,7 +166,8 @@ def parse():
                         help="small sizes and one second a timed row: a look, not a measurement")
     parser.add_argument("--build", default="build/release", help="folder of the programs")
     parser.add_argument("--options", default="", help="mount options of persifs")
-    parser.add_argument("--peer-options", default="", help="mount options of passthrough_ll")
+    parser.add_argument("--peer-options", default="default_permissions,xattr",
+                        help="mount options of passthrough_ll; default %(default)s: what persifs has")
     parser.add_argument("--goal", type=float, default=1.0)
     parser.add_argument("--goal-small", type=float, default=1.5,
                         help="of rows made of small operations, default %(default)s")
