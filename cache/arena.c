@@ -148,6 +148,14 @@ uint8_t *arena_slot_buf(const struct arena *a, unsigned slot)
 	return base + a->hdr->large_off + (uint64_t)(slot - ARENA_SLOTS_SMALL) * ARENA_SLOT_LARGE;
 }
 
+void arena_store(struct arena *a, uint32_t frame, size_t off, const void *src, size_t len)
+{
+	off_t at = (off_t)(a->hdr->frame_off + (uint64_t)frame * a->hdr->page_size + off);
+
+	if (pwrite(a->fd, src, len, at) != (ssize_t)len)
+		memcpy(arena_frame(a, frame) + off, src, len);
+}
+
 void arena_release_frames(struct arena *a, uint32_t frame, uint32_t count)
 {
 	madvise(arena_frame(a, frame), (size_t)count * a->hdr->page_size, MADV_REMOVE);

@@ -143,6 +143,7 @@ static bool fill_add_locked(struct cache_file *f, struct list *out, struct fill 
 	fl->io.niov = fl->nsegs;
 	fl->io.len += bytes;
 	c->frames[frame].fill |= mask_range(first, last);
+	c->frames[frame].backed |= mask_range(first, last);
 	atomic_fetch_add(&c->frames[frame].pins, 1);
 	return true;
 }

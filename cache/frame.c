@@ -332,8 +332,10 @@ void frames_trim(struct cache *c)
 	while (c->used > c->frames_limit && evict_one(c))
 		;
 	mutex_lock(&c->frames_lock);
-	for (uint32_t i = 0; i < c->nfree; i++)
+	for (uint32_t i = 0; i < c->nfree; i++) {
 		arena_release_frames(c->arena, c->free_stack[i], 1);
+		c->frames[c->free_stack[i]].backed = 0;
+	}
 	mutex_unlock(&c->frames_lock);
 }
 

@@ -52,6 +52,7 @@ struct frame {
 	struct cache_file *file;
 	/* guarded by the file's lock */
 	uint64_t fill, writing, committing;
+	uint64_t backed;           /* of these units the memory exists, whosever they were */
 	struct list dirty_link;    /* on file->dirty while dirty != 0 */
 	struct list unstable_link; /* on file->unstable while unstable or committing */
 	bool held;                 /* counted in cache->held_frames, one pin taken */

@@ -128,7 +128,11 @@ static enum wr_step place_part_locked(struct cache_wr *wr, uint32_t frame, uint3
 		return wr_park_locked(wr, frame);
 	if (edges_locked(f, frame, in_page, part))
 		return WR_READ;
-	TSAN_PAYLOAD(memcpy(frame_mem(c, frame) + in_page, wr->src + wr->at, part));
+	if (c->frames[frame].backed & units)
+		TSAN_PAYLOAD(memcpy(frame_mem(c, frame) + in_page, wr->src + wr->at, part));
+	else
+		arena_store(c->arena, frame, in_page, wr->src + wr->at, part);
+	c->frames[frame].backed |= units;
 	pg->cred = cred_slot_locked(f, wr->cred);
 	mask_store(&pg->valid, pg->valid | units);
 	page_mark_dirty_locked(f, frame, units);

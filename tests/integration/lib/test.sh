@@ -22,6 +22,7 @@
 # Variables: VARIANT (release), PERSIFS, PERSIFS_CTL (programs under test),
 # SCALE (ci or long), SEED, KEEP=1 (keep the work folder), TMPDIR.
 set -Eeuo pipefail
+unset MAKEFLAGS MFLAGS MAKELEVEL # of the make that started us
 
 lib=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$lib/../../.." && pwd)
