@@ -223,6 +223,7 @@ struct be_env {
 	bool resvport;         /* use a source port below 1024 */
 	bool soft;             /* give up after timeout_ms, else retry for ever */
 	uint32_t timeout_ms;
+	uint32_t reply_ms; /* a server that has not answered for so long is asked again; 0: 60 s */
 	bool read_only;
 	/* Opens a TCP connection for the backend (a sandboxed worker has others do
 	 * it); NULL: the backend connects by itself. Returns an fd or -errno. */

@@ -81,6 +81,8 @@ const struct opt_def mount_option_table[] = {
 	  "give up on a lost server after timeout", false },
 	{ "timeout", OPT_TIME, "seconds", AT(timeout), 1000, 3600 * 1000, "60", NULL,
 	  "with soft: when an operation fails", false },
+	{ "rpc_timeout", OPT_TIME, "seconds", AT(rpc_timeout), 100, 3600 * 1000, "60", NULL,
+	  "a server that has not answered for so long is connected to and asked again", false },
 	{ "log_level", OPT_ENUM, NULL, AT(log_level), 0, 0, "info", level_names,
 	  "least important message logged", true },
 	{ "receivers", OPT_UINT, "threads", AT(receivers), 0, 64, "0", NULL,

@@ -24,7 +24,7 @@ struct mount_options {
 	bool allow_other, default_permissions, xattr;
 	uint64_t nconnect, rsize, wsize;
 	bool resvport, hard, soft;
-	uint64_t timeout;
+	uint64_t timeout, rpc_timeout;
 	unsigned log_level;
 	uint64_t receivers, busy_poll;
 	bool pin;

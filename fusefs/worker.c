@@ -78,6 +78,7 @@ static int open_backend(struct volume *v, struct err *err)
 			      .resvport = o->resvport,
 			      .soft = o->soft || !o->hard,
 			      .timeout_ms = (uint32_t)o->timeout,
+			      .reply_ms = (uint32_t)o->rpc_timeout,
 			      .read_only = o->ro,
 			      .changed = on_changed,
 			      .changed_arg = v };

@@ -84,6 +84,7 @@ void ncall_rearm(struct ncall *call)
 	call->error = 0;
 	call->reply_len = 0;
 	call->sent = 0;
+	call->sends = 0;
 	call->was_sent = call->resent = call->finished = false;
 }
 

@@ -38,7 +38,8 @@ enum {
 	BACKOFF_MIN_MS = 50,
 	BACKOFF_MAX_MS = 5000,
 	CONNECT_MS = 10000, /* one attempt */
-	SILENCE_MS = 60000, /* calls in flight and not a byte: the connection is given up */
+	REPLY_MS = 60000,   /* a reply that takes longer, or silence: the connection is given up */
+	PATIENCE_MAX = 3,   /* doublings of it for a call that was sent again and again */
 	TICK_MS = 1000,
 	IDLE_TICK_MS = 5000,
 	HASH_SIZE = 256,
@@ -56,6 +57,7 @@ struct nconn {
 	struct nsock_target target;
 	_Atomic uint32_t *xids;
 	char name[16];
+	uint64_t reply_ms, tick_ms;
 	pthread_t thread;
 	int ep, ev;
 
@@ -169,6 +171,8 @@ static void sent_locked(struct nconn *c, size_t n)
 		}
 		call->sent += left;
 		call->was_sent = true;
+		call->sends++;
+		call->sent_ms = clock_ms();
 		list_del(&call->send_link);
 		n -= left;
 	}
@@ -364,6 +368,9 @@ static void conn_lost(struct nconn *c, int error)
 	c->backoff_ms = c->backoff_ms ? c->backoff_ms * 2 : BACKOFF_MIN_MS;
 	if (c->backoff_ms > BACKOFF_MAX_MS)
 		c->backoff_ms = BACKOFF_MAX_MS;
+	/* The name may stand for another node by now: it is looked up first. */
+	if (was_up)
+		c->tried = c->target.naddr;
 	if (was_up && busy)
 		log_warn("nfs: connection to %s port %u lost: %s; connecting again", c->target.host,
 			 c->target.port, strerror(-error));
@@ -414,10 +421,10 @@ static void conn_try(struct nconn *c)
 		conn_adopt(c, nsock_dial(&c->target, NULL), true);
 		return;
 	}
-	/* None of the addresses answers: the host may have got others. */
+	/* None of the addresses answers, or the connection was lost. */
 	if (c->tried >= c->target.naddr) {
 		nsock_resolve(&c->target, NULL);
-		c->tried = 0;
+		c->tried = c->next_addr = 0;
 	}
 	c->tried++;
 	i = c->next_addr++ % c->target.naddr;
@@ -458,6 +465,20 @@ static bool expire_locked(struct nconn *c, struct list *list, uint64_t now, stru
 	return cut;
 }
 
+/* The oldest call that went out waits for too long. A server may lose a reply and
+ * answer all else; to one that is slow, each repetition leaves more time. */
+static bool overdue_locked(struct nconn *c, uint64_t now)
+{
+	list_for_each(it, &c->all) {
+		struct ncall *call = list_entry(it, struct ncall, all_link);
+		unsigned patience = call->sends - 1 < PATIENCE_MAX ? call->sends - 1 : PATIENCE_MAX;
+
+		if (list_empty(&call->send_link))
+			return now > call->sent_ms + (c->reply_ms << patience);
+	}
+	return false;
+}
+
 static void conn_timers(struct nconn *c, uint64_t now)
 {
 	struct list late = LIST_INIT(late);
@@ -469,7 +490,8 @@ static void conn_timers(struct nconn *c, uint64_t now)
 	cut = expire_locked(c, &c->all, now, &late);
 	expire_locked(c, &c->delayed, now, &late);
 	since = c->heard_ms > c->busy_since_ms ? c->heard_ms : c->busy_since_ms;
-	silent = c->state == NCONN_UP && !list_empty(&c->all) && now > since + SILENCE_MS;
+	silent = c->state == NCONN_UP && !list_empty(&c->all) &&
+		 (now > since + c->reply_ms || overdue_locked(c, now));
 	mutex_unlock(&c->lock);
 	complete_list(&late, -ETIMEDOUT);
 	if (cut || silent)
@@ -491,8 +513,8 @@ static int conn_timeout(struct nconn *c, uint64_t now)
 		at = call->due_ms < at ? call->due_ms : at;
 	}
 	mutex_unlock(&c->lock);
-	if (busy && at > now + TICK_MS)
-		at = now + TICK_MS;
+	if (busy && at > now + c->tick_ms)
+		at = now + c->tick_ms;
 	if (busy && c->state != NCONN_UP && c->until_ms < at)
 		at = c->until_ms;
 	return at > now ? (int)(at - now) : 0;
@@ -615,6 +637,8 @@ static struct nconn *conn_make(const struct nconn_conf *conf)
 		return NULL;
 	c->target = *conf->target;
 	c->xids = conf->xids;
+	c->reply_ms = conf->reply_ms ? conf->reply_ms : REPLY_MS;
+	c->tick_ms = c->reply_ms / 4 < TICK_MS ? c->reply_ms / 4 + 1 : TICK_MS;
 	snprintf(c->name, sizeof c->name, "nfs-%.10s", conf->name);
 	c->fd = -1;
 	mutex_init(&c->lock, LOCK_be_conn);

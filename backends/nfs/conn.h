@@ -20,6 +20,7 @@ struct nconn_conf {
 	const struct nsock_target *target; /* copied */
 	const char *name;                  /* at most 10 bytes */
 	_Atomic uint32_t *xids; /* borrowed: the next XID; may be shared by connections */
+	uint64_t reply_ms; /* without a reply for so long, the connection is made anew; 0: 60 s */
 };
 
 /* fd_take: a connected socket, owned from here on also on failure; -1: connect when needed. */

@@ -18,7 +18,9 @@ static int side_conn(struct nfs_backend *b, const char *name, uint16_t port, uin
 		     struct nconn **out, struct err *err)
 {
 	struct nsock_target target = b->target;
-	struct nconn_conf conf = { .target = &target, .name = name, .xids = &b->xids };
+	struct nconn_conf conf = {
+		.target = &target, .name = name, .xids = &b->xids, .reply_ms = b->env.reply_ms
+	};
 	int fd;
 
 	nsock_set_port(&target, port);

@@ -286,7 +286,9 @@ static int init_parts(struct nfs_backend *b)
 static int connect_all(struct nfs_backend *b, struct err *err)
 {
 	char name[16];
-	struct nconn_conf conf = { .target = &b->target, .name = name, .xids = &b->xids };
+	struct nconn_conf conf = {
+		.target = &b->target, .name = name, .xids = &b->xids, .reply_ms = b->env.reply_ms
+	};
 	int fd = nsock_connect(&b->target, clock_ms() + OPEN_LIMIT_MS, err);
 	unsigned wanted = b->nconns;
 

@@ -45,10 +45,12 @@ struct ncall {
 	/* guarded by the connection's lock while in flight */
 	struct list all_link, send_link, hash_link;
 	uint32_t xid;
-	size_t sent;     /* bytes of the record given to the current socket */
-	bool was_sent;   /* the whole record went out on some socket */
-	bool abandoned;  /* nobody waits any more */
-	uint64_t due_ms; /* not to be sent before */
+	size_t sent;      /* bytes of the record given to the current socket */
+	bool was_sent;    /* the whole record went out on some socket */
+	unsigned sends;   /* how often */
+	uint64_t sent_ms; /* when last */
+	bool abandoned;   /* nobody waits any more */
+	uint64_t due_ms;  /* not to be sent before */
 
 	/* the result */
 	int error;      /* 0: a reply arrived; or -errno of the transport */

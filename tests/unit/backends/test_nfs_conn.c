@@ -19,6 +19,7 @@
 
 #define DIALS_MAX 8
 #define WAIT_MS 10000
+#define REPLY_MS 400
 
 static struct {
 	struct nsock_target target;
@@ -50,11 +51,12 @@ static int dial(void *arg, const char *host, uint16_t port, bool resvport, struc
 	return pair[0];
 }
 
-static int up(void **state)
+static int up_with(uint64_t reply_ms)
 {
-	struct nconn_conf conf = { .target = &t.target, .name = "test", .xids = &t.xids };
+	struct nconn_conf conf = {
+		.target = &t.target, .name = "test", .xids = &t.xids, .reply_ms = reply_ms
+	};
 
-	(void)state;
 	memset(&t, 0, sizeof t);
 	strcpy(t.target.host, "test");
 	t.target.dial = dial;
@@ -62,6 +64,18 @@ static int up(void **state)
 	if (ncall_pool_init(&t.pool, 4))
 		return -1;
 	return nconn_new(&conf, -1, &t.conn);
+}
+
+static int up(void **state)
+{
+	(void)state;
+	return up_with(0);
+}
+
+static int up_impatient(void **state)
+{
+	(void)state;
+	return up_with(REPLY_MS);
 }
 
 static int down(void **state)
@@ -258,6 +272,40 @@ static void garbage_costs_the_connection_not_the_call(void **state)
 	finish(a, 0, 4);
 }
 
+/* Others are answered all the time: silence alone would never be noticed. */
+static void a_lost_reply_is_asked_for_again(void **state)
+{
+	struct ncall *a = submitted();
+	uint32_t xa = take_xid(peer(0));
+	uint64_t start = clock_ms();
+
+	(void)state;
+	while (atomic_load(&t.dials) == 1 && clock_ms() < start + WAIT_MS) {
+		struct ncall *b = submitted();
+		struct pollfd p = { .fd = peer(0), .events = POLLIN };
+
+		/* This one may have come too late for the first connection. */
+		if (poll(&p, 1, 50) == 1 && atomic_load(&t.dials) == 1)
+			reply(peer(0), take_xid(peer(0)), 2);
+		if (!ncall_wait(b, clock_ms() + 50)) {
+			assert_int_equal(take_xid(peer(1)), xa);
+			reply(peer(1), xa, 1);
+			reply(peer(1), take_xid(peer(1)), 2);
+			finish(b, 0, 2);
+			assert_true(ncall_wait(a, clock_ms() + WAIT_MS));
+			assert_true(a->resent);
+			finish(a, 0, 1);
+			return;
+		}
+		finish(b, 0, 2);
+		poll(NULL, 0, 20);
+	}
+	assert_true(clock_ms() >= start + REPLY_MS);
+	assert_int_equal(take_xid(peer(1)), xa);
+	reply(peer(1), xa, 1);
+	finish(a, 0, 1);
+}
+
 /* A READ reply: its head says n bytes; have of them follow. */
 static void half_read_reply(int fd, uint32_t xid, uint32_t n, const char *data, size_t have)
 {
@@ -407,6 +455,8 @@ int main(void)
 		CONN_TEST(an_idle_connection_is_made_anew_only_when_needed),
 		CONN_TEST(garbage_costs_the_connection_not_the_call),
 		CONN_TEST(a_half_received_read_is_received_again),
+		cmocka_unit_test_setup_teardown(a_lost_reply_is_asked_for_again, up_impatient,
+						down),
 		CONN_TEST(a_large_write_goes_out_whole_past_a_full_socket),
 		CONN_TEST(an_abandoned_call_is_not_sent_again),
 		CONN_TEST(a_deadline_ends_an_unanswered_call),
