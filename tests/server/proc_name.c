@@ -138,12 +138,14 @@ void proc_mkdir(struct call *c)
 	struct inode *i = NULL;
 	struct place p;
 	struct wish w;
+	uint32_t status;
 
 	get_place(c, &p);
 	get_wish(c, &w);
 	if (c->in->bad)
 		return;
-	put_made(c, &p, make(c, &p, NF3DIR, &w, &i), i);
+	status = make(c, &p, NF3DIR, &w, &i);
+	put_made(c, &p, status, i);
 }
 
 void proc_symlink(struct call *c)

@@ -3,7 +3,9 @@
 # server.sh - a real NFS server: nfs-ganesha on the loopback, ports above 1024
 #
 #   server_start VFS|MEM PATH [RW|RO]   sets $server_uri, or skips the test
-#   server_stop                         ends what server_start started, by pid
+#   server_start_fault [OPTION...]      the same with tests/server, which fails on purpose
+#   server_say COMMAND                  tells it what to do; prints its answer
+#   server_stop                         ends what they started, by pid
 #
 # ganesha registers with rpcbind while it starts; it never asks it again.
 
@@ -61,6 +63,21 @@ server_start() {
 	wait_until 20 server_is_up_or_dead "$nfs" || fail "ganesha does not listen"
 	wait_until 5 server_listens "$mountd" || fail "ganesha did not start: $(tail -n 3 "$work/log/ganesha")"
 	server_uri="nfs://127.0.0.1$2?nfsport=$nfs&mountport=$mountd&version=3"
+}
+
+server_say() { "$TOOLS/nfsfault" --say "$work/fault.ctl" "$1"; }
+
+server_is_ready() { [ -s "$work/fault.ready" ] || ! kill -0 "$server_pid" 2>/dev/null; }
+
+server_start_fault() {
+	local program port
+	program=$(tool nfsfault)
+	"$program" --port 0 --ctl "$work/fault.ctl" --seed "$SEED" "$@" \
+		</dev/null >"$work/fault.ready" 2>>"$work/log/nfsfault" &
+	server_pid=$!
+	wait_until 10 server_is_ready || fail "nfsfault does not listen"
+	read -r _ port _ <"$work/fault.ready" || fail "nfsfault did not start"
+	server_uri="nfs://127.0.0.1/export?nfsport=$port&mountport=$port&version=3"
 }
 
 end_process() { # PID

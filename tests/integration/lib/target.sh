@@ -7,6 +7,7 @@
 #          memory  persifs on its memory backend (data is gone at unmount)
 #          nfs     persifs on nfs-ganesha over a local folder
 #          nfsmem  persifs on nfs-ganesha's memory file system
+#          nfsfault  persifs on tests/server, which fails on purpose
 #
 # After target_prepare: $mnt where the target is mounted, $uri what is mounted,
 # $store the folder behind it.
@@ -35,6 +36,7 @@ target_prepare() {
 	memory) uri=memory: ;;
 	nfs) server_start VFS "$store" && uri=$server_uri ;;
 	nfsmem) server_start MEM /mem && uri=$server_uri ;;
+	nfsfault) server_start_fault && uri=$server_uri ;;
 	*) fail "no target '$target'" ;;
 	esac
 	target_save
