@@ -40,6 +40,8 @@ static void io_finish(struct ncall *call, ssize_t result)
 
 	if (call->kind != NCALL_READ)
 		nattr_end(be_nfs_node(io->node));
+	if (result == -ESTALE)
+		nname_stale(be_nfs_node(io->node));
 	ncall_put(call);
 	io->be_priv = NULL;
 	io->result = result;

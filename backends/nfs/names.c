@@ -162,3 +162,9 @@ void nname_forget(struct nfs_node *node)
 		free_locked(b, list_first(&node->names, struct nname, node_link));
 	mutex_unlock(&b->names_lock);
 }
+
+void nname_stale(struct nfs_node *node)
+{
+	nname_forget(node);
+	nattr_expire(node);
+}

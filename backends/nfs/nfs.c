@@ -49,11 +49,11 @@ extern const struct backend_type backend_nfs;
 /* The node of a handle that was kept: asks the server, in order to see it live. */
 static int node_by_handle(struct nfs_backend *b, const struct nfs_handle *fh, struct be_entry *out)
 {
-	struct nfs_node probe = { .fh = *fh }, *node;
+	struct nfs_node *node;
 	struct nrpc r;
 	int rc;
 
-	nrpc_begin(&r, b, NULL, NFS3_GETATTR, &probe);
+	nrpc_begin_fh(&r, b, NULL, NFS3_GETATTR, fh);
 	enc_handle(&r.enc, fh);
 	if (!nrpc_run(&r) && r.status == NFS3_OK)
 		dec_attr(&r.dec, &out->attr);
@@ -124,12 +124,11 @@ static int be_nfs_fsyncdir(struct backend *be, const struct be_call *call, struc
 
 static int ask_fsinfo(struct nfs_backend *b, struct nfs_fsinfo *out)
 {
-	struct nfs_node probe = { .fh = b->root };
 	struct be_attr attr;
 	struct nrpc r;
 	int rc;
 
-	nrpc_begin(&r, b, NULL, NFS3_FSINFO, &probe);
+	nrpc_begin_fh(&r, b, NULL, NFS3_FSINFO, &b->root);
 	enc_handle(&r.enc, &b->root);
 	if (!nrpc_run(&r)) {
 		dec_post_attr(&r.dec, &attr);
@@ -144,12 +143,11 @@ static int ask_fsinfo(struct nfs_backend *b, struct nfs_fsinfo *out)
 /* Without an answer names of the usual length are sent, and the server decides. */
 static uint32_t ask_name_max(struct nfs_backend *b)
 {
-	struct nfs_node probe = { .fh = b->root };
 	uint32_t name_max = NFS_NAME_MAX;
 	struct be_attr attr;
 	struct nrpc r;
 
-	nrpc_begin(&r, b, NULL, NFS3_PATHCONF, &probe);
+	nrpc_begin_fh(&r, b, NULL, NFS3_PATHCONF, &b->root);
 	enc_handle(&r.enc, &b->root);
 	if (!nrpc_run(&r)) {
 		dec_post_attr(&r.dec, &attr);

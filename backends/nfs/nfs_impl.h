@@ -136,6 +136,7 @@ int be_nfs_mount_errno(uint32_t status);
 struct nrpc {
 	struct nfs_backend *b;
 	struct nconn *conn;
+	struct nfs_node *node; /* what the call is about; NULL: nothing that is known */
 	const atomic_bool *interrupted;
 	struct ncall *call; /* counted */
 	struct enc enc;
@@ -149,7 +150,10 @@ struct nrpc {
 
 /* An NFS call about node; call NULL: by ourselves, not to be interrupted. */
 void nrpc_begin(struct nrpc *r, struct nfs_backend *b, const struct be_call *call, uint32_t proc,
-		const struct nfs_node *node);
+		struct nfs_node *node);
+/* The same about a handle that need not have a node. */
+void nrpc_begin_fh(struct nrpc *r, struct nfs_backend *b, const struct be_call *call, uint32_t proc,
+		   const struct nfs_handle *fh);
 /* A call of any program on any connection. */
 void nrpc_begin_on(struct nrpc *r, struct nfs_backend *b, struct nconn *conn,
 		   const struct nfs_proc *proc);
@@ -201,6 +205,9 @@ void nname_put(struct nfs_node *dir, const char *name, size_t len, struct nfs_no
 struct nfs_node *nname_find(struct nfs_node *dir, const char *name);
 void nname_drop(struct nfs_node *dir, const char *name);
 void nname_forget(struct nfs_node *node); /* all names of and in it */
+/* The server does not know node's handle any more: its names are looked up anew,
+ * which the kernel does by itself when it is told ESTALE. */
+void nname_stale(struct nfs_node *node);
 
 /* ---- attr.c ---------------------------------------------------------- */
 

@@ -64,11 +64,18 @@ void nrpc_begin_on(struct nrpc *r, struct nfs_backend *b, struct nconn *conn,
 }
 
 void nrpc_begin(struct nrpc *r, struct nfs_backend *b, const struct be_call *call, uint32_t proc,
-		const struct nfs_node *node)
+		struct nfs_node *node)
+{
+	nrpc_begin_fh(r, b, call, proc, &node->fh);
+	r->node = node;
+}
+
+void nrpc_begin_fh(struct nrpc *r, struct nfs_backend *b, const struct be_call *call, uint32_t proc,
+		   const struct nfs_handle *fh)
 {
 	struct nfs_proc p = { NFS_PROGRAM, NFS_V3, proc };
 
-	*r = (struct nrpc){ .b = b, .conn = be_nfs_conn(b, &node->fh) };
+	*r = (struct nrpc){ .b = b, .conn = be_nfs_conn(b, fh) };
 	r->interrupted = call ? call->interrupted : NULL;
 	count_call(proc);
 	begin_with(r, &p, call && call->cred ? call->cred : b->self);
@@ -175,6 +182,8 @@ int nrpc_run(struct nrpc *r)
 		delay = delay * 2 < JUKEBOX_MAX_MS ? delay * 2 : JUKEBOX_MAX_MS;
 		ncall_rearm(r->call);
 	}
+	if (!r->rc && r->node && be_nfs_errno(r->status) == -ESTALE)
+		nname_stale(r->node);
 	return r->rc;
 }
 

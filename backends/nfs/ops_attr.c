@@ -47,11 +47,10 @@ int be_nfs_entry(struct nfs_node *dir, const char *name, const struct nfs_handle
 static int attr_of(struct nfs_backend *b, const struct be_call *call, const struct nfs_handle *fh,
 		   struct be_attr *out)
 {
-	struct nfs_node probe = { .fh = *fh };
 	struct nrpc r;
 	int rc;
 
-	nrpc_begin(&r, b, call, NFS3_GETATTR, &probe);
+	nrpc_begin_fh(&r, b, call, NFS3_GETATTR, fh);
 	enc_handle(&r.enc, fh);
 	if (!nrpc_run(&r) && r.status == NFS3_OK)
 		dec_attr(&r.dec, out);
