@@ -10,7 +10,7 @@
  *          and alone.
  * Errors:  0, a count, or -errno. -ETIMEDOUT when a soft mount's time limit is
  *          over, -EINTR when *call->interrupted was seen, -EAGAIN only when
- *          BE_NOWAIT was asked for and the answer is not in memory.
+ *          BE_NOWAIT was asked for and the answer is not in memory (and by lock()).
  * Outputs: set only on success.
  *
  * Layers (layer/fault.c, delay.c, trace.c) implement the same table above
@@ -177,6 +177,20 @@ struct be_io {
 	struct backend *be_done; /* layers: free for use while in flight */
 };
 
+/* ---- file locks ----------------------------------------------------- */
+
+#define BE_LOCK_END ((uint64_t)INT64_MAX) /* as end: however far the file grows */
+
+/* A lock on the bytes [start, end] of a file, both included; end at most
+ * BE_LOCK_END. An owner excludes all others, never itself: a lock over its own
+ * older ones replaces these there (upgrade, downgrade, split). */
+struct be_lock {
+	uint64_t owner; /* any number; the same for as long as the owner lives */
+	bool flock;     /* of flock(2): not the owner that has this number with fcntl(2) */
+	bool exclusive; /* else shared */
+	uint64_t start, end;
+};
+
 /* ---- directories ---------------------------------------------------- */
 
 struct be_dirent {
@@ -206,6 +220,7 @@ typedef bool be_emit(void *arg, const struct be_dirent *ent);
 #define BE_CAP_FSYNC_DIR 0x100u   /* fsyncdir does something */
 #define BE_CAP_HOST_STABLE \
 	0x200u /* unstable data is lost only with this machine: need not be kept for a rewrite */
+#define BE_CAP_LOCKS 0x400u /* keeps file locks that other machines see: ask it for each */
 
 struct be_limits {
 	uint32_t read_max, read_pref;   /* bytes of one read */
@@ -225,6 +240,7 @@ struct be_env {
 	uint32_t timeout_ms;
 	uint32_t reply_ms; /* a server that has not answered for so long is asked again; 0: 60 s */
 	bool read_only;
+	bool nlm; /* NFS: file locks are taken at the server (BE_CAP_LOCKS), or the open fails */
 	/* Opens a TCP connection for the backend (a sandboxed worker has others do
 	 * it); NULL: the backend connects by itself. Returns an fd or -errno. */
 	int (*dial)(void *arg, const char *host, uint16_t port, bool resvport, struct err *err);
@@ -329,6 +345,26 @@ struct backend_ops {
 	ssize_t (*copy_range)(struct backend *be, const struct be_call *call, struct be_node *src,
 			      uint64_t src_off, struct be_node *dst, uint64_t dst_off, size_t len);
 
+	/* Optional: all three, with BE_CAP_LOCKS. Locks of the store. Only on a thread that may
+	 * block (never with BE_NOWAIT), with all conflicts among our own owners settled
+	 * before: the store decides between us and others. Operations of one owner
+	 * on overlapping ranges do not run at the same time.
+	 * lock: 0; -EAGAIN when another has it: it does not wait for others, who wants
+	 * to wait asks again. -EINTR, -ETIMEDOUT and -EIO mean that the lock is not had, and
+	 * what the store may have granted meanwhile is given back. -ENOLCK, -EDEADLK,
+	 * -EROFS, -ESTALE, -EFBIG. May wait for a store that just restarted. A lock
+	 * that the store forgot and that cannot be had again makes reads and writes
+	 * of the file fail with -EIO until its owner unlocks it. */
+	int (*lock)(struct backend *be, const struct be_call *call, struct be_node *node,
+		    const struct be_lock *lk);
+	/* Gives back what the owner has in the range; nothing is fine. After any result
+	 * the range is free, or will be as soon as the store can be asked. */
+	int (*unlock)(struct backend *be, const struct be_call *call, struct be_node *node,
+		      const struct be_lock *lk);
+	/* 0: lock() would succeed now. 1: *out is in the way (its owner means nothing). */
+	int (*lock_test)(struct backend *be, const struct be_call *call, struct be_node *node,
+			 const struct be_lock *lk, struct be_lock *out);
+
 	/* Optional: delayed allocation below the cache. Room for a future write is
 	 * taken now (-ENOSPC, -EDQUOT here and never later); completion of the write
 	 * uses it up, unreserve gives it back. */
@@ -422,6 +458,12 @@ int backend_seek(struct backend *be, const struct be_call *call, struct be_node 
 		 int whence, uint64_t *out);
 ssize_t backend_copy_range(struct backend *be, const struct be_call *call, struct be_node *src,
 			   uint64_t src_off, struct be_node *dst, uint64_t dst_off, size_t len);
+int backend_lock(struct backend *be, const struct be_call *call, struct be_node *node,
+		 const struct be_lock *lk);
+int backend_unlock(struct backend *be, const struct be_call *call, struct be_node *node,
+		   const struct be_lock *lk);
+int backend_lock_test(struct backend *be, const struct be_call *call, struct be_node *node,
+		      const struct be_lock *lk, struct be_lock *out);
 int backend_reserve(struct backend *be, struct be_node *node, uint64_t off, size_t len);
 void backend_unreserve(struct backend *be, struct be_node *node, uint64_t off, size_t len);
 ssize_t backend_node_save(struct backend *be, struct be_node *node, void *buf, size_t cap);

@@ -425,6 +425,48 @@ ssize_t backend_copy_range(struct backend *be, const struct be_call *call, struc
 	return be->ops->copy_range(be, call, src, src_off, dst, dst_off, len);
 }
 
+/* ---- locks ---------------------------------------------------------- */
+
+static int enter_lock(struct backend *be, const struct be_call *call, const struct be_node *node,
+		      const struct be_lock *lk)
+{
+	enter_call(be, call, node);
+	assert(!(call->flags & BE_NOWAIT));
+	if (lk->start > lk->end || lk->end > BE_LOCK_END)
+		return -EINVAL;
+	return check_regular(node);
+}
+
+int backend_lock(struct backend *be, const struct be_call *call, struct be_node *node,
+		 const struct be_lock *lk)
+{
+	int rc = enter_lock(be, call, node, lk);
+
+	if (rc)
+		return rc;
+	return be->ops->lock ? be->ops->lock(be, call, node, lk) : -ENOTSUP;
+}
+
+int backend_unlock(struct backend *be, const struct be_call *call, struct be_node *node,
+		   const struct be_lock *lk)
+{
+	int rc = enter_lock(be, call, node, lk);
+
+	if (rc)
+		return rc;
+	return be->ops->unlock ? be->ops->unlock(be, call, node, lk) : -ENOTSUP;
+}
+
+int backend_lock_test(struct backend *be, const struct be_call *call, struct be_node *node,
+		      const struct be_lock *lk, struct be_lock *out)
+{
+	int rc = enter_lock(be, call, node, lk);
+
+	if (rc)
+		return rc;
+	return be->ops->lock_test ? be->ops->lock_test(be, call, node, lk, out) : -ENOTSUP;
+}
+
 int backend_reserve(struct backend *be, struct be_node *node, uint64_t off, size_t len)
 {
 	enter(be, STAT_backend_calls);

@@ -389,7 +389,8 @@ int op_flush(struct request *rq)
 	}
 	if (rc == -EAGAIN && !rq->may_block)
 		return OP_PUNT;
-	filelock_release(h->in, arg->lock_owner, false);
+	if (filelock_release(rq, h->in, arg->lock_owner, false) == OP_PUNT)
+		return OP_PUNT;
 	if (f)
 		rc = handle_error(h, f, rc);
 	if (!rc)
@@ -419,14 +420,16 @@ int op_release(struct request *rq)
 {
 	const struct fuse_release_in *arg = request_arg(rq, sizeof *arg);
 	struct handle *h = arg ? handle_of(rq->v, arg->fh) : NULL;
+	int rc = 0;
 
 	if (!h)
 		return -EBADF;
 	/* Locks go at once: close() does not wait for us, and the next request may ask. */
 	if (arg->release_flags & FUSE_RELEASE_FLOCK_UNLOCK)
-		filelock_release(h->in, arg->lock_owner, true);
-	filelock_release_handle(h->in, h->fh);
-	if (request_must_punt(rq))
+		rc = filelock_release(rq, h->in, arg->lock_owner, true);
+	if (!rc)
+		rc = filelock_release_handle(rq, h->in, h->fh);
+	if (rc == OP_PUNT || request_must_punt(rq))
 		return OP_PUNT; /* the last release of a removed file may ask the server */
 	backend_release(rq->v->be, h->in->node, h->flags);
 	inode_closed(h->in);

@@ -9,11 +9,11 @@ int op_getlk(struct request *rq, uint64_t owner, const struct fuse_file_lock *lk
 	struct inode *in = request_inode(rq);
 	struct fuse_lk_out out = { .lk = *lk };
 
-	if (!in)
-		return -ESTALE;
-	filelock_get(in, owner, &out.lk);
-	reply_buf(rq, &out, sizeof out);
-	return 0;
+	int rc = in ? filelock_get(rq, in, owner, &out.lk) : -ESTALE;
+
+	if (!rc)
+		reply_buf(rq, &out, sizeof out);
+	return rc;
 }
 
 int op_setlk(struct request *rq, const struct fuse_lk_in *arg, bool flock, bool wait)

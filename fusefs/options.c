@@ -83,6 +83,8 @@ const struct opt_def mount_option_table[] = {
 	  "with soft: when an operation fails", false },
 	{ "rpc_timeout", OPT_TIME, "seconds", AT(rpc_timeout), 100, 3600 * 1000, "60", NULL,
 	  "a server that has not answered for so long is connected to and asked again", false },
+	{ "nlm", OPT_BOOL, NULL, AT(nlm), 0, 0, "no", NULL,
+	  "file locks are taken at the NFS server, so that other clients see them", false },
 	{ "log_level", OPT_ENUM, NULL, AT(log_level), 0, 0, "info", level_names,
 	  "least important message logged", true },
 	{ "receivers", OPT_UINT, "threads", AT(receivers), 0, 64, "0", NULL,
@@ -183,6 +185,10 @@ int options_check(const struct mount_options *o, struct err *err)
 	if (options_mapped(o) && (o->uid < 0 || o->gid < 0))
 		return err_set(err, -EINVAL, "option %s: wants %s beside it",
 			       o->uid < 0 ? "gid" : "uid", o->uid < 0 ? "uid" : "gid");
+	if (o->nlm && o->locks == LOCKS_KERNEL)
+		return err_set(err, -EINVAL, "option nlm: does not go with locks=kernel");
+	if (o->nlm && o->consistency == EXCLUSIVE)
+		return err_set(err, -EINVAL, "option nlm: does not go with consistency=exclusive");
 	return 0;
 }
 

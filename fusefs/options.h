@@ -23,7 +23,7 @@ struct mount_options {
 	int64_t uid, gid, owner_uid, owner_gid;
 	bool allow_other, default_permissions, xattr;
 	uint64_t nconnect, rsize, wsize;
-	bool resvport, hard, soft;
+	bool resvport, hard, soft, nlm;
 	uint64_t timeout, rpc_timeout;
 	unsigned log_level;
 	uint64_t receivers, busy_poll;

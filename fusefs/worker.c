@@ -80,10 +80,15 @@ static int open_backend(struct volume *v, struct err *err)
 			      .timeout_ms = (uint32_t)o->timeout,
 			      .reply_ms = (uint32_t)o->rpc_timeout,
 			      .read_only = o->ro,
+			      .nlm = o->nlm,
 			      .changed = on_changed,
 			      .changed_arg = v };
 
-	return backend_open(v->uri, o->layers, &env, &v->be, err);
+	int rc = backend_open(v->uri, o->layers, &env, &v->be, err);
+
+	if (!rc && o->nlm && !(v->be->limits.caps & BE_CAP_LOCKS))
+		return err_set(err, -EINVAL, "option nlm: only an NFS server keeps locks");
+	return rc;
 }
 
 static int open_cache(struct worker *w, struct err *err)
@@ -250,6 +255,7 @@ static int shut_down(struct volume *v)
 	int rc;
 
 	offload_done(v);
+	filelocks_stop(&v->locks);
 	rc = final_drain(v, &left);
 	notifier_free(v->notifier);
 	v->notifier = NULL;

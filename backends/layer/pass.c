@@ -272,6 +272,25 @@ static ssize_t pass_copy_range(struct backend *be, const struct be_call *call, s
 		       backend_copy_range(be->next, call, src, src_off, dst, dst_off, len));
 }
 
+/* Locks have no name in enum layer_op: they pass unseen. */
+static int pass_lock(struct backend *be, const struct be_call *call, struct be_node *node,
+		     const struct be_lock *lk)
+{
+	return backend_lock(be->next, call, node, lk);
+}
+
+static int pass_unlock(struct backend *be, const struct be_call *call, struct be_node *node,
+		       const struct be_lock *lk)
+{
+	return backend_unlock(be->next, call, node, lk);
+}
+
+static int pass_lock_test(struct backend *be, const struct be_call *call, struct be_node *node,
+			  const struct be_lock *lk, struct be_lock *out)
+{
+	return backend_lock_test(be->next, call, node, lk, out);
+}
+
 static int pass_reserve(struct backend *be, struct be_node *node, uint64_t off, size_t len)
 {
 	return PASS(reserve, NULL, node, NULL, backend_reserve(be->next, node, off, len));
@@ -327,6 +346,9 @@ const struct backend_ops layer_backend_ops = {
 	.fallocate = pass_fallocate,
 	.seek = pass_seek,
 	.copy_range = pass_copy_range,
+	.lock = pass_lock,
+	.unlock = pass_unlock,
+	.lock_test = pass_lock_test,
 	.reserve = pass_reserve,
 	.unreserve = pass_unreserve,
 	.node_save = pass_node_save,

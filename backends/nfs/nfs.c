@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* nfs.c - the NFSv3 backend: opening and closing a mount, the table
  *
- * nfs://host[:port]/export/path?nfsport=N&mountport=N&version=3. With both ports
- * given no portmapper is asked. See nfs_impl.h for who does what. */
+ * nfs://host[:port]/export/path?nfsport=N&mountport=N&nlmport=N&version=3. With all
+ * ports given that are needed no portmapper is asked. See nfs_impl.h for who does what. */
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
@@ -212,14 +212,14 @@ static int ask_server(struct nfs_backend *b, struct err *err)
 /* ---- open ------------------------------------------------------------ */
 
 struct where {
-	uint16_t nfs_port, mount_port;
+	uint16_t nfs_port, mount_port, nlm_port;
 };
 
 static int read_params(const struct uri *uri, struct where *out, struct err *err)
 {
-	static const char *const known[] = { "nfsport", "mountport", "version", NULL };
+	static const char *const known[] = { "nfsport", "mountport", "nlmport", "version", NULL };
 	const char *version = uri_param(uri, "version");
-	uint64_t nfs, mnt;
+	uint64_t nfs, mnt, nlm;
 	int rc = uri_only_params(uri, known, err);
 
 	if (!rc && version && strcmp(version, "3"))
@@ -228,9 +228,11 @@ static int read_params(const struct uri *uri, struct where *out, struct err *err
 		rc = uri_param_u64(uri, "nfsport", 1, UINT16_MAX, uri->port, &nfs, err);
 	if (!rc)
 		rc = uri_param_u64(uri, "mountport", 1, UINT16_MAX, 0, &mnt, err);
+	if (!rc)
+		rc = uri_param_u64(uri, "nlmport", 1, UINT16_MAX, 0, &nlm, err);
 	if (rc)
 		return rc;
-	*out = (struct where){ (uint16_t)nfs, (uint16_t)mnt };
+	*out = (struct where){ (uint16_t)nfs, (uint16_t)mnt, (uint16_t)nlm };
 	return 0;
 }
 
@@ -316,6 +318,7 @@ static void set_env(struct nfs_backend *b, const struct be_env *env)
 
 static void be_nfs_destroy(struct nfs_backend *b)
 {
+	be_nfs_nlm_close(b->nlm);
 	for (unsigned i = 0; i < NFS_CONNS_MAX; i++)
 		nconn_free(b->conns[i]);
 	if (b->table)
@@ -336,7 +339,12 @@ static int open_steps(struct nfs_backend *b, const struct where *where, struct e
 		rc = be_nfs_mount(b, where->nfs_port, where->mount_port, err);
 	if (!rc)
 		rc = connect_all(b, err);
-	return rc ? rc : ask_server(b, err);
+	if (!rc)
+		rc = ask_server(b, err);
+	if (rc || !b->env.nlm)
+		return rc;
+	b->base.limits.caps |= BE_CAP_LOCKS;
+	return be_nfs_nlm_open(b, where->nlm_port, err);
 }
 
 extern const struct backend_ops be_nfs_ops;
@@ -345,7 +353,7 @@ static int be_nfs_open_uri(const char *uri, const struct be_env *env, struct bac
 			   struct err *err)
 {
 	struct nfs_backend *b = calloc(1, sizeof *b);
-	struct where where = { 0, 0 };
+	struct where where = { 0, 0, 0 };
 	int rc;
 
 	if (!b)
@@ -374,10 +382,30 @@ static void be_nfs_close(struct backend *be)
 	struct nfs_backend *b = be_nfs(be);
 	uint64_t end = clock_ms() + CLOSE_WAIT_MS;
 
+	be_nfs_nlm_close(take_ptr(&b->nlm));
 	while (atomic_load(&b->background) && clock_ms() < end)
 		poll(NULL, 0, 5);
 	be_nfs_umount(b);
 	be_nfs_destroy(b);
+}
+
+/* A program that believes to be alone with the file must learn that it is not. */
+static bool refuse_lost(struct backend *be, struct be_io *io)
+{
+	if (!be_nfs_nlm_lost(be_nfs(be)->nlm, io->node))
+		return false;
+	io->result = -EIO;
+	return true;
+}
+
+static enum be_submit guarded_read(struct backend *be, struct be_io *io)
+{
+	return refuse_lost(be, io) ? BE_DONE : be_nfs_submit_read(be, io);
+}
+
+static enum be_submit guarded_write(struct backend *be, struct be_io *io)
+{
+	return refuse_lost(be, io) ? BE_DONE : be_nfs_submit_write(be, io);
 }
 
 const struct backend_ops be_nfs_ops = {
@@ -385,8 +413,8 @@ const struct backend_ops be_nfs_ops = {
 	.close = be_nfs_close,
 	.node_free = be_nfs_node_free,
 	.root = be_nfs_root,
-	.submit_read = be_nfs_submit_read,
-	.submit_write = be_nfs_submit_write,
+	.submit_read = guarded_read,
+	.submit_write = guarded_write,
 	.submit_commit = be_nfs_submit_commit,
 	.lookup = be_nfs_lookup,
 	.getattr = be_nfs_getattr,
@@ -407,6 +435,9 @@ const struct backend_ops be_nfs_ops = {
 	.readdir = be_nfs_readdir,
 	.closedir = be_nfs_closedir,
 	.fsyncdir = be_nfs_fsyncdir,
+	.lock = be_nfs_lock,
+	.unlock = be_nfs_unlock,
+	.lock_test = be_nfs_lock_test,
 	.statfs = be_nfs_statfs,
 	.node_save = be_nfs_node_save,
 	.node_restore = be_nfs_node_restore,
@@ -414,6 +445,6 @@ const struct backend_ops be_nfs_ops = {
 
 const struct backend_type backend_nfs = {
 	.scheme = "nfs",
-	.uri_help = "nfs://host[:port]/export/path?nfsport=N&mountport=N&version=3",
+	.uri_help = "nfs://host[:port]/export/path?nfsport=N&mountport=N&nlmport=N&version=3",
 	.open = be_nfs_open_uri,
 };

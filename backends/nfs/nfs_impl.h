@@ -7,6 +7,7 @@
  *   errmap.c   status codes to errno         access.c permissions by credential
  *   data.c     READ, WRITE, COMMIT           dir.c    READDIR, READDIRPLUS
  *   ops_attr.c ops_make.c ops_remove.c       the other procedures
+ *   nlm.h      locks at the server (option nlm)
  * Below them: conn.h, rpc.h, sock.h, encode.h, decode.h. */
 #ifndef BACKENDS_NFS_NFS_IMPL_H
 #define BACKENDS_NFS_NFS_IMPL_H
@@ -17,6 +18,7 @@
 
 #include "backends/backend.h"
 #include "backends/nfs/conn.h"
+#include "backends/nfs/nlm.h"
 
 #define NFS_PATH_MAX 1024 /* of an export, by protocol */
 #define NFS_IO_MAX (1u << 20)
@@ -88,6 +90,7 @@ struct nfs_backend {
 	uint32_t dir_bytes; /* of one READDIR */
 	unsigned nconns;
 	struct nconn *conns[NFS_CONNS_MAX];
+	struct nlm *nlm;        /* owned; NULL without the option */
 	uint64_t sync_limit_ms; /* a waiting call gives up after it; 0: never */
 
 	struct ncall_pool pool;

@@ -1,0 +1,244 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# 12_nlm.sh - locks at the server: two mounts of one export, as two cells have
+# them, exclude each other, and a lock outlives the server's restart
+fits="nfs"
+# shellcheck source=lib/test.sh
+. "${BASH_SOURCE%/*}/lib/test.sh"
+
+# The server that every scenario has, with the lock service; it registers with
+# rpcbind, which is asked for its port. No statd: our locks are not watched.
+eval "$(declare -f server_conf | sed 's/Enable_NLM = false/Enable_NLM = true; NSM_Use_Caller_Name = true/
+	s/Graceless = true/Graceless = false; Grace_Period = 6; Lease_Lifetime = 5/')"
+
+STEPS=$(scaled 200 10000 50)
+
+second_mount() {
+	mnt2=$work/mnt2
+	mkdir -p "$mnt2"
+	timeout "$STEP_SECONDS" "$PERSIFS" mount -o nlm "$uri" "$mnt2" </dev/null >>"$work/log/mount" 2>&1 ||
+		fail "persifs mount: $(tail -n 3 "$work/log/mount")"
+}
+
+second_umount() { timeout "$STEP_SECONDS" "$PERSIFS" umount "$mnt2" || fail "persifs umount: status $?"; }
+
+lock() { python3 "$work/locker.py" "$@"; }
+
+# What the program in the background said last.
+said() { grep -qx "$2" "$work/$1.out" 2>/dev/null; }
+wait_said() { wait_until "${3:-20}" said "$1" "$2" || fail "$1 does not say $2: $(cat "$work/$1.out")"; }
+
+# hold NAME ARGUMENT...: a program that keeps a lock until killed; its pid in $held
+hold() {
+	local name=$1
+	shift
+	: >"$work/$name.out"
+	python3 "$work/locker.py" "$@" >"$work/$name.out" 2>&1 &
+	held=$!
+}
+
+end() { # PID [SIGNAL]
+	kill "-${2:-TERM}" "$1"
+	wait "$1" 2>/dev/null || true
+}
+
+write_locker() {
+	cat >"$work/locker.py" <<-'PY'
+		import errno, fcntl, os, signal, struct, sys, time
+
+		what, path, *rest = sys.argv[1:]
+
+		def say(s):
+		    print(s, flush=True)
+
+		def lk(fd, kind, start=0, length=0, wait=False):
+		    cmd = fcntl.F_SETLKW if wait else fcntl.F_SETLK
+		    fcntl.fcntl(fd, cmd, struct.pack("hhqqi", kind, 0, start, length, 0))
+
+		def free(fd, kind, start=0, length=0):
+		    out = fcntl.fcntl(fd, fcntl.F_GETLK, struct.pack("hhqqi", kind, 0, start, length, 0))
+		    return struct.unpack("hhqqi", out)
+
+		def attempt(fn):
+		    try:
+		        fn()
+		        say("got")
+		        return True
+		    except OSError as e:
+		        say("refused" if e.errno in (errno.EAGAIN, errno.EACCES) else errno.errorcode[e.errno])
+		        return False
+
+		if what == "count":
+		    for _ in range(int(rest[0])):
+		        fd = os.open(path, os.O_RDWR)
+		        lk(fd, fcntl.F_WRLCK, wait=True)
+		        n = int(os.pread(fd, 16, 0))
+		        os.pwrite(fd, b"%15d\n" % (n + 1), 0)
+		        if _ % 2:
+		            lk(fd, fcntl.F_UNLCK)
+		        os.close(fd)
+		elif what == "count_open":
+		    fd = os.open(path, os.O_RDWR)
+		    for _ in range(int(rest[0])):
+		        lk(fd, fcntl.F_WRLCK, wait=True)
+		        n = int(os.pread(fd, 16, 0))
+		        os.pwrite(fd, b"%15d\n" % (n + 1), 0)
+		        lk(fd, fcntl.F_UNLCK)
+		elif what == "try":
+		    fd = os.open(path, os.O_RDWR)
+		    kind = fcntl.F_RDLCK if "shared" in rest else fcntl.F_WRLCK
+		    nums = [int(r) for r in rest if r.isdigit()] or [0, 0]
+		    sys.exit(0 if attempt(lambda: lk(fd, kind, *nums)) else 1)
+		elif what == "tryflock":
+		    fd = os.open(path, os.O_RDWR)
+		    sys.exit(0 if attempt(lambda: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)) else 1)
+		elif what == "get":
+		    fd = os.open(path, os.O_RDWR)
+		    kind, _, start, length, _ = free(fd, fcntl.F_WRLCK)
+		    say({fcntl.F_UNLCK: "free", fcntl.F_RDLCK: f"shared {start} {length}",
+		         fcntl.F_WRLCK: f"exclusive {start} {length}"}[kind])
+		elif what == "hold":
+		    fd = os.open(path, os.O_RDWR)
+		    wait = "wait" in rest
+		    kind = fcntl.F_RDLCK if "shared" in rest else fcntl.F_WRLCK
+		    nums = [int(r) for r in rest if r.isdigit()] or [0, 0]
+		    signal.signal(signal.SIGALRM, lambda *a: None)
+		    if "alarm" in rest:
+		        signal.signal(signal.SIGALRM, lambda *a: (_ for _ in ()).throw(InterruptedError(errno.EINTR, "")))
+		        signal.setitimer(signal.ITIMER_REAL, 0.5)
+		    say("asks")
+		    if attempt(lambda: lk(fd, kind, *nums, wait=wait)):
+		        time.sleep(600)
+		elif what == "holdflock":
+		    fd = os.open(path, os.O_RDWR)
+		    if attempt(lambda: fcntl.flock(fd, fcntl.LOCK_EX)):
+		        time.sleep(600)
+		elif what == "ranges":
+		    # splits, upgrades and downgrades; then keeps [0,9]W [30,39]R
+		    fd = os.open(path, os.O_RDWR)
+		    lk(fd, fcntl.F_WRLCK, 0, 40)
+		    lk(fd, fcntl.F_UNLCK, 10, 20)
+		    lk(fd, fcntl.F_RDLCK, 30, 10)
+		    say("got")
+		    time.sleep(600)
+	PY
+}
+
+counting_together() { # KIND
+	local a b
+	printf '%15d\n' 0 >"$mnt/counter"
+	lock "$1" "$mnt/counter" "$STEPS" &
+	a=$!
+	lock "$1" "$mnt2/counter" "$STEPS" &
+	b=$!
+	wait "$a" || fail "the first counter failed"
+	wait "$b" || fail "the second counter failed"
+	[ "$(($(cat "$store/counter")))" = $((2 * STEPS)) ] || fail "$1: $(cat "$store/counter") of $((2 * STEPS)) steps"
+	log "$1: $((2 * STEPS)) steps, none lost"
+}
+
+exclusion_in_both_directions() {
+	local from to
+	for from in "$mnt" "$mnt2"; do
+		to=$mnt2
+		[ "$from" = "$mnt" ] || to=$mnt
+		hold first hold "$from/f"
+		wait_said first got
+		[ "$(lock get "$to/f")" = "exclusive 0 0" ] || fail "GETLK from $to: $(lock get "$to/f")"
+		! lock try "$to/f" >"$work/try" || fail "locked twice, from $to"
+		! lock tryflock "$to/f" >>"$work/try" || fail "locked twice, flock from $to"
+		[ "$(sort -u "$work/try")" = refused ] || fail "not refused: $(cat "$work/try")"
+		end "$held" KILL
+		lock try "$to/f" >/dev/null || fail "not free after kill -9 in $from"
+		hold first hold "$from/f" shared
+		wait_said first got
+		lock try "$to/f" shared >/dev/null || fail "shared locks exclude each other"
+		! lock try "$to/f" >/dev/null || fail "exclusive beside shared"
+		end "$held"
+		hold first holdflock "$from/f"
+		wait_said first got
+		! lock tryflock "$to/f" >/dev/null || fail "flock: locked twice"
+		end "$held"
+		wait_until 5 lock tryflock "$to/f" >/dev/null || fail "flock: not free after close"
+	done
+}
+
+ranges_are_what_the_owner_has() {
+	hold ranges ranges "$mnt/f"
+	wait_said ranges got
+	! lock try "$mnt2/f" 0 1 >/dev/null || fail "byte 0 is free"
+	! lock try "$mnt2/f" shared 9 1 >/dev/null || fail "byte 9 is not exclusive"
+	lock try "$mnt2/f" 10 20 >/dev/null || fail "the hole is not free"
+	lock try "$mnt2/f" shared 30 10 >/dev/null || fail "the downgraded end is exclusive"
+	! lock try "$mnt2/f" 39 1 >/dev/null || fail "byte 39 is free"
+	lock try "$mnt2/f" 40 0 >/dev/null || fail "behind the end is not free"
+	end "$held"
+	lock try "$mnt2/f" >/dev/null || fail "not free after the end"
+}
+
+waiting() {
+	local first second
+	hold first hold "$mnt/f"
+	first=$held
+	wait_said first got
+	hold second hold "$mnt2/f" wait
+	second=$held
+	wait_said second asks
+	sleep 0.3
+	! said second got || fail "did not wait"
+	end "$first"
+	wait_said second got 10
+	hold third hold "$mnt/f" wait alarm
+	wait_said third EINTR 10
+	wait "$held" || true
+	hold third hold "$mnt/f" wait
+	wait_said third asks
+	sleep 0.3
+	end "$held" KILL
+	end "$second"
+	lock try "$mnt/f" >/dev/null || fail "not free after a waiter was killed"
+}
+
+ganesha_restart() {
+	local nfs
+	end_process "$server_pid"
+	ganesha.nfsd -F -f "$work/ganesha.conf" -p "$work/ganesha.pid" -L "$work/log/ganesha" \
+		</dev/null >>"$work/log/ganesha.out" 2>&1 &
+	server_pid=$!
+	nfs=${uri#*nfsport=}
+	wait_until 20 server_is_up_or_dead "${nfs%%&*}" || fail "ganesha does not listen again"
+}
+
+locks_outlive_a_restart() {
+	hold first hold "$mnt/f"
+	wait_said first got
+	ganesha_restart
+	! timeout 60 python3 "$work/locker.py" try "$mnt2/f" >"$work/try" || fail "the lock did not outlive the restart"
+	[ "$(cat "$work/try")" = refused ] || fail "not refused after a restart: $(cat "$work/try")"
+	echo data >"$mnt/f" || fail "cannot write under the lock that was taken again"
+	end "$held"
+	wait_until 10 lock try "$mnt2/f" >/dev/null || fail "not free after the restart and an unlock"
+}
+
+scenario() {
+	need python3
+	write_locker
+	fails_with "only an NFS server" timeout "$STEP_SECONDS" "$PERSIFS" mount -o nlm memory: "$mnt"
+	target_mount nlm
+	second_mount
+	: >"$mnt/f"
+	exclusion_in_both_directions
+	log "exclusion in both directions"
+	ranges_are_what_the_owner_has
+	log "ranges are what the owner has"
+	waiting
+	log "waiting"
+	counting_together count
+	counting_together count_open
+	locks_outlive_a_restart
+	log "locks outlive a restart"
+	second_umount
+	target_umount
+}
+
+run_scenario "$@"
