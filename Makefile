@@ -71,6 +71,8 @@ $(B)/persifs: $(B)/fusefs/main.o $(LIB)
 	$(Q)$(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/persifs-ctl: $(patsubst %.c,$(B)/%.o,$(wildcard tools/ctl/*.c)) $(LIB)
 	$(Q)$(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/nfsraw: $(B)/tools/bench/nfsraw.o $(LIB)
+	$(Q)$(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(FAKES:%.c=$(B)/%.o) $(LIB)
 	$(Q)$(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 $(B)/replay/%: $(B)/tests/fuzz/%.o $(B)/tests/fuzz/replay_main.o $(LIB)

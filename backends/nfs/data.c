@@ -13,6 +13,7 @@
 #include "common/clock.h"
 
 enum { RESTARTS_MAX = 8, JUKEBOX_MIN_MS = 500, JUKEBOX_MAX_MS = 5000 };
+enum { STRIPE_BYTES = 1 << 20 };
 
 struct ndata {
 	uint64_t bytes;    /* done so far */
@@ -58,6 +59,18 @@ static uint64_t jukebox_delay(struct ncall *call)
 	return s->delay_ms;
 }
 
+/* A file's WRITEs and COMMITs keep to one connection, so to one node of a cluster, whose
+ * verifiers they compare. READs are spread: by megabytes, as streams ask for them. */
+static struct nconn *conn_for(struct nfs_backend *b, const struct ncall *call, uint64_t off)
+{
+	const struct be_io *io = call->priv;
+	const struct nfs_handle *fh = &be_nfs_node(io->node)->fh;
+
+	if (call->kind != NCALL_READ || b->nconns == 1)
+		return be_nfs_conn(b, fh);
+	return b->conns[(be_nfs_hash(fh) + off / STRIPE_BYTES) % b->nconns];
+}
+
 static void send_call(struct ncall *call, struct enc *enc, uint64_t delay_ms)
 {
 	struct be_io *io = call->priv;
@@ -69,7 +82,7 @@ static void send_call(struct ncall *call, struct enc *enc, uint64_t delay_ms)
 	call->args_len = enc->len;
 	ncall_rearm(call);
 	ndata(call)->stamp = nattr_stamp(b);
-	nconn_submit(be_nfs_conn(b, &node->fh), call, delay_ms);
+	nconn_submit(conn_for(b, call, io->off + call->iov_off), call, delay_ms);
 }
 
 static struct ncall *call_for(struct be_io *io, enum ncall_kind kind, void (*done)(struct ncall *))

@@ -169,6 +169,8 @@ int nrpc_result(const struct nrpc *r);
 void nrpc_end(struct nrpc *r);
 bool nrpc_ok(const struct nrpc *r); /* ran and status is NFS3_OK */
 
+uint64_t be_nfs_hash(const struct nfs_handle *fh);
+/* The connection of all calls about fh, READs apart. */
 struct nconn *be_nfs_conn(struct nfs_backend *b, const struct nfs_handle *fh);
 /* Encodes the head of an asynchronous call; the caller appends arguments. */
 void be_nfs_begin_async(struct nfs_backend *b, struct ncall *call, uint32_t proc,

@@ -12,11 +12,14 @@
 
 enum { POLL_MS = 250, JUKEBOX_MIN_MS = 500, JUKEBOX_MAX_MS = 5000 };
 
+uint64_t be_nfs_hash(const struct nfs_handle *fh)
+{
+	return hash_bytes(fh->data, fh->len, 1);
+}
+
 struct nconn *be_nfs_conn(struct nfs_backend *b, const struct nfs_handle *fh)
 {
-	if (b->nconns == 1)
-		return b->conns[0];
-	return b->conns[hash_bytes(fh->data, fh->len, 1) % b->nconns];
+	return b->conns[b->nconns == 1 ? 0 : be_nfs_hash(fh) % b->nconns];
 }
 
 static void count_call(uint32_t proc)

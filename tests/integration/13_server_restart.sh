@@ -21,7 +21,7 @@ server_kill_and_start() {
 scenario() {
 	local restarts i
 	restarts=$(scaled 4 50 2)
-	target_mount rpc_timeout=5
+	target_mount rpc_timeout=5,nconnect=3
 	load_start "$(scaled 48 1024 16)"
 	for ((i = 0; i < restarts; i++)); do
 		sleep "$((1 + RANDOM % 2)).$((RANDOM % 10))"
