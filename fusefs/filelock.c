@@ -543,6 +543,8 @@ void filelocks_stop(struct filelocks *fl)
 
 	mutex_lock(&fl->lock);
 	fl->stop = true;
+	list_for_each(it, &fl->claims)
+		list_entry(it, struct lk_wait, link)->rq->interrupted = true;
 	cond_broadcast(&fl->due);
 	mutex_unlock(&fl->lock);
 	if (fl->polls)
