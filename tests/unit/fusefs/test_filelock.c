@@ -193,7 +193,9 @@ static struct request *request(uint64_t unique)
 	rq->len = ARENA_SLOT_SMALL + 1; /* does not move */
 	rq->may_block = true;
 	rq->cred = cred();
+	mutex_lock(&t.v.slot_lock);
 	t.v.nlarge_free--;
+	mutex_unlock(&t.v.slot_lock);
 	return rq;
 }
 
