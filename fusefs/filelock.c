@@ -4,6 +4,7 @@
  * questions to the backend of one owner: who would overlap waits for the answer. */
 #include "fusefs/filelock.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -21,8 +22,8 @@
 #define MOMENT_MS 100
 
 struct lk {
-	struct list link;
 	uint64_t owner, start, end;
+	struct list link;
 	uint64_t fh; /* it was set through */
 	struct inode *in;
 	uint32_t type, pid;
@@ -146,6 +147,7 @@ static void lk_cut_locked(struct filelocks *fl, struct list *locks, struct lk *l
 static void lk_apply_locked(struct filelocks *fl, struct list *locks, const struct lk *want,
 			    struct lk **spare)
 {
+	assert(locks->next); /* made with its inode */
 	list_for_each_safe(it, tmp, locks) {
 		struct lk *l = list_entry(it, struct lk, link);
 
@@ -168,7 +170,7 @@ static int get_from_backend(struct request *rq, struct inode *in, uint64_t owner
 	struct be_lock want = {
 		.owner = owner, .exclusive = lk->type == F_WRLCK, .start = lk->start, .end = lk->end
 	};
-	struct be_lock held;
+	struct be_lock held = want;
 	int rc = request_call(rq, true);
 
 	if (!rc)
