@@ -143,6 +143,8 @@ fuzz-build: $(FUZZ)
 	@:
 bench: all ## measure beside peers; BENCH="--quick --pairs memory,dir,nfs --reps 9 ..."
 	$(Q)tools/bench/compare.py --build $(B) --out build/bench.json $(BENCH)
+bench-nfs: all $(B)/nfsraw ## measure an NFS mount beside the backend alone, over depths and connections
+	$(Q)tools/bench/nfslimit.py --build $(B) $(BENCH)
 demo: deps ## install, build, mount a folder, write, read, unmount, prove it
 	$(Q)$(MAKE) all
 	$(Q)dist/demo.sh $(B)
@@ -184,6 +186,6 @@ clean: ## remove build/
 	$(Q)rm -rf build compile_commands.json
 
 .PHONY: all programs deps unit-build test-tools man check check-short check-unit check-integration check-asan \
-	check-tsan check-valgrind cov fuzz fuzz-build bench demo lint format install dist help clean
+	check-tsan check-valgrind cov fuzz fuzz-build bench bench-nfs demo lint format install dist help clean
 .SECONDARY:
 .DELETE_ON_ERROR:
