@@ -22,6 +22,9 @@
 
 #define DEPTH_MAX 256
 
+enum mode { MODE_READ, MODE_RREAD, MODE_WRITE };
+static const char *const mode_names[] = { "read", "rread", "write" };
+
 struct slot {
 	struct be_io io;
 	struct iovec iov;
@@ -30,7 +33,8 @@ struct slot {
 };
 
 struct run {
-	const char *uri, *name, *mode;
+	const char *uri, *name;
+	enum mode mode;
 	uint64_t size, bytes; /* of the file; of one request */
 	unsigned depth, nconnect;
 	double seconds; /* of random reads */
@@ -68,12 +72,12 @@ static void on_done(struct be_io *io)
 
 static bool is_random(const struct run *r)
 {
-	return !strcmp(r->mode, "rread");
+	return r->mode == MODE_RREAD;
 }
 
 static bool is_write(const struct run *r)
 {
-	return !strcmp(r->mode, "write");
+	return r->mode == MODE_WRITE;
 }
 
 /* Where the next request goes; false: enough. */
@@ -145,7 +149,7 @@ static void pump(struct run *r)
 		}
 	}
 	if (r->error)
-		die(r->mode, r->error);
+		die(mode_names[r->mode], r->error);
 }
 
 static void commit(struct run *r)
@@ -235,6 +239,15 @@ static uint64_t number(char letter, const char *text, uint64_t min, uint64_t max
 	exit(2);
 }
 
+static enum mode mode_of(const char *text)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(mode_names); i++)
+		if (!strcmp(text, mode_names[i]))
+			return (enum mode)i;
+	fprintf(stderr, "nfsraw: mode '%s': want read, rread or write\n", text);
+	exit(2);
+}
+
 static void parse(struct run *r, int argc, char **argv)
 {
 	int c;
@@ -257,11 +270,7 @@ static void parse(struct run *r, int argc, char **argv)
 		exit(fputs(usage, stderr) < 0 ? 3 : 2);
 	r->uri = argv[optind];
 	r->name = argv[optind + 1];
-	r->mode = argv[optind + 2];
-	if (!is_write(r) && !is_random(r) && strcmp(r->mode, "read")) {
-		fprintf(stderr, "nfsraw: mode '%s': want read, rread or write\n", r->mode);
-		exit(2);
-	}
+	r->mode = mode_of(argv[optind + 2]);
 	if (!r->bytes)
 		r->bytes = is_random(r) ? 4096 : 1 << 20;
 }
@@ -291,7 +300,7 @@ int main(int argc, char **argv)
 	be_cred_put(r.cred);
 	printf("{\"mode\": \"%s\", \"depth\": %u, \"nconnect\": %u, \"bytes\": %llu, \"mib_s\": %.1f, "
 	       "\"iops\": %.0f}\n",
-	       r.mode, r.depth, r.nconnect, (unsigned long long)r.bytes,
+	       mode_names[r.mode], r.depth, r.nconnect, (unsigned long long)r.bytes,
 	       (double)r.moved / (1 << 20) / ((double)us / 1e6),
 	       (double)r.requests / ((double)us / 1e6));
 	return 0;
