@@ -83,8 +83,12 @@ static void cmd_node(struct server *srv, char *args, FILE *out)
 static void cmd_stats(struct server *srv, char *args, FILE *out)
 {
 	struct rusage use;
+	uint64_t unstable = 0;
 
 	(void)args;
+	for (uint64_t n = 0; n < srv->store.next_ino; n++)
+		if (srv->store.inode[n])
+			unstable += data_unstable(srv->store.inode[n]);
 	getrusage(RUSAGE_SELF, &use);
 	for (unsigned n = 0; n < 24; n++)
 		if (srv->calls[n])
@@ -92,8 +96,9 @@ static void cmd_stats(struct server *srv, char *args, FILE *out)
 	faults_stats(&srv->faults, out);
 	fprintf(out, "replies %lu\ndrc_hits %lu\naccepted %lu\nconnections %u\n", srv->replies,
 		srv->drc_hits, srv->accepted, srv->nconns);
-	fprintf(out, "inodes %lu\nbytes %lu\nlost_pages %lu\nmax_kib %ld\n", srv->store.files,
-		srv->store.pages * PAGE_BYTES, srv->store.lost, use.ru_maxrss);
+	fprintf(out, "inodes %lu\nbytes %lu\nunstable_pages %lu\nlost_pages %lu\nmax_kib %ld\n",
+		srv->store.files, srv->store.pages * PAGE_BYTES, unstable, srv->store.lost,
+		use.ru_maxrss);
 }
 
 static void cmd_check(struct server *srv, char *args, FILE *out)

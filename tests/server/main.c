@@ -54,7 +54,7 @@ static const char usage[] =
 	"  --port N            0: any; \"ready PORT\" on stdout tells\n"
 	"  --port2 N           a second node with the same files and another verifier\n"
 	"  --nodes 2           the same, on any port; \"ready PORT PORT2\"\n"
-	"  --address A         127.0.0.1, or another, or one of IPv6\n"
+	"  --address A         127.0.0.1, or another, or one of IPv6; --address2 A: node 2's\n"
 	"  --ctl PATH          the control socket, for --say\n"
 	"  --seed S            of all chance\n"
 	"  --faults P[:N]      none, lossless, hostile, or names by comma; N of 1000 calls\n"
@@ -76,12 +76,12 @@ static int help(FILE *out, int rc)
 }
 
 static const struct option options[] = {
-	{ "port", 1, NULL, 'p' },    { "port2", 1, NULL, '2' },      { "nodes", 1, NULL, 'n' },
-	{ "address", 1, NULL, 'a' }, { "ctl", 1, NULL, 'c' },        { "seed", 1, NULL, 's' },
-	{ "faults", 1, NULL, 'f' },  { "size-limit", 1, NULL, 'l' }, { "cookies", 1, NULL, 'k' },
-	{ "no-drc", 0, NULL, 'd' },  { "time-grain", 1, NULL, 'g' }, { "pidfile", 1, NULL, 'i' },
-	{ "log", 1, NULL, 'o' },     { "help", 0, NULL, 'h' },       { "say", 1, NULL, 'y' },
-	{ NULL, 0, NULL, 0 },
+	{ "port", 1, NULL, 'p' },    { "port2", 1, NULL, '2' },    { "nodes", 1, NULL, 'n' },
+	{ "address", 1, NULL, 'a' }, { "address2", 1, NULL, 'A' }, { "ctl", 1, NULL, 'c' },
+	{ "seed", 1, NULL, 's' },    { "faults", 1, NULL, 'f' },   { "size-limit", 1, NULL, 'l' },
+	{ "cookies", 1, NULL, 'k' }, { "no-drc", 0, NULL, 'd' },   { "time-grain", 1, NULL, 'g' },
+	{ "pidfile", 1, NULL, 'i' }, { "log", 1, NULL, 'o' },      { "help", 0, NULL, 'h' },
+	{ "say", 1, NULL, 'y' },     { NULL, 0, NULL, 0 },
 };
 
 struct conf {
@@ -107,7 +107,11 @@ static bool parse_option(struct server *srv, struct conf *conf, int o, const cha
 		srv->nnodes = (unsigned)n;
 		return n == 1 || n == 2;
 	case 'a':
-		srv->address = arg;
+		srv->node[0].address = srv->node[1].address = arg;
+		break;
+	case 'A':
+		srv->node[1].address = arg;
+		srv->nnodes = 2;
 		break;
 	case 'c':
 		conf->ctl = arg;
@@ -197,7 +201,7 @@ static int start(struct server *srv, const struct conf *conf)
 		int rc = node_up(&srv->node[n]);
 
 		if (rc) {
-			fprintf(stderr, "nfsfault: %s port %u: %s\n", srv->address,
+			fprintf(stderr, "nfsfault: %s port %u: %s\n", srv->node[n].address,
 				srv->node[n].port, strerror(-rc));
 			return 1;
 		}
@@ -241,15 +245,17 @@ static void finish(struct server *srv)
 
 int main(int argc, char **argv)
 {
-	static struct server srv = { .address = "127.0.0.1", .drc_on = true, .nnodes = 1 };
+	static struct server srv = { .drc_on = true, .nnodes = 1 };
 	struct sigaction act = { .sa_handler = on_signal };
 	struct conf conf = { .seed = 1 };
 	int rc;
 
 	for (unsigned n = 0; n < NODES_MAX; n++)
-		srv.node[n] = (struct node){
-			.srv = &srv, .index = n, .fd = -1, .verf = 0x7665726600000001ULL + n
-		};
+		srv.node[n] = (struct node){ .srv = &srv,
+					     .index = n,
+					     .fd = -1,
+					     .address = "127.0.0.1",
+					     .verf = 0x7665726600000001ULL + n };
 	for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;)
 		if (!parse_option(&srv, &conf, o, optarg))
 			return help(stderr, 2);

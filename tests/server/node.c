@@ -27,12 +27,12 @@ union address {
 static socklen_t address_of(const struct node *n, union address *a)
 {
 	*a = (union address){ 0 };
-	if (inet_pton(AF_INET6, n->srv->address, &a->v6.sin6_addr) == 1) {
+	if (inet_pton(AF_INET6, n->address, &a->v6.sin6_addr) == 1) {
 		a->v6.sin6_family = AF_INET6;
 		a->v6.sin6_port = htons(n->port);
 		return sizeof a->v6;
 	}
-	if (inet_pton(AF_INET, n->srv->address, &a->v4.sin_addr) != 1)
+	if (inet_pton(AF_INET, n->address, &a->v4.sin_addr) != 1)
 		return 0;
 	a->v4.sin_family = AF_INET;
 	a->v4.sin_port = htons(n->port);

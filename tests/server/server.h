@@ -35,6 +35,7 @@ struct node {
 	struct source src;
 	struct server *srv;
 	unsigned index;
+	const char *address;
 	uint16_t port; /* 0 at first: any */
 	int fd;        /* listening, or -1 */
 	uint64_t verf; /* of writes; another after each restart */
@@ -55,7 +56,6 @@ struct server {
 	struct faults faults;
 	struct node node[NODES_MAX];
 	unsigned nnodes;
-	const char *address;
 	int ep;
 	bool stop;
 	bool drc_on;
