@@ -106,6 +106,10 @@ write_locker() {
 		    if "alarm" in rest:
 		        signal.signal(signal.SIGALRM, lambda *a: (_ for _ in ()).throw(InterruptedError(errno.EINTR, "")))
 		        signal.setitimer(signal.ITIMER_REAL, 0.5)
+		    if "later" in rest:
+		        say("open")
+		        while not os.path.exists(sys.argv[0] + ".go"):
+		            time.sleep(0.02)
 		    say("asks")
 		    if attempt(lambda: lk(fd, kind, *nums, wait=wait)):
 		        time.sleep(600)
@@ -220,6 +224,43 @@ locks_outlive_a_restart() {
 	wait_until 10 lock try "$mnt2/f" >/dev/null || fail "not free after the restart and an unlock"
 }
 
+# A cell that sleeps through the restart and the grace period: another gets the lock.
+lock_of_a_sleeper_is_lost() {
+	local first worker second
+	worker=$(stat_of worker_pid)
+	hold first hold "$mnt/f"
+	first=$held
+	wait_said first got
+	kill -STOP "$worker"
+	ganesha_restart
+	hold second hold "$mnt2/f" wait
+	second=$held
+	wait_said second got 30
+	kill -CONT "$worker"
+	wait_until 20 is_refused "$mnt/f" || fail "writing under a lost lock does not fail"
+	end "$first"
+	end "$second"
+	wait_until 10 lock try "$mnt/f" >/dev/null || fail "not free after a lock was lost"
+	dd if=/dev/zero of="$mnt/f" count=1 conv=notrunc,fsync status=none || fail "still fails after the unlock"
+}
+is_refused() { ! dd if=/dev/zero of="$1" count=1 conv=notrunc,fsync status=none 2>/dev/null; }
+
+# The server is away: who asks can be killed, and the lock works when it is back.
+asking_a_dead_server_can_be_killed() {
+	local old=$server_pid
+	hold first hold "$mnt/f" later
+	wait_said first open
+	kill -STOP "$old"
+	: >"$work/locker.py.go"
+	wait_said first asks
+	sleep 0.5
+	kill -KILL "$held"
+	wait_until 10 process_is_gone "$held" || fail "cannot be killed while the server is silent"
+	wait "$held" 2>/dev/null || true
+	kill -CONT "$old"
+	wait_until 20 lock try "$mnt2/f" >/dev/null || fail "the lock of a killed program stays"
+}
+
 scenario() {
 	need python3
 	write_locker
@@ -237,6 +278,10 @@ scenario() {
 	counting_together count_open
 	locks_outlive_a_restart
 	log "locks outlive a restart"
+	asking_a_dead_server_can_be_killed
+	log "asking a dead server can be killed"
+	lock_of_a_sleeper_is_lost
+	log "lock of a sleeper is lost"
 	second_umount
 	target_umount
 }
