@@ -4,11 +4,9 @@
  *   nlm.c       lock, unlock, test           nlm_keep.c   the connection and its keeper
  *   nlm_table.c what is held                 nlm_wire.c   bytes
  *
- *            connection lost                 something to settle
- *      DOWN <--------------- UP <-------------------.  |
- *       |                     ^  \--------> SETTLE -'<-'
- *       '-- wanted: connect --|---------------^  |
- *                             '------------------'  all taken again, no doubts
+ *   DOWN --wanted: step_down() connects--> SETTLE
+ *   SETTLE --step_settle(): no doubts, all taken again--> UP;  --a call failed--> DOWN
+ *   UP --step_up(): doubts--> SETTLE;  --connection lost--> DOWN
  *
  * States change on the keeper's thread only.
  * I1 A call of an operation, with the change of the table that its answer means,
