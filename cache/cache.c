@@ -223,6 +223,13 @@ static bool ours_is_newer_locked(const struct cache_file *f, uint64_t seq)
 	return f->dirty_units || file_writes(f) || f->frozen || f->change_seq != seq;
 }
 
+/* A smaller file than ours, while the backend may still lose what it acknowledged: it
+ * has lost it. The commit will tell, and what is kept here is written again. */
+static bool may_have_lost_locked(const struct cache_file *f, uint64_t size)
+{
+	return size < f->size && f->unstable_frames;
+}
+
 static void drop_each(struct cache_file *f, uint32_t frame, void *arg)
 {
 	struct frame *fr = &f->c->frames[frame];
@@ -286,7 +293,7 @@ static void count_dirty_blocks_locked(const struct cache_file *f, struct be_attr
 void cache_merge_attr(struct cache_file *f, struct be_attr *attr, uint64_t seq)
 {
 	mutex_lock(&f->lock);
-	if (ours_is_newer_locked(f, seq))
+	if (ours_is_newer_locked(f, seq) || may_have_lost_locked(f, attr->size))
 		attr->size = f->size;
 	else
 		adopt_size_locked(f, attr->size);
@@ -305,7 +312,7 @@ bool cache_revalidate(struct cache_file *f, const struct be_attr *attr, uint64_t
 	bool same;
 
 	mutex_lock(&f->lock);
-	if (ours_is_newer_locked(f, seq)) {
+	if (ours_is_newer_locked(f, seq) || may_have_lost_locked(f, attr->size)) {
 		mutex_unlock(&f->lock);
 		return true; /* cannot be told apart from our own writes */
 	}

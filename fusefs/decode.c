@@ -22,11 +22,13 @@
 #define MAX_BACKGROUND 256
 
 static __thread struct request *current;
+/* Not in the request: one that was parked may be answered, and be another, by now. */
+static __thread int result;
 
 static void set_result(fuse_req_t req, int rc)
 {
 	(void)req;
-	current->result = rc;
+	result = rc;
 }
 
 /* Frees libfuse's request, then runs ours: arguments stay in the slot. */
@@ -375,8 +377,8 @@ int decoder_run(struct request *rq)
 	struct fuse_buf buf = { .mem = rq->msg, .size = rq->len };
 
 	current = rq;
-	rq->result = 0; /* what libfuse answers by itself is answered */
+	result = 0; /* what libfuse answers by itself is answered */
 	fuse_session_process_buf(rq->v->se, &buf);
 	current = NULL;
-	return rq->result;
+	return result;
 }

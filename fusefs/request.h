@@ -37,7 +37,6 @@ struct request {
 	bool may_block;
 	bool answered;
 	atomic_bool interrupted;
-	int result;                 /* of an op that libfuse decoded */
 	const struct be_cred *cred; /* counted, or NULL before call() */
 	struct be_call call;
 	struct list link; /* interrupt table or pool queue */

@@ -108,8 +108,8 @@ static int check_list(struct chunk *c, uint64_t *entries)
 	*entries = 0;
 	dec_init(&d, c->list, c->list_len);
 	while (dec_dirent(&d, c->plus, &e)) {
-		if (!e.cookie)
-			return -EIO;
+		if (!e.cookie || e.cookie == c->start)
+			return -EIO; /* it would lead back here, for ever */
 		++*entries;
 	}
 	c->eof = dec_bool(&d);

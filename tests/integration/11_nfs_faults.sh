@@ -24,7 +24,7 @@ HOSTILE=(stale toosmall serverfault bad_count long_opaque huge_opaque marker tru
 # restart, crash: after a restart that lost uncommitted data the file has the server's
 #   smaller size, until its pages are written again (ours_is_newer_locked(), cache.c,
 #   does not count pages that wait for a COMMIT)
-KNOWN_TO_FAIL="same_cookie restart crash"
+KNOWN_TO_FAIL=""
 
 # Lies about what a file is: they are believed as long as the mount lasts.
 LIES="other_type other_fileid garble"

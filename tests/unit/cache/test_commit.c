@@ -76,6 +76,31 @@ static void other_verifier_of_a_write_sends_its_neighbours_again(void **state)
 	fx_done(x);
 }
 
+/* Attributes from after a restart show the file without what was not committed. */
+static void a_size_that_the_backend_lost_is_not_taken_over(void **state)
+{
+	struct fx *x = unstable_fx(FAKE_INLINE);
+	struct be_attr attr = { .mode = S_IFREG | 0644 };
+
+	(void)state;
+	put(x, 0, UNIT, 3);
+	put(x, UNIT, UNIT, 4);
+	assert_int_equal(cache_flush(x->f, false), 0);
+	fake_crash(x->fb);
+	cache_merge_attr(x->f, &attr, cache_change_seq(x->f));
+	assert_int_equal(attr.size, 2 * UNIT);
+	attr.size = 0;
+	assert_true(cache_revalidate(x->f, &attr, cache_change_seq(x->f)));
+	assert_int_equal(cache_file_size(x->f), 2 * UNIT);
+	assert_int_equal(fsync_now(x), 0);
+	expect_stored(x, 0, UNIT, 3, true);
+	expect_stored(x, UNIT, UNIT, 4, true);
+	attr.size = UNIT; /* now it is somebody's truncation */
+	cache_merge_attr(x->f, &attr, cache_change_seq(x->f));
+	assert_int_equal(cache_file_size(x->f), UNIT);
+	fx_done(x);
+}
+
 /* The write's reply brings the new verifier into the frame while a commit of
  * older units is on its way; the commit's reply then looks like a match. */
 static void commit_overtaken_by_a_write_to_a_new_instance_is_no_proof(void **state)
@@ -329,6 +354,7 @@ int main(void)
 		cmocka_unit_test(fsync_of_a_clean_file_asks_nothing),
 		cmocka_unit_test(data_lost_before_the_commit_is_written_again),
 		cmocka_unit_test(other_verifier_of_a_write_sends_its_neighbours_again),
+		cmocka_unit_test(a_size_that_the_backend_lost_is_not_taken_over),
 		cmocka_unit_test(commit_overtaken_by_a_write_to_a_new_instance_is_no_proof),
 		cmocka_unit_test(units_rewritten_during_a_commit_wait_for_the_next),
 		cmocka_unit_test(fsync_goes_on_until_one_instance_has_it_all),
