@@ -584,7 +584,13 @@ int cache_fsync(struct cache_file *f, bool datasync, const struct be_cred *cred,
 	for (int i = 0; i < FSYNC_TRIES; i++) {
 		losses = file_losses(f);
 		rc = cache_flush(f, nowait);
-		if (rc || !commit_needed(f, datasync || !first, cred, &busy))
+		if (rc)
+			break;
+		if (file_losses(f) != losses) {
+			rc = -EIO; /* told by a write: what was flushed before is dirty again */
+			continue;
+		}
+		if (!commit_needed(f, datasync || !first, cred, &busy))
 			break;
 		if (nowait && (slow || busy)) {
 			rc = -EAGAIN;

@@ -190,6 +190,19 @@ static int setattr_frozen(struct request *rq, struct inode *in, struct cache_fil
 	return rc;
 }
 
+/* The server checks each write: what was allowed when it was written has to arrive
+ * before the permission changes, and before a time that is to stay; and for good, as
+ * what a server loses is written again. An error stays with the file. */
+static void settle(struct request *rq, struct cache_file *f, const struct be_setattr *set)
+{
+	bool host_stable = rq->v->be->limits.caps & BE_CAP_HOST_STABLE;
+
+	if (set->valid & ~(unsigned)(BE_SET_SIZE | BE_SET_OPENED) && !host_stable)
+		cache_fsync(f, true, rq->cred, false);
+	else if (cache_file_dirty(f))
+		cache_flush(f, false);
+}
+
 int inode_setattr(struct request *rq, struct inode *in, const struct be_setattr *set,
 		  struct be_attr *out)
 {
@@ -202,10 +215,8 @@ int inode_setattr(struct request *rq, struct inode *in, const struct be_setattr 
 		return rc ? rc : OP_PUNT;
 	if (set->valid & BE_SET_SIZE && set->size > v->be->limits.file_max)
 		return -EFBIG;
-	/* The server checks each write: what was allowed when it was written has to
-	 * arrive before the permission changes, and before a time that is to stay. */
-	if (f && v->be->limits.caps & BE_CAP_BLOCKING && cache_file_dirty(f))
-		cache_flush(f, false);
+	if (f && v->be->limits.caps & BE_CAP_BLOCKING && cache_file_owes(f))
+		settle(rq, f, set);
 	seq = f ? cache_change_seq(f) : 0;
 	if (f && set->valid & BE_SET_SIZE)
 		rc = setattr_frozen(rq, in, f, set, out);

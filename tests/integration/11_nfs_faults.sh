@@ -20,10 +20,6 @@ HOSTILE=(stale toosmall serverfault bad_count long_opaque huge_opaque marker tru
 	empty_list bad_type other_type other_fileid short_verf)
 
 # Bugs of the client, to be taken out of this list by who mends them:
-# same_cookie: READDIR is repeated for ever when no cookie leads on (nfs/dir.c)
-# restart, crash: after a restart that lost uncommitted data the file has the server's
-#   smaller size, until its pages are written again (ours_is_newer_locked(), cache.c,
-#   does not count pages that wait for a COMMIT)
 KNOWN_TO_FAIL=""
 
 # Lies about what a file is: they are believed as long as the mount lasts.

@@ -76,6 +76,22 @@ static void other_verifier_of_a_write_sends_its_neighbours_again(void **state)
 	fx_done(x);
 }
 
+/* The write of fsync itself brings the news of a restart: all of the page is dirty again. */
+static void fsync_that_learns_of_a_loss_while_it_writes_goes_on(void **state)
+{
+	struct fx *x = unstable_fx(FAKE_INLINE);
+
+	(void)state;
+	put(x, 0, UNIT, 3);
+	assert_int_equal(cache_flush(x->f, false), 0);
+	fake_crash(x->fb);
+	put(x, 0, UNIT, 4);
+	assert_int_equal(fsync_now(x), 0);
+	assert_false(cache_file_dirty(x->f));
+	expect_stored(x, 0, UNIT, 4, true);
+	fx_done(x);
+}
+
 /* Attributes from after a restart show the file without what was not committed. */
 static void a_size_that_the_backend_lost_is_not_taken_over(void **state)
 {
@@ -355,6 +371,7 @@ int main(void)
 		cmocka_unit_test(data_lost_before_the_commit_is_written_again),
 		cmocka_unit_test(other_verifier_of_a_write_sends_its_neighbours_again),
 		cmocka_unit_test(a_size_that_the_backend_lost_is_not_taken_over),
+		cmocka_unit_test(fsync_that_learns_of_a_loss_while_it_writes_goes_on),
 		cmocka_unit_test(commit_overtaken_by_a_write_to_a_new_instance_is_no_proof),
 		cmocka_unit_test(units_rewritten_during_a_commit_wait_for_the_next),
 		cmocka_unit_test(fsync_goes_on_until_one_instance_has_it_all),
