@@ -8,14 +8,10 @@ fits="nfs"
 # shellcheck source=lib/load.sh
 . "${BASH_SOURCE%/*}/lib/load.sh"
 
-# shellcheck disable=SC2154 # server_pid is server.sh's
 server_kill_and_start() {
-	kill -KILL "$server_pid"
-	wait "$server_pid" 2>/dev/null || true
+	server_kill
 	sleep "0.$((RANDOM % 6))"
-	ganesha.nfsd -F -f "$work/ganesha.conf" -p "$work/ganesha.pid" -L "$work/log/ganesha" \
-		</dev/null >>"$work/log/ganesha.out" 2>&1 &
-	server_pid=$!
+	server_run
 }
 
 scenario() {

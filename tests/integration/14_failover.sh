@@ -10,15 +10,11 @@ fits="nfs"
 
 name_leads_to() { printf '127.0.0.1 localhost\n%s cluster.test\n' "$1" >"$work/hosts"; }
 
-# shellcheck disable=SC2154 # server_pid is server.sh's
 node_takes_over() { # ADDRESS
-	kill -KILL "$server_pid"
-	wait "$server_pid" 2>/dev/null || true
-	sed "s/Bind_addr = [0-9.]*/Bind_addr = $1/" "$work/ganesha.conf" >"$work/ganesha-$1.conf"
+	server_kill
+	sed -i "s/Bind_addr = [0-9.]*/Bind_addr = $1/" "$work/ganesha.conf"
 	name_leads_to "$1"
-	ganesha.nfsd -F -f "$work/ganesha-$1.conf" -p "$work/ganesha.pid" -L "$work/log/ganesha" \
-		</dev/null >>"$work/log/ganesha.out" 2>&1 &
-	server_pid=$!
+	server_run
 }
 
 scenario() {

@@ -21,7 +21,6 @@ fails_in_time() { ! in_time "$@" || fail "no error without a server: $*"; }
 has_open() { [ -n "$(find "/proc/$1/fd" -lname "$2")" ]; } # PID FILE
 sync_file() { sync "$mnt/$1"; }
 
-# shellcheck disable=SC2154 # server_pid is server.sh's
 scenario() {
 	local writer
 	target_mount "soft,timeout=$limit,rpc_timeout=1"
@@ -33,8 +32,7 @@ scenario() {
 	(read -r _ <"$work/go" && exec cat "$work/more") 1<>"$mnt/f" 2>>"$work/log/errors" &
 	writer=$!
 	wait_until 10 has_open "$writer" "$mnt/f" || fail "the writer opens nothing"
-	kill -KILL "$server_pid"
-	wait "$server_pid" 2>/dev/null || true
+	server_kill
 	echo go >"$work/go"
 	fails_in_time wait "$writer" # written into the cache, an error when it closes
 	fails_in_time sync_file f
@@ -44,9 +42,7 @@ scenario() {
 	mountpoint -q "$mnt" || fail "unmounted, though data is not written"
 	[ "$(stat_of dirty_bytes)" -gt 0 ] || fail "the data was given up"
 
-	ganesha.nfsd -F -f "$work/ganesha.conf" -p "$work/ganesha.pid" -L "$work/log/ganesha" \
-		</dev/null >>"$work/log/ganesha.out" 2>&1 &
-	server_pid=$!
+	server_run
 	wait_until 60 sync_file f || fail "the data is not written though the server is back"
 	{ cat "$work/more" && tail -c +400001 "$work/first"; } | cmp - "$store/f" ||
 		fail "other data than was written"

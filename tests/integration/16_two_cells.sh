@@ -35,9 +35,7 @@ cell_down() { # N
 server_for_all() {
 	end_process "$server_pid"
 	sed -i 's/Bind_addr = [0-9.]*/Bind_addr = 0.0.0.0/' "$work/ganesha.conf"
-	ganesha.nfsd -F -f "$work/ganesha.conf" -p "$work/ganesha.pid" -L "$work/log/ganesha" \
-		</dev/null >>"$work/log/ganesha.out" 2>&1 &
-	server_pid=$!
+	server_run
 	wait_until 20 server_listens "$(sed -n 's/.*NFS_Port = \([0-9]*\).*/\1/p' "$work/ganesha.conf")" ||
 		fail "ganesha does not listen"
 }

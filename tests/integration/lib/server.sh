@@ -5,6 +5,7 @@
 #   server_start VFS|MEM PATH [RW|RO]   sets $server_uri, or skips the test
 #   server_start_fault [OPTION...]      the same with tests/server, which fails on purpose
 #   server_say COMMAND                  tells it what to do; prints its answer
+#   server_kill, server_run             ends it without notice; starts it again, unwaited
 #   server_stop                         ends what they started, by pid
 #
 # ganesha registers with rpcbind while it starts; it never asks it again.
@@ -51,15 +52,26 @@ rpcbind_start() {
 server_listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 server_is_up_or_dead() { server_listens "$1" || ! kill -0 "$server_pid" 2>/dev/null; }
 
+# Starts ganesha with the configuration that server_start wrote, and does not wait.
+server_run() {
+	ganesha.nfsd -F -f "$work/ganesha.conf" -p "$work/ganesha.pid" -L "$work/log/ganesha" \
+		</dev/null >>"$work/log/ganesha.out" 2>&1 &
+	server_pid=$!
+}
+
+# Dead at once, as by a power cut.
+server_kill() {
+	kill -KILL "$server_pid"
+	wait "$server_pid" 2>/dev/null || true
+}
+
 server_start() {
 	local nfs mountd
 	need ganesha.nfsd rpcbind rpcinfo
 	rpcbind_start
 	nfs=$(free_port) mountd=$(free_port)
 	server_conf "$1" "$2" "${3:-RW}" "$nfs" "$mountd" >"$work/ganesha.conf"
-	ganesha.nfsd -F -f "$work/ganesha.conf" -p "$work/ganesha.pid" -L "$work/log/ganesha" \
-		</dev/null >>"$work/log/ganesha.out" 2>&1 &
-	server_pid=$!
+	server_run
 	wait_until 20 server_is_up_or_dead "$nfs" || fail "ganesha does not listen"
 	wait_until 5 server_listens "$mountd" || fail "ganesha did not start: $(tail -n 3 "$work/log/ganesha")"
 	server_uri="nfs://127.0.0.1$2?nfsport=$nfs&mountport=$mountd&version=3"
