@@ -203,12 +203,11 @@ waiting() {
 	lock try "$mnt/f" >/dev/null || fail "not free after a waiter was killed"
 }
 
+# shellcheck disable=SC2154 # server_pid is server.sh's
 ganesha_restart() {
 	local nfs
 	end_process "$server_pid"
-	ganesha.nfsd -F -f "$work/ganesha.conf" -p "$work/ganesha.pid" -L "$work/log/ganesha" \
-		</dev/null >>"$work/log/ganesha.out" 2>&1 &
-	server_pid=$!
+	server_run
 	nfs=${uri#*nfsport=}
 	wait_until 20 server_is_up_or_dead "${nfs%%&*}" || fail "ganesha does not listen again"
 }
