@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -58,6 +59,27 @@ static void layout(struct arena_header *h, uint32_t page_size, uint32_t nframes)
 	h->checksum = header_sum(h);
 }
 
+/* A file without a name in a tmpfs without a place: as a memfd, but its memory comes in
+ * huge pages, which the system's settings rarely give to a memfd. -errno where the
+ * kernel is too old, or the caller may not mount. */
+static int open_huge(void)
+{
+	AUTO_FD int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	AUTO_FD int mnt = -1;
+	int fd;
+
+	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "huge", "always", 0) ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "size", "0", 0) ||
+	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+		return -errno;
+	mnt = fsmount(fs, FSMOUNT_CLOEXEC,
+		      MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	if (mnt < 0)
+		return -errno;
+	fd = openat(mnt, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	return fd < 0 ? -errno : fd;
+}
+
 int arena_create(uint32_t page_size, uint32_t nframes, int *out_fd)
 {
 	struct arena_header h;
@@ -67,23 +89,25 @@ int arena_create(uint32_t page_size, uint32_t nframes, int *out_fd)
 	    !nframes)
 		return -EINVAL;
 	layout(&h, page_size, nframes);
-	fd = memfd_create("persifs-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	fd = open_huge();
+	if (fd < 0)
+		fd = memfd_create("persifs-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0 || ftruncate(fd, (off_t)h.total_bytes) < 0)
 		return -errno;
 	if (pwrite(fd, &h, sizeof h, 0) != (ssize_t)sizeof h)
 		return -ENOMEM;
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+	/* A file of a tmpfs takes no seals: there, who attaches looks at the size. */
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0 && errno != EPERM)
 		return -errno;
 	*out_fd = take_fd(&fd);
 	return 0;
 }
 
-static int check_header(int fd, struct arena_header *h, struct err *err)
+static int check_header(int fd, const struct stat *st, struct arena_header *h, struct err *err)
 {
 	struct arena_header want;
-	struct stat st;
 
-	if (pread(fd, h, sizeof *h, 0) != (ssize_t)sizeof *h || fstat(fd, &st) < 0)
+	if (pread(fd, h, sizeof *h, 0) != (ssize_t)sizeof *h)
 		return err_set(err, -EINVAL, "arena: cannot be read");
 	if (h->magic != ARENA_MAGIC || h->version != ARENA_VERSION)
 		return err_set(err, -EINVAL, "arena: not one of version %d", ARENA_VERSION);
@@ -92,7 +116,7 @@ static int check_header(int fd, struct arena_header *h, struct err *err)
 		return err_set(err, -EINVAL, "arena: header is damaged");
 	layout(&want, h->page_size, h->nframes);
 	if (memcmp(&want, h, offsetof(struct arena_header, init_len)) ||
-	    (uint64_t)st.st_size != want.total_bytes || h->init_len > sizeof h->init_msg ||
+	    (uint64_t)st->st_size != want.total_bytes || h->init_len > sizeof h->init_msg ||
 	    h->init_reply_len > sizeof h->init_reply)
 		return err_set(err, -EINVAL, "arena: layout differs from this program's");
 	return 0;
@@ -102,9 +126,13 @@ int arena_attach(int fd, struct arena **out, struct err *err)
 {
 	struct arena_header h;
 	struct arena *a;
+	struct stat st;
 	uint8_t *base;
-	int rc = check_header(fd, &h, err);
+	int rc;
 
+	if (fstat(fd, &st) < 0)
+		return err_set(err, -EINVAL, "arena: cannot be read");
+	rc = check_header(fd, &st, &h, err);
 	if (rc)
 		return rc;
 	a = calloc(1, sizeof *a);
@@ -117,6 +145,7 @@ int arena_attach(int fd, struct arena **out, struct err *err)
 	}
 	a->hdr = (struct arena_header *)(void *)base;
 	a->fd = fd;
+	a->huge = st.st_blksize >= HUGE_BYTES; /* so the file says in what steps memory comes */
 	a->slots = (void *)(base + h.slot_off);
 	a->intents = (void *)(base + h.intent_off);
 	a->inodes = (void *)(base + h.inode_off);
@@ -152,7 +181,8 @@ void arena_store(struct arena *a, uint32_t frame, size_t off, const void *src, s
 {
 	off_t at = (off_t)(a->hdr->frame_off + (uint64_t)frame * a->hdr->page_size + off);
 
-	if (pwrite(a->fd, src, len, at) != (ssize_t)len)
+	/* A huge page is cleared faster than a system call copies. */
+	if (a->huge || pwrite(a->fd, src, len, at) != (ssize_t)len)
 		memcpy(arena_frame(a, frame) + off, src, len);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* arena.h - the shared memory of a mount: what must outlive a worker
  *
- * One memfd, made by the supervisor and mapped by the worker. It holds no
+ * One memory file, made by the supervisor and mapped by the worker. It holds no
  * pointer: everything is a record in a section, found by index. A successor
  * reads it with arena_attach(), which trusts nothing it finds.
  *
@@ -23,6 +23,7 @@
 #define CACHE_ARENA_H
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -118,6 +119,7 @@ static_assert(sizeof(struct arena_page) == 64, "layout");
 struct arena {
 	struct arena_header *hdr; /* start of the mapping */
 	int fd;                   /* owned */
+	bool huge;                /* its memory comes in huge pages */
 	struct arena_slot *slots;
 	struct arena_intent *intents;
 	struct arena_inode *inodes;
@@ -126,9 +128,10 @@ struct arena {
 	uint8_t *frames;
 };
 
-/* Makes the memfd for nframes frames of page_size bytes (a power of two, 4 KiB
- * to 1 MiB), sealed against shrinking and growing, and yields its descriptor.
- * -EINVAL, -ENOMEM or memfd_create's error. */
+/* Makes the file for nframes frames of page_size bytes (a power of two, 4 KiB to
+ * 1 MiB) and yields its descriptor: of huge pages where the caller may mount a
+ * tmpfs, else a memfd, sealed against shrinking and growing. -EINVAL, -ENOMEM or
+ * memfd_create's error. */
 int arena_create(uint32_t page_size, uint32_t nframes, int *out_fd);
 /* Maps the arena behind fd, which it takes on success. Checks magic, version,
  * checksum and that all sections lie inside. -EINVAL with a sentence. */

@@ -53,6 +53,8 @@ int cache_new(const struct cache_config *config, struct arena *arena, struct bac
 	c->nframes = arena->hdr->nframes;
 	c->idle = config->idle;
 	c->idle_arg = config->idle_arg;
+	c->stream_bytes = STREAM_BYTES;
+	c->commit_bytes = COMMIT_BYTES;
 	mutex_init(&c->wb_lock, LOCK_writeback);
 	cond_init(&c->wb_cond);
 	list_init(&c->dirty_files);

@@ -15,7 +15,9 @@
 #define RETRY_MIN_MS 500 /* of writes that the backend refused; doubles up to */
 #define RETRY_MAX_MS 30000
 #define WB_TICK_MS 250
-#define ROOM_TICK_MS 10 /* while somebody waits for a frame */
+#define ROOM_TICK_MS 10          /* while somebody waits for a frame */
+#define STREAM_BYTES (16u << 20) /* written on end are written back at once: the store keeps up */
+#define COMMIT_BYTES (64u << 20) /* of a file, unstable, are committed though more is dirty */
 #define FILE_WANTED 0x80000000u
 
 struct cache_file {
@@ -48,6 +50,7 @@ struct cache_file {
 	bool discard;
 	struct timespec mtime; /* of the last write, while mtime_ours */
 	bool mtime_ours;
+	uint64_t stream_end, stream_bytes; /* where the last write ended; written on end since */
 	bool token_valid;
 	uint64_t token_size;
 	struct timespec token_mtime, token_ctime;
@@ -63,6 +66,7 @@ struct cache_file {
 	uint64_t drained;        /* round of cache_drain() that gave up on it */
 	struct list dirty_files; /* on cache->dirty_files while busy with dirty or unstable data */
 	_Atomic uint64_t dirty_since_ms;
+	bool hurry;          /* due now, however young */
 	_Atomic bool listed; /* changed with both locks held */
 };
 
@@ -82,6 +86,7 @@ struct cache {
 	_Atomic uint64_t next_file_id;
 	void (*idle)(void *arg, uint64_t owner);
 	void *idle_arg;
+	uint64_t stream_bytes, commit_bytes; /* STREAM_BYTES, COMMIT_BYTES; tests want less */
 
 	struct mutex frames_lock;
 	/* guarded by frames_lock */
@@ -173,6 +178,7 @@ struct page_before {
 struct page_before page_before(struct cache *c, uint32_t frame);
 void page_changed_locked(struct cache_file *f, uint32_t frame, struct page_before b);
 void file_list_dirty_locked(struct cache_file *f); /* puts it on cache->dirty_files */
+void file_hurry_locked(struct cache_file *f);      /* a listed file is written back at once */
 /* A file with a reference is not freed. The last one may report it idle: f is
  * not to be touched after file_put(). No locks held. */
 void file_get(struct cache_file *f);

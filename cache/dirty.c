@@ -88,6 +88,20 @@ void file_list_dirty_locked(struct cache_file *f)
 	file_get(f);
 }
 
+void file_hurry_locked(struct cache_file *f)
+{
+	struct cache *c = f->c;
+
+	mutex_assert_held(&f->lock);
+	mutex_lock(&c->wb_lock);
+	f->hurry = true;
+	list_del(&f->dirty_files);
+	list_push_front(&c->dirty_files, &f->dirty_files);
+	c->wb_kick = true;
+	cond_broadcast(&c->wb_cond);
+	mutex_unlock(&c->wb_lock);
+}
+
 void file_settle(struct cache_file *f)
 {
 	struct cache *c = f->c;

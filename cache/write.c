@@ -163,7 +163,20 @@ static enum wr_step place_next_locked(struct cache_wr *wr)
 	return step;
 }
 
-static void wrote_locked(struct cache_wr *wr)
+/* A program that writes on end will want it all on the store: what is gathered until
+ * the background limit only makes it wait at the end. */
+static void stream_note_locked(struct cache_file *f, uint64_t off, uint32_t len)
+{
+	f->stream_bytes = off == f->stream_end ? f->stream_bytes + len : len;
+	f->stream_end = off + len;
+	if (f->stream_bytes < f->c->stream_bytes)
+		return;
+	f->stream_bytes = 0;
+	file_hurry_locked(f);
+}
+
+/* The part from began to wr->at has been placed. */
+static void wrote_locked(struct cache_wr *wr, uint32_t began)
 {
 	struct cache_file *f = wr->file;
 
@@ -173,6 +186,7 @@ static void wrote_locked(struct cache_wr *wr)
 	f->mtime = clock_wall();
 	f->mtime_ours = true;
 	file_list_dirty_locked(f);
+	stream_note_locked(f, wr->off + began, wr->at - began);
 }
 
 static enum wr_step place_all_locked(struct cache_wr *wr)
@@ -191,7 +205,7 @@ static enum wr_step place_all_locked(struct cache_wr *wr)
 	while (wr->at < wr->len && step == WR_AGAIN)
 		step = place_next_locked(wr);
 	if (wr->at > began)
-		wrote_locked(wr);
+		wrote_locked(wr, began);
 	return step;
 }
 

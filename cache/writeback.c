@@ -676,13 +676,14 @@ static struct cache_file *wb_pick(struct cache *c, bool pressure, unsigned *budg
 		struct cache_file *g = list_first(&c->dirty_files, struct cache_file, dirty_files);
 
 		--*budget;
-		if (!pressure && now - g->dirty_since_ms < c->dirty_age_ms)
+		if (!pressure && !g->hurry && now - g->dirty_since_ms < c->dirty_age_ms)
 			break; /* oldest first: the others are younger */
 		list_del(&g->dirty_files);
 		list_push_back(&c->dirty_files, &g->dirty_files);
 		if (g->retry_at_ms > now)
 			continue;
 		g->dirty_since_ms = now;
+		g->hurry = false;
 		f = g;
 		file_get(f);
 	}
@@ -703,11 +704,12 @@ static unsigned files_listed(struct cache *c)
 
 static void wb_one(struct cache_file *f, bool pressure)
 {
-	bool skipped = false, commit;
+	bool skipped = false, commit, much;
 
 	wb_submit_file(f, true, false, &skipped);
 	mutex_lock(&f->lock);
-	commit = !list_empty(&f->unstable) && !f->commits && (pressure || !f->dirty_units);
+	much = (uint64_t)f->unstable_frames << f->c->page_shift >= f->c->commit_bytes;
+	commit = !list_empty(&f->unstable) && !f->commits && (pressure || much || !f->dirty_units);
 	mutex_unlock(&f->lock);
 	if (commit)
 		wb_commit_start(f, true, NULL);

@@ -58,8 +58,8 @@ unmount_writes_dirty_data() {
 	local backing
 	backing=$(target_backing)
 	[ -n "$backing" ] || return 0
-	head -c 20M /dev/urandom >"$work/data"
-	# Nothing is written before it must be.
+	# Nothing is written before it must be; it is too short for a stream.
+	head -c 12M /dev/urandom >"$work/data"
 	target_mount consistency=exclusive,cache_size=128m,dirty_age=3600,dirty_background=80,dirty_limit=90
 	cat "$work/data" >"$mnt/data"
 	[ "$(stat_of dirty_bytes)" -gt 0 ] || fail "nothing is dirty: this proves nothing"
@@ -67,7 +67,7 @@ unmount_writes_dirty_data() {
 	target_umount
 	cmp "$work/data" "$backing/data"
 	target_mount consistency=exclusive,cache_size=128m,dirty_age=3600,dirty_background=80,dirty_limit=90
-	head -c 20M /dev/urandom >"$work/data"
+	head -c 12M /dev/urandom >"$work/data"
 	cat "$work/data" >"$mnt/data"
 	"$PERSIFS_CTL" drain "$mnt" || fail "persifs-ctl drain"
 	[ "$(stat_of dirty_bytes)" = 0 ] || fail "dirty after drain: $(stat_of dirty_bytes)"

@@ -2,6 +2,8 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/unit/cache/cache_test.h"
 
@@ -78,15 +80,56 @@ static void sections_follow_each_other_and_frames_are_aligned(void **state)
 	assert_true(h.total_bytes >= h.frame_off + 100 * 65536);
 }
 
-static void descriptor_is_sealed_and_close_on_exec(void **state)
+static void descriptor_is_close_on_exec(void **state)
 {
 	int fd = made(4096, 64);
 
 	(void)state;
-	assert_int_equal(ftruncate(fd, 4096), -1);
-	assert_int_equal(ftruncate(fd, (off_t)1 << 40), -1);
 	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
 	close(fd);
+}
+
+/* Exit status of a process that must not mount: 0 when all is as it should be. */
+static int without_rights(void)
+{
+	int fd = -1;
+
+	if (geteuid() == 0 && setresuid(65534, 65534, 65534))
+		return 2;
+	if (arena_create(4096, 64, &fd) || !(fcntl(fd, F_GETFD) & FD_CLOEXEC))
+		return 3;
+	return ftruncate(fd, 4096) == 0 || ftruncate(fd, (off_t)1 << 40) == 0;
+}
+
+static void who_may_not_mount_gets_a_sealed_memfd(void **state)
+{
+	int status;
+	pid_t pid = fork();
+
+	(void)state;
+	if (!pid)
+		_exit(without_rights());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+/* Only where the machine has huge pages, and root runs the test. */
+static void who_may_mount_gets_huge_pages(void **state)
+{
+	struct arena *a = NULL;
+	struct err err;
+	struct stat st;
+
+	(void)state;
+	if (geteuid() || access("/sys/kernel/mm/transparent_hugepage", F_OK))
+		skip();
+	assert_int_equal(arena_attach(made(65536, 64), &a, &err), 0);
+	assert_true(a->huge);
+	memset(arena_frame(a, 33), 1, 1);
+	assert_int_equal(fstat(a->fd, &st), 0);
+	/* Header and frame: a huge page each, unless memory is in pieces. */
+	assert_true((uint64_t)st.st_blocks * 512 <= 2ULL * (2 << 20));
+	arena_free(a);
 }
 
 static void content_outlives_a_mapping(void **state)
@@ -190,7 +233,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(create_refuses_odd_geometry),
 		cmocka_unit_test(sections_follow_each_other_and_frames_are_aligned),
-		cmocka_unit_test(descriptor_is_sealed_and_close_on_exec),
+		cmocka_unit_test(descriptor_is_close_on_exec),
+		cmocka_unit_test(who_may_not_mount_gets_a_sealed_memfd),
+		cmocka_unit_test(who_may_mount_gets_huge_pages),
 		cmocka_unit_test(content_outlives_a_mapping),
 		cmocka_unit_test(slots_do_not_overlap),
 		cmocka_unit_test(released_frames_read_as_zeros),

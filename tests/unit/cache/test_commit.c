@@ -35,6 +35,30 @@ static void fsync_makes_durable(void **state)
 	fx_done(x);
 }
 
+/* More is dirty, and stays so: the store holds back the last write. */
+static void much_unstable_data_is_committed_unasked(void **state)
+{
+	struct fx *x = unstable_fx(FAKE_QUEUED);
+	bool skipped = false;
+	struct call c;
+
+	(void)state;
+	x->c->commit_bytes = 4 * PAGE;
+	put(x, 0, 4 * PAGE, 1);
+	assert_int_equal(wb_submit_file(x->f, false, true, &skipped), 0);
+	fake_complete_all(x->fb);
+	put(x, 4 * PAGE, PAGE, 1);
+	mutex_lock(&x->f->lock);
+	file_hurry_locked(x->f);
+	mutex_unlock(&x->f->lock);
+	assert_true(fake_wait_calls(x->fb, FAKE_COMMIT, 1));
+	assert_true(cache_file_dirty(x->f));
+	fsync_begin(&c, x);
+	assert_int_equal(call_end_completing(&c, x), 0);
+	expect_stored(x, 0, 5 * PAGE, 1, true);
+	fx_done(x);
+}
+
 static void fsync_of_a_clean_file_asks_nothing(void **state)
 {
 	struct fx *x = unstable_fx(FAKE_INLINE);
@@ -367,6 +391,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fsync_makes_durable),
+		cmocka_unit_test(much_unstable_data_is_committed_unasked),
 		cmocka_unit_test(fsync_of_a_clean_file_asks_nothing),
 		cmocka_unit_test(data_lost_before_the_commit_is_written_again),
 		cmocka_unit_test(other_verifier_of_a_write_sends_its_neighbours_again),

@@ -66,6 +66,30 @@ static void pressure_starts_writing(void **state)
 	fx_done(x);
 }
 
+/* Long before the background limit, and not because of its age. */
+static void what_is_written_on_end_goes_out_early(void **state)
+{
+	struct fx *x = fx_backend(FAKE_INLINE);
+
+	(void)state;
+	x->tun.background_percent = 90;
+	fx_cache(x, 0);
+	x->c->stream_bytes = 4 * PAGE;
+	for (unsigned i = 0; i < 3; i++)
+		put(x, i * PAGE, PAGE, 1);
+	put(x, 9 * PAGE, PAGE, 1); /* elsewhere: not on end */
+	put(x, 3 * PAGE, PAGE, 1);
+	wb_kick(x->c);
+	sched_yield();
+	assert_int_equal(fake_calls(x->fb, FAKE_WRITE), 0);
+	for (unsigned i = 4; i < 7; i++)
+		put(x, i * PAGE, PAGE, 1);
+	assert_true(fake_wait_calls(x->fb, FAKE_WRITE, 1));
+	while (cache_file_owes(x->f))
+		sched_yield();
+	fx_done(x);
+}
+
 static void data_written_during_a_write_is_written_again(void **state)
 {
 	struct fx *x = fx_new(FAKE_QUEUED, 0);
@@ -299,6 +323,7 @@ int main(void)
 		cmocka_unit_test(neighbours_go_together_in_file_order),
 		cmocka_unit_test(old_data_is_written_without_being_asked),
 		cmocka_unit_test(pressure_starts_writing),
+		cmocka_unit_test(what_is_written_on_end_goes_out_early),
 		cmocka_unit_test(data_written_during_a_write_is_written_again),
 		cmocka_unit_test(refused_data_is_kept_told_and_retried),
 		cmocka_unit_test(refused_data_is_retried_by_the_thread),
