@@ -8,6 +8,7 @@ PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 BENCH ?= --pairs memory,nfs
+BENCH_NFS ?=
 ifeq ($(VARIANT),fuzz)
 CC := clang
 else ifeq ($(origin CC),default)
@@ -143,8 +144,8 @@ fuzz-build: $(FUZZ)
 	@:
 bench: all ## measure beside peers; BENCH="--quick --pairs memory,dir,nfs --reps 9 ..."
 	$(Q)tools/bench/compare.py --build $(B) --out build/bench.json $(BENCH)
-bench-nfs: all $(B)/nfsraw ## measure an NFS mount beside the backend alone, over depths and connections
-	$(Q)tools/bench/nfslimit.py --build $(B) $(BENCH)
+bench-nfs: all $(B)/nfsraw ## an NFS mount beside the backend alone; BENCH_NFS="--reps 9 ..."
+	$(Q)tools/bench/nfslimit.py --build $(B) $(BENCH_NFS)
 demo: deps ## install, build, mount a folder, write, read, unmount, prove it
 	$(Q)$(MAKE) all
 	$(Q)dist/demo.sh $(B)

@@ -3,9 +3,11 @@
 """How near an NFS mount comes to what its server and the backend alone can do.
 
 Sweeps nfsraw (the NFS backend without FUSE and cache) over depths and numbers of
-connections, then measures libnfs's nfs-cp and a mount with the best number of
-connections on the same server, all in one run: MiB/s of a large file read cold and
-written with fsync, and 4 KiB random cold reads at depth 16 by connections.
+connections.  Then the best of each mode, a mount, and libnfs's nfs-cp take turns on
+the same server: a large file read cold, written anew with fsync, and written over
+with fsync.  Ratios are within one round, shown as geometric mean with 95 % interval;
+beside them what the machine's CPU time would allow if no CPU were ever idle.  Last,
+4 KiB random cold reads by 16 threads, over numbers of connections.
 Needs root.  Not part of the tests.
 """
 import argparse
@@ -17,9 +19,11 @@ import sys
 import time
 
 import rows
+from compare import interval
 from peers import Ganesha, Ours, Stage
+from rows import MIB
 
-MIB = 1 << 20
+MODES = ("read", "write", "rewrite")
 
 
 def drop_caches():
@@ -28,109 +32,170 @@ def drop_caches():
         f.write("3")
 
 
+def read_all(path):
+    buf = bytearray(MIB)
+    with open(path, "rb", buffering=0) as f:
+        while f.readinto(buf):
+            pass
+
+
+def write_all(path, flags, mib, block):
+    fd = os.open(path, os.O_WRONLY | flags, 0o644)
+    try:
+        for _ in range(mib):
+            os.write(fd, block)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 class Limit:
     def __init__(self, stage, args):
         self.stage, self.args = stage, args
         self.export = stage.tmpfs("export")
+        self.local = os.path.join(stage.tmpfs("local"), "big")
         self.server = Ganesha(stage, self.export)
+        self.block = os.urandom(MIB)
         self.raw = {}                       # (mode, depth, nconnect): MiB/s or IOPS
+        self.files = 0
 
-    def uri(self, name=""):
-        return self.server.uri.replace("?", "/" + name + "?") if name else self.server.uri
+    def uri(self, name):
+        return self.server.uri.replace("?", "/" + name + "?")
 
-    def run_raw(self, mode, depth, nconnect):
-        name = "raw-out" if mode == "write" else "big.dat"
+    def timed(self, work):
+        """(MiB/s, CPU seconds of the whole machine)."""
         rows.prime(self.args.prime_mib)
-        out = rows.run([self.stage.program("nfsraw"), "-d", str(depth), "-n", str(nconnect), "-s",
-                        str(self.args.size_mib), "-t", str(self.args.runtime), self.server.uri,
-                        name, mode], stdout=subprocess.PIPE, timeout=self.args.limit)
-        got = json.loads(out)
-        self.raw[mode, depth, nconnect] = got["iops" if mode == "rread" else "mib_s"]
+        cpu, t0 = rows.machine_cpu(), time.monotonic()
+        work()
+        return self.args.size_mib / (time.monotonic() - t0), rows.machine_cpu() - cpu
+
+    # --- the backend alone ---
+
+    def run_raw(self, mode, depth, nconnect, keep=False):
+        name = "big.dat" if mode.endswith("read") else "raw-out"
+        cmd = [self.stage.program("nfsraw"), "-d", str(depth), "-n", str(nconnect), "-s",
+               str(self.args.size_mib), "-t", str(self.args.runtime)] + ["-k"] * keep
+        out = rows.run(cmd + [self.server.uri, name, mode], stdout=subprocess.PIPE,
+                       timeout=self.args.limit)
+        return json.loads(out)["iops" if mode == "rread" else "mib_s"]
 
     def sweep(self):
         for nconnect in self.args.nconnect:
             for depth in self.args.depth:
-                for mode in "read", "write", "rread":
-                    self.run_raw(mode, depth, nconnect)
+                for mode in MODES + ("rread",):
+                    rows.prime(self.args.prime_mib)
+                    self.raw[mode, depth, nconnect] = self.run_raw(mode, depth, nconnect)
 
     def best(self, mode):
-        return max((v, k) for k, v in self.raw.items() if k[0] == mode)
+        """Depth and connections of the fastest."""
+        return max((v, k) for k, v in self.raw.items() if k[0] == mode)[1][1:]
 
-    def nfs_cp(self):
-        """MiB/s down and up; None where it is not installed."""
-        if not shutil.which("nfs-cp"):
-            return None, None
-        local = os.path.join(self.stage.tmpfs("local"), "big")
-        rates = []
-        for cmd in (["nfs-cp", self.uri("big.dat"), local], ["nfs-cp", local, self.uri("cp-out")]):
-            rows.prime(self.args.prime_mib)
-            t0 = time.monotonic()
-            rows.run(cmd)
-            rates.append(self.args.size_mib / (time.monotonic() - t0))
-        return rates
+    def raw_again(self, mode, keep=False):
+        rate = []
+        _, cpu = self.timed(lambda: rate.append(self.run_raw(mode, *self.best(mode), keep)))
+        return rate[0], cpu
 
-    def mount(self, nconnect):
-        """MiB/s of a cold read and of a write with fsync."""
-        place = Ours(self.stage, self.server.uri, "n%d" % nconnect, True,
+    def new_name(self):
+        """Of a file that never was: servers remember what a name was."""
+        rows.remove(os.path.join(self.export, "out%d" % self.files))
+        self.files += 1
+        return "out%d" % self.files
+
+    # --- peers ---
+
+    def nfs_cp(self, mode):
+        """MiB/s of libnfs's copy program; None where it is not installed or does not fit."""
+        if mode == "rewrite" or not shutil.which("nfs-cp"):
+            return None
+        if mode == "read":
+            rows.remove(self.local)
+            cmd = [self.uri("big.dat"), self.local]
+        else:
+            cmd = [self.local, self.uri(self.new_name())]
+        return self.timed(lambda: rows.run(["nfs-cp"] + cmd))[0]
+
+    def mounted(self, label, nconnect):
+        place = Ours(self.stage, self.server.uri, label, True,
                      "nconnect=%d,%s" % (nconnect, self.args.options))
-        rates, block = [], os.urandom(MIB)
-        rows.prime(self.args.prime_mib)
         place.mount()
         drop_caches()
-        t0 = time.monotonic()
-        with open(os.path.join(place.point, "big.dat"), "rb", buffering=0) as f:
-            while f.read(MIB):
-                pass
-        rates.append(self.args.size_mib / (time.monotonic() - t0))
-        t0 = time.monotonic()
-        with open(os.path.join(place.point, "out"), "wb", buffering=0) as f:
-            for _ in range(self.args.size_mib):
-                f.write(block)
-            os.fsync(f.fileno())
-        rates.append(self.args.size_mib / (time.monotonic() - t0))
+        return place
+
+    def mount(self, mode):
+        place = self.mounted("m", self.best("read")[1])
+        name = {"read": "big.dat", "write": self.new_name(), "rewrite": "raw-out"}[mode]
+        path, mib = os.path.join(place.point, name), self.args.size_mib
+        got = self.timed({
+            "read": lambda: read_all(path),
+            "write": lambda: write_all(path, os.O_CREAT | os.O_EXCL, mib, self.block),
+            "rewrite": lambda: write_all(path, 0, mib, self.block)}[mode])
         place.umount()
-        return rates
+        return got
 
     def mount_random(self, nconnect):
-        place = Ours(self.stage, self.server.uri, "r%d" % nconnect, True,
-                     "nconnect=%d,%s" % (nconnect, self.args.options))
-        place.mount()
-        drop_caches()
+        place = self.mounted("r", nconnect)
+        rows.prime(self.args.prime_mib)
+        share = self.args.size_mib // 16
         out = rows.run(["fio", "--name=j", "--filename=" + os.path.join(place.point, "big.dat"),
                         "--rw=randread", "--bs=4k", "--ioengine=psync", "--thread",
                         "--numjobs=16", "--group_reporting", "--invalidate=0",
-                        "--size=%dm" % (self.args.size_mib // 16),
-                        "--offset_increment=%dm" % (self.args.size_mib // 16),
+                        "--size=%dm" % share, "--offset_increment=%dm" % share,
                         "--runtime=%d" % self.args.runtime, "--random_generator=lfsr",
                         "--output-format=json"], stdout=subprocess.PIPE).decode()
         place.umount()
         return json.loads(out[out.index("{"):])["jobs"][0]["read"]["iops"]
 
     def make_file(self):
-        block = os.urandom(MIB)
-        with open(os.path.join(self.export, "big.dat"), "wb") as f:
-            for _ in range(self.args.size_mib):
-                f.write(block)
+        rows.prime(self.args.prime_mib)
+        write_all(os.path.join(self.export, "big.dat"), os.O_CREAT, self.args.size_mib, self.block)
+
+
+def show_sweep(limit):
+    print("%-8s %5s %9s  %9s" % ("raw", "depth", "nconnect", "rate"))
+    for (mode, depth, nconnect), rate in sorted(limit.raw.items()):
+        print("%-8s %5d %9d  %9.0f %s" % (mode, depth, nconnect, rate,
+                                          "IOPS" if mode == "rread" else "MiB/s"))
+
+
+def ratio(pairs):
+    mean, low, high = interval([a / b for a, b in pairs])
+    return "%.2f%s" % (mean, "" if low is None else " (%.2f..%.2f)" % (low, high))
+
+
+def show_mode(limit, mode, reps):
+    raw, mount, cp, kept = [], [], [], []
+    for _ in range(reps):
+        raw.append(limit.raw_again(mode))
+        mount.append(limit.mount(mode))
+        cp.append(limit.nfs_cp(mode))
+        if mode == "read":
+            kept.append(limit.raw_again(mode, True)[0])
+    rates = [r for r, _ in raw]
+    print("%s: raw %.0f, mount %.0f MiB/s: %s of raw; CPU seconds %.2f and %.2f: "
+          "the mount can reach %.2f" % (
+              mode, max(rates), max(r for r, _ in mount),
+              ratio(zip([r for r, _ in mount], rates)), min(c for _, c in raw),
+              min(c for _, c in mount), limit.args.size_mib / max(rates) /
+              (min(c for _, c in mount) / os.cpu_count())))
+    if kept:
+        print("%s: raw into fresh memory %.0f MiB/s: the mount is %s of it" % (
+            mode, max(kept), ratio(zip([r for r, _ in mount], kept))))
+    if None not in cp:
+        print("%s: nfs-cp %.0f MiB/s: raw is %s of it" % (mode, max(cp), ratio(zip(rates, cp))))
+
+
+def show_random(limit, reps):
+    base = None
+    for nconnect in limit.args.nconnect:
+        rates = [limit.mount_random(nconnect) for _ in range(reps)]
+        base = base or rates
+        print("random 4 KiB cold reads through the mount, 16 threads, nconnect=%d: %.0f IOPS, "
+              "%s of nconnect=%d" % (nconnect, max(rates), ratio(zip(rates, base)),
+                                     limit.args.nconnect[0]))
 
 
 def numbers(text):
     return [int(n) for n in text.split(",")]
-
-
-def show(limit, best_n, mounts, randoms, cp):
-    print("%-6s %5s %9s  %9s" % ("raw", "depth", "nconnect", "rate"))
-    for (mode, depth, nconnect), rate in sorted(limit.raw.items()):
-        print("%-6s %5d %9d  %9.0f %s" % (mode, depth, nconnect, rate,
-                                          "IOPS" if mode == "rread" else "MiB/s"))
-    for i, mode in enumerate(("read", "write")):
-        rate = limit.best(mode)[0]
-        print("%-6s raw %.0f, mount (nconnect=%d) %.0f MiB/s: %.2f of it; nfs-cp %s" % (
-            mode, rate, best_n, mounts[i], mounts[i] / rate,
-            "not installed" if cp[i] is None else "%.0f: raw is %.2f of that" % (
-                cp[i], rate / cp[i])))
-    for nconnect, rate in randoms.items():
-        print("random 4 KiB cold reads through the mount, 16 jobs, nconnect=%d: %.0f IOPS" % (
-            nconnect, rate))
 
 
 def main():
@@ -139,9 +204,11 @@ def main():
     parser.add_argument("--build", default="build/release", help="folder of the programs")
     parser.add_argument("--depth", type=numbers, default=[1, 4, 16, 64], metavar="N,...")
     parser.add_argument("--nconnect", type=numbers, default=[1, 2, 4], metavar="N,...")
+    parser.add_argument("--reps", type=int, default=5, help="rounds behind each ratio")
     parser.add_argument("--size-mib", type=int, default=1024)
     parser.add_argument("--runtime", type=int, default=3, help="seconds of random reads")
-    parser.add_argument("--prime-mib", type=int, default=3072)
+    parser.add_argument("--prime-mib", type=int, default=5000,
+                        help="memory touched before each step: more than it will fill")
     parser.add_argument("--limit", type=int, default=120, help="seconds a step may take")
     parser.add_argument("--options", default="cache_size=4g", help="mount options of persifs")
     args = parser.parse_args()
@@ -151,9 +218,10 @@ def main():
         limit = Limit(stage, args)
         limit.make_file()
         limit.sweep()
-        best_n = limit.best("read")[1][2]
-        show(limit, best_n, limit.mount(best_n),
-             {n: limit.mount_random(n) for n in args.nconnect}, limit.nfs_cp())
+        show_sweep(limit)
+        for mode in MODES:
+            show_mode(limit, mode, args.reps)
+        show_random(limit, args.reps)
 
 
 if __name__ == "__main__":

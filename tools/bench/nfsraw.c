@@ -9,6 +9,8 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,8 +24,8 @@
 
 #define DEPTH_MAX 256
 
-enum mode { MODE_READ, MODE_RREAD, MODE_WRITE };
-static const char *const mode_names[] = { "read", "rread", "write" };
+enum mode { MODE_READ, MODE_RREAD, MODE_WRITE, MODE_REWRITE };
+static const char *const mode_names[] = { "read", "rread", "write", "rewrite" };
 
 struct slot {
 	struct be_io io;
@@ -38,6 +40,8 @@ struct run {
 	uint64_t size, bytes; /* of the file; of one request */
 	unsigned depth, nconnect;
 	double seconds; /* of random reads */
+	bool keep;
+	uint8_t *kept; /* with keep: the whole file's memory */
 
 	struct backend *be;
 	struct be_cred *cred;
@@ -77,7 +81,7 @@ static bool is_random(const struct run *r)
 
 static bool is_write(const struct run *r)
 {
-	return r->mode == MODE_WRITE;
+	return r->mode == MODE_WRITE || r->mode == MODE_REWRITE;
 }
 
 /* Where the next request goes; false: enough. */
@@ -98,7 +102,7 @@ static void submit(struct run *r, struct slot *s, uint64_t off)
 	uint64_t len = r->size - off < r->bytes ? r->size - off : r->bytes;
 	enum be_submit how;
 
-	s->iov = (struct iovec){ s->mem, len };
+	s->iov = (struct iovec){ r->kept ? r->kept + off : s->mem, len };
 	s->io = (struct be_io){ .node = r->node,
 				.cred = r->cred,
 				.iov = &s->iov,
@@ -166,6 +170,15 @@ static void commit(struct run *r)
 		die("commit", (int)s->io.result);
 }
 
+/* Empty, so that the server has to find room as for a new file. */
+static int truncate_file(struct run *r, const struct be_call *call, struct be_node *node)
+{
+	struct be_setattr set = { .valid = BE_SET_SIZE | BE_SET_OPENED };
+	struct be_attr attr;
+
+	return backend_setattr(r->be, call, node, &set, &attr);
+}
+
 static void open_file(struct run *r)
 {
 	struct be_env env = { .nconnect = r->nconnect };
@@ -181,11 +194,13 @@ static void open_file(struct run *r)
 	rc = backend_root(r->be, &root);
 	r->root = root.node;
 	if (!rc && is_write(r))
-		rc = backend_create(r->be, &call, r->root, r->name, 0644, O_RDWR | O_TRUNC, &e);
+		rc = backend_create(r->be, &call, r->root, r->name, 0644, O_RDWR, &e);
 	else if (!rc)
 		rc = backend_lookup(r->be, &call, r->root, r->name, &e);
 	if (!rc && !is_write(r))
 		rc = backend_open_node(r->be, &call, e.node, O_RDONLY);
+	if (!rc && r->mode == MODE_WRITE)
+		rc = truncate_file(r, &call, e.node);
 	if (rc)
 		die(r->name, rc);
 	r->node = e.node;
@@ -218,11 +233,26 @@ static void make_slots(struct run *r)
 	}
 }
 
+/* Memory as a cache has it, in huge pages where there are any; faults are part of the price. */
+static void make_kept(struct run *r)
+{
+	size_t huge = 2u << 20;
+	uint8_t *p = mmap(NULL, r->size + huge, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		die("memory", -errno);
+	r->kept = p + (huge - (uintptr_t)p % huge) % huge;
+	madvise(r->kept, r->size, MADV_HUGEPAGE);
+}
+
 static const char usage[] =
-	"nfsraw [OPTION...] URI NAME read|rread|write\n"
+	"nfsraw [OPTION...] URI NAME read|rread|write|rewrite\n"
 	"Moves the file NAME in the root of URI without a mount and prints one line of JSON.\n"
+	"write makes it anew, rewrite goes over what is there.\n"
 	"  -b BYTES    of a request; default 1048576, rread 4096\n"
 	"  -d DEPTH    requests in flight, 1 to 256; default 16\n"
+	"  -k          read: into memory for the whole file, not into DEPTH buffers again and again\n"
 	"  -n N        connections, 1 to 16; default 1\n"
 	"  -s MIB      write: size of the file; default 1024\n"
 	"  -t SECONDS  rread: for how long; default 5\n";
@@ -244,7 +274,7 @@ static enum mode mode_of(const char *text)
 	for (unsigned i = 0; i < ARRAY_LEN(mode_names); i++)
 		if (!strcmp(text, mode_names[i]))
 			return (enum mode)i;
-	fprintf(stderr, "nfsraw: mode '%s': want read, rread or write\n", text);
+	fprintf(stderr, "nfsraw: mode '%s': want read, rread, write or rewrite\n", text);
 	exit(2);
 }
 
@@ -252,11 +282,13 @@ static void parse(struct run *r, int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "b:d:n:s:t:h")) != -1) {
+	while ((c = getopt(argc, argv, "b:d:kn:s:t:h")) != -1) {
 		if (c == 'b')
 			r->bytes = number('b', optarg, 1, 1 << 20);
 		else if (c == 'd')
 			r->depth = (unsigned)number('d', optarg, 1, DEPTH_MAX);
+		else if (c == 'k')
+			r->keep = true;
 		else if (c == 'n')
 			r->nconnect = (unsigned)number('n', optarg, 1, 16);
 		else if (c == 's')
@@ -291,6 +323,8 @@ int main(int argc, char **argv)
 	r.cred = be_cred_new(geteuid(), getegid(), 0, NULL);
 	open_file(&r);
 	make_slots(&r);
+	if (r.keep && !is_write(&r))
+		make_kept(&r);
 	start = clock_us();
 	pump(&r);
 	if (is_write(&r))
