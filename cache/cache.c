@@ -407,12 +407,29 @@ bool wait_cancel(struct cache_file *f, struct cache_wait *w)
 	return mine;
 }
 
-void file_wait_locked(struct cache_file *f)
+static _Thread_local const atomic_bool *interrupted;
+
+void cache_interruptible(const atomic_bool *flag)
 {
+	interrupted = flag;
+}
+
+bool wait_interrupted(uint64_t *limit_ms)
+{
+	*limit_ms = clock_ms() + (interrupted ? INTR_TICK_MS : WAIT_TICK_MS);
+	return interrupted && atomic_load(interrupted);
+}
+
+int file_wait_locked(struct cache_file *f)
+{
+	uint64_t limit_ms;
+
+	if (wait_interrupted(&limit_ms))
+		return -EINTR;
 	f->sleepers++;
-	/* The time limit is a net under a lost wake-up, not a means of waiting. */
-	cond_wait_until(&f->cond, &f->lock, clock_ms() + 1000);
+	cond_wait_until(&f->cond, &f->lock, limit_ms);
 	f->sleepers--;
+	return 0;
 }
 
 void file_changed_locked(struct cache_file *f)

@@ -174,6 +174,12 @@ ssize_t cache_write_resume(struct cache_wr *wr);
  * be called; false when it is too late. */
 bool cache_write_cancel(struct cache_wr *wr);
 
+/* ---- who waits ---- */
+
+/* The calling thread's waits in the functions below end with -EINTR soon after *flag
+ * has become true; what it had begun goes on by itself. NULL: they cannot be ended. */
+void cache_interruptible(const atomic_bool *flag);
+
 /* ---- making durable ---- */
 
 /* Writes all dirty data of the file to the backend (not committed). May wait. */

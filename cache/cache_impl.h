@@ -15,6 +15,8 @@
 #define RETRY_MIN_MS 500 /* of writes that the backend refused; doubles up to */
 #define RETRY_MAX_MS 30000
 #define WB_TICK_MS 250
+#define WAIT_TICK_MS 1000        /* a net under lost wake-ups */
+#define INTR_TICK_MS 250         /* how often a wait looks whether it was interrupted */
 #define ROOM_TICK_MS 10          /* while somebody waits for a frame */
 #define STREAM_BYTES (16u << 20) /* written on end are written back at once: the store keeps up */
 #define COMMIT_BYTES (64u << 20) /* of a file, unstable, are committed though more is dirty */
@@ -164,8 +166,11 @@ bool wait_cancel(struct cache_file *f, struct cache_wait *w);
 /* Parks for a free frame; the writeback thread wakes w. */
 void wait_for_room(struct cache *c, struct cache_wait *w);
 void room_wake(struct cache *c);
-/* A thread waits until file state changes; false after deadline. */
-void file_wait_locked(struct cache_file *f);
+/* A thread waits until file state changes. 0, or -EINTR: it is not to wait any more. */
+int file_wait_locked(struct cache_file *f);
+/* True when this thread's wait is over, see cache_interruptible(); else *limit_ms is
+ * when to look again. */
+bool wait_interrupted(uint64_t *limit_ms);
 void file_changed_locked(struct cache_file *f); /* wakes those threads */
 
 /* dirty.c: the books of what is not on the backend; f->lock held */
@@ -197,13 +202,13 @@ void *wb_main(void *arg);
 void wb_kick(struct cache *c);
 /* Submits the file's dirty ranges, at most those of now. *skipped: some were in
  * flight already. May wait for others' writes unless nowait, and for a thaw unless
- * nowait or background. 0, -ENOMEM, -EAGAIN when frozen. */
+ * nowait or background. 0, -ENOMEM, -EAGAIN when frozen, -EINTR. */
 int wb_submit_file(struct cache_file *f, bool background, bool nowait, bool *skipped);
 /* Starts a commit of what is unstable, with a writer's credential, else cred;
  * false when one is under way already, or the file frozen. */
 bool wb_commit_start(struct cache_file *f, bool datasync, const struct be_cred *cred);
-/* Waits, with f->lock held, for the writes that are in flight now. */
-void writes_wait_locked(struct cache_file *f);
+/* Waits, with f->lock held, for the writes that are in flight now. 0 or -EINTR. */
+int writes_wait_locked(struct cache_file *f);
 static inline unsigned file_writes(const struct cache_file *f)
 {
 	return f->epoch_writes[0] + f->epoch_writes[1];

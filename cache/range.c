@@ -18,20 +18,21 @@ static bool in_flight(const struct cache_file *f)
 	return f->fills || file_writes(f) || f->commits;
 }
 
-static int freeze_locked(struct cache_file *f, bool nowait)
+/* *mine: it is frozen, and by us, though perhaps not yet at rest. */
+static int freeze_locked(struct cache_file *f, bool nowait, bool *mine)
 {
-	while (f->frozen) {
-		if (nowait)
-			return -EAGAIN;
-		file_wait_locked(f);
-	}
+	int rc = 0;
+
+	*mine = false;
+	while (f->frozen && !rc)
+		rc = nowait ? -EAGAIN : file_wait_locked(f);
+	if (rc)
+		return rc;
+	*mine = true;
 	f->frozen = 1;
-	while (in_flight(f)) {
-		if (nowait)
-			return -EAGAIN;
-		file_wait_locked(f);
-	}
-	return 0;
+	while (in_flight(f) && !rc)
+		rc = nowait ? -EAGAIN : file_wait_locked(f);
+	return rc;
 }
 
 int cache_freeze(struct cache_file *f, bool flush, bool nowait)
@@ -46,9 +47,7 @@ int cache_freeze(struct cache_file *f, bool flush, bool nowait)
 		if (rc)
 			break;
 		mutex_lock(&f->lock);
-		mine = !f->frozen;
-		rc = freeze_locked(f, nowait);
-		mine = mine || !rc;
+		rc = freeze_locked(f, nowait, &mine);
 		if (!rc && (!flush || !f->dirty_units || f->discard)) {
 			mutex_unlock(&f->lock);
 			return 0; /* the reference goes with the thaw */

@@ -317,9 +317,12 @@ static int cut_batch_locked(struct cache_file *f, unsigned *left, bool *skipped,
 
 static void run_submit(struct cache *c, struct run *r, bool background, bool nowait)
 {
+	uint64_t limit_ms;
+
 	mutex_lock(&c->wb_lock);
-	while (!nowait && c->inflight >= c->be->limits.inflight_max)
-		cond_wait(&c->wb_cond, &c->wb_lock);
+	/* Who is not to wait any more hands over what it has cut. */
+	while (!nowait && c->inflight >= c->be->limits.inflight_max && !wait_interrupted(&limit_ms))
+		cond_wait_until(&c->wb_cond, &c->wb_lock, limit_ms);
 	c->inflight++;
 	mutex_unlock(&c->wb_lock);
 	r->io.background = background;
@@ -332,12 +335,11 @@ static void run_submit(struct cache *c, struct run *r, bool background, bool now
 /* A frozen file's data stays where it is: it may be about to be cut off. */
 static int thaw_wait_locked(struct cache_file *f, bool nowait)
 {
-	while (f->frozen) {
-		if (nowait)
-			return -EAGAIN;
-		file_wait_locked(f);
-	}
-	return 0;
+	int rc = 0;
+
+	while (f->frozen && !rc)
+		rc = nowait ? -EAGAIN : file_wait_locked(f);
+	return rc;
 }
 
 int wb_submit_file(struct cache_file *f, bool background, bool nowait, bool *skipped)
@@ -464,15 +466,19 @@ bool wb_commit_start(struct cache_file *f, bool datasync, const struct be_cred *
 
 /* ---- flush, fsync, drain ---- */
 
-void writes_wait_locked(struct cache_file *f)
+int writes_wait_locked(struct cache_file *f)
 {
 	unsigned e;
+	int rc = 0;
 
-	while (f->epoch_writes[~f->epoch & 1])
-		file_wait_locked(f);
+	while (f->epoch_writes[~f->epoch & 1] && !rc)
+		rc = file_wait_locked(f);
+	if (rc)
+		return rc;
 	e = f->epoch++ & 1;
-	while (f->epoch_writes[e])
-		file_wait_locked(f);
+	while (f->epoch_writes[e] && !rc)
+		rc = file_wait_locked(f);
+	return rc;
 }
 
 /* One pass: submit, wait. *skipped as in wb_submit_file(). */
@@ -481,9 +487,9 @@ static int flush_pass(struct cache_file *f, bool nowait, bool *skipped)
 	int rc = wb_submit_file(f, false, nowait, skipped);
 
 	mutex_lock(&f->lock);
-	if (!nowait)
-		writes_wait_locked(f);
-	else if (file_writes(f))
+	if (!nowait && !rc)
+		rc = writes_wait_locked(f);
+	else if (file_writes(f) && !rc)
 		rc = -EAGAIN;
 	mutex_unlock(&f->lock);
 	return rc;
@@ -544,22 +550,23 @@ static bool commit_needed(struct cache_file *f, bool datasync, const struct be_c
 }
 
 /* Waits for the commit under way and runs another that covers all that is
- * unstable now. Returns 0, -errno. */
+ * unstable now. Returns 0, -errno, -EINTR: both go on. */
 static int commit_wait(struct cache_file *f, bool datasync, const struct be_cred *cred)
 {
 	uint32_t seq = cache_error_seq(f);
-	int rc;
+	int rc = 0;
 
-	while (!wb_commit_start(f, datasync, cred)) {
+	while (!rc && !wb_commit_start(f, datasync, cred)) {
 		mutex_lock(&f->lock);
 		if (f->commits || f->frozen)
-			file_wait_locked(f);
+			rc = file_wait_locked(f);
 		mutex_unlock(&f->lock);
 	}
 	mutex_lock(&f->lock);
-	while (f->commits)
-		file_wait_locked(f);
-	rc = f->err_seq != seq ? f->err : 0;
+	while (f->commits && !rc)
+		rc = file_wait_locked(f);
+	if (!rc && f->err_seq != seq)
+		rc = f->err;
 	mutex_unlock(&f->lock);
 	return rc;
 }

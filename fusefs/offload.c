@@ -22,7 +22,9 @@ static void run(struct request *rq)
 		request_finish(rq, -EINTR);
 		return;
 	}
+	cache_interruptible(&rq->interrupted);
 	session_dispatch(rq);
+	cache_interruptible(NULL);
 }
 
 static void *pool_main(void *arg)

@@ -2,6 +2,7 @@
 /* ops_lock.c - GETLK, SETLK, SETLKW and flock, answered from filelock.c; and INTERRUPT. */
 #include <errno.h>
 
+#include "fusefs/interrupt.h"
 #include "fusefs/ops.h"
 
 int op_getlk(struct request *rq, uint64_t owner, const struct fuse_file_lock *lk)
@@ -34,7 +35,7 @@ int op_interrupt(struct request *rq)
 		return -EINVAL;
 	/* Not registered: another receiver is at it, or it is over. The kernel asks
 	 * again in the first case. */
-	if (!request_interrupt(rq->v, arg->unique))
+	if (!interrupt_request(rq->v, arg->unique))
 		return -EAGAIN;
 	reply_none(rq);
 	return 0;

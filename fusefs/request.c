@@ -118,6 +118,7 @@ void request_reset(struct request *rq)
 	rq->call.op_id = 0;
 	list_init(&rq->link);
 	list_init(&rq->by_unique);
+	list_init(&rq->signalled);
 }
 
 void request_free(struct request *rq)
@@ -138,6 +139,35 @@ void request_free(struct request *rq)
 static struct list *bucket(struct volume *v, uint64_t unique)
 {
 	return &v->by_unique[hash_u64(unique) % INTERRUPT_BUCKETS];
+}
+
+struct request *request_pin(struct volume *v, uint64_t unique)
+{
+	struct request *found = NULL;
+
+	mutex_lock(&v->request_lock);
+	list_for_each(it, bucket(v, unique)) {
+		struct request *rq = list_entry(it, struct request, by_unique);
+
+		if (rq->hdr->unique != unique)
+			continue;
+		rq->pins++;
+		found = rq;
+		break;
+	}
+	mutex_unlock(&v->request_lock);
+	return found;
+}
+
+void request_unpin(struct request *rq)
+{
+	bool last;
+
+	mutex_lock(&rq->v->request_lock);
+	last = --rq->pins == 0 && rq->ended;
+	mutex_unlock(&rq->v->request_lock);
+	if (last)
+		request_free(rq);
 }
 
 /* Small messages move, so that parked ones do not use up the large slots. */
@@ -186,58 +216,13 @@ void request_end(struct request *rq)
 	mutex_lock(&v->request_lock);
 	if (rq->registered)
 		list_del(&rq->by_unique);
+	list_del(&rq->signalled);
 	rq->registered = false;
 	rq->ended = true;
 	last = rq->pins == 0;
 	mutex_unlock(&v->request_lock);
 	if (last)
 		request_free(rq);
-}
-
-static struct request *find_and_pin(struct volume *v, uint64_t unique,
-				    bool (**cancel)(struct request *))
-{
-	struct request *found = NULL;
-
-	mutex_lock(&v->request_lock);
-	list_for_each(it, bucket(v, unique)) {
-		struct request *rq = list_entry(it, struct request, by_unique);
-
-		if (rq->hdr->unique != unique)
-			continue;
-		rq->pins++;
-		rq->interrupted = true;
-		*cancel = rq->cancel;
-		found = rq;
-		break;
-	}
-	mutex_unlock(&v->request_lock);
-	return found;
-}
-
-static void unpin(struct request *rq)
-{
-	bool last;
-
-	mutex_lock(&rq->v->request_lock);
-	last = --rq->pins == 0 && rq->ended;
-	mutex_unlock(&rq->v->request_lock);
-	if (last)
-		request_free(rq);
-}
-
-bool request_interrupt(struct volume *v, uint64_t unique)
-{
-	bool (*cancel)(struct request *) = NULL;
-	struct request *rq = find_and_pin(v, unique, &cancel);
-
-	if (!rq)
-		return false;
-	stats_inc(STAT_fuse_interrupted);
-	if (cancel && cancel(rq))
-		request_finish(rq, -EINTR);
-	unpin(rq);
-	return true;
 }
 
 /* ---- arguments, caller ---- */

@@ -43,6 +43,7 @@ struct request {
 	struct list by_unique;
 	/* guarded by v->request_lock */
 	bool registered, ended;
+	struct list signalled;              /* on v->signalled: see interrupt.h */
 	unsigned pins;                      /* INTERRUPT is looking at it */
 	bool (*cancel)(struct request *rq); /* ends its wait early: true, nobody else will answer */
 	struct handle *handle;              /* of a parked read */
@@ -61,8 +62,9 @@ void request_reset(struct request *rq);
 /* The request leaves its receiver: to a small slot where it fits, into the
  * interrupt table. cancel may be NULL. Harmless when repeated (sets cancel). */
 void request_detach(struct request *rq, bool (*cancel)(struct request *rq));
-/* INTERRUPT for unique: true when it was found. */
-bool request_interrupt(struct volume *v, uint64_t unique);
+/* A detached request that has not ended, or NULL; it is not freed before it is unpinned. */
+struct request *request_pin(struct volume *v, uint64_t unique);
+void request_unpin(struct request *rq);
 
 /* Arguments behind the header; NULL when the message is too short. */
 const void *request_arg(const struct request *rq, size_t size);

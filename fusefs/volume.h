@@ -61,6 +61,12 @@ struct volume {
 	struct list by_unique[INTERRUPT_BUCKETS]; /* guarded by request_lock */
 	_Atomic uint64_t next_op_id;
 
+	/* interrupt.c; guarded by request_lock */
+	struct list signalled; /* requests whose program got a signal, and waits on */
+	struct cond signalled_cond;
+	bool interrupts_stop;
+	pthread_t interrupts_thread;
+
 	/* offload.c */
 	struct mutex pool_lock;
 	struct cond pool_cond, pool_spawn; /* work for a thread; work for a new one */

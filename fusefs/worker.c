@@ -17,6 +17,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/runtime.h"
+#include "fusefs/interrupt.h"
 #include "fusefs/control.h"
 #include "fusefs/cred.h"
 #include "fusefs/handle.h"
@@ -112,7 +113,7 @@ static int open_tables(struct volume *v, struct err *err)
 {
 	if (inodes_init(v) || handles_init(v) || requests_init(v))
 		return err_set(err, -ENOMEM, "out of memory");
-	if (offload_init(v))
+	if (interrupts_init(v) || offload_init(v))
 		return err_set(err, -EAGAIN, "cannot start a thread");
 	filelocks_init(&v->locks);
 	v->creds = cred_cache_new();
@@ -255,6 +256,7 @@ static int shut_down(struct volume *v)
 	int rc;
 
 	offload_done(v);
+	interrupts_done(v);
 	filelocks_stop(&v->locks);
 	rc = final_drain(v, &left);
 	notifier_free(v->notifier);

@@ -59,6 +59,44 @@ static void much_unstable_data_is_committed_unasked(void **state)
 	fx_done(x);
 }
 
+static atomic_bool told;
+
+static void *told_fsync(void *arg)
+{
+	cache_interruptible(&told);
+	return call_fsync(arg);
+}
+
+/* n: requests that the store answers before. The first is a WRITE, the next the COMMIT. */
+static void interrupted_after(unsigned n)
+{
+	struct fx *x = unstable_fx(FAKE_QUEUED);
+	struct call c;
+
+	told = false;
+	put(x, 0, PAGE, 1);
+	call_begin(&c, x, told_fsync);
+	assert_true(fake_wait_calls(x->fb, FAKE_WRITE, 1));
+	if (n) {
+		assert_true(fake_complete_next(x->fb));
+		assert_true(fake_wait_calls(x->fb, FAKE_COMMIT, 1));
+	}
+	told = true;
+	assert_int_equal(call_end(&c), -EINTR);
+	assert_true(cache_file_owes(x->f));
+	fsync_begin(&c, x);
+	assert_int_equal(call_end_completing(&c, x), 0);
+	expect_stored(x, 0, PAGE, 1, true);
+	fx_done(x);
+}
+
+static void an_interrupted_fsync_goes_on_without_its_caller(void **state)
+{
+	(void)state;
+	interrupted_after(0);
+	interrupted_after(1);
+}
+
 static void fsync_of_a_clean_file_asks_nothing(void **state)
 {
 	struct fx *x = unstable_fx(FAKE_INLINE);
@@ -392,6 +430,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fsync_makes_durable),
 		cmocka_unit_test(much_unstable_data_is_committed_unasked),
+		cmocka_unit_test(an_interrupted_fsync_goes_on_without_its_caller),
 		cmocka_unit_test(fsync_of_a_clean_file_asks_nothing),
 		cmocka_unit_test(data_lost_before_the_commit_is_written_again),
 		cmocka_unit_test(other_verifier_of_a_write_sends_its_neighbours_again),

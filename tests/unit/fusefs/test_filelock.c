@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "fusefs/filelock.h"
+#include "fusefs/interrupt.h"
 #include "fusefs/inode.h"
 #include "fusefs/request.h"
 #include "fusefs/volume.h"
@@ -193,6 +194,7 @@ static struct request *request(uint64_t unique)
 	rq->len = ARENA_SLOT_SMALL + 1; /* does not move */
 	rq->may_block = true;
 	rq->cred = cred();
+	list_init(&rq->signalled);
 	mutex_lock(&t.v.slot_lock);
 	t.v.nlarge_free--;
 	mutex_unlock(&t.v.slot_lock);
@@ -438,7 +440,7 @@ static void waiter_is_interrupted(void **state)
 	(void)state;
 	t.refuse = -1;
 	hdr = wait_for(1, 14);
-	assert_true(request_interrupt(&t.v, 14));
+	assert_true(interrupt_request(&t.v, 14));
 	assert_int_equal(answer_to(14), -EINTR);
 	pthread_mutex_lock(&t.lock);
 	t.refuse = 0;
