@@ -433,10 +433,8 @@ static int claim_ask(struct lk_wait *c)
 	if (c->want.type != F_WRLCK)
 		show_others_changes(rq, c->in);
 	if (c->want.type == F_UNLCK) {
-		rq->call.interrupted = NULL;
 		(void)backend_unlock(v->be, &rq->call, c->in->node, &lk);
-		rq->call.interrupted = &rq->interrupted;
-		return 0; /* it goes in any case */
+		return 0; /* it goes in any case, if need be without its program */
 	}
 	rc = backend_lock(v->be, &rq->call, c->in->node, &lk);
 	if (!rc)

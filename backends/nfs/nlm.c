@@ -256,6 +256,7 @@ int be_nfs_unlock(struct backend *be, const struct be_call *call, struct be_node
 
 	if (rc)
 		return rc;
+	o.interrupted = call->interrupted;
 	rc = op_run(&o, NLM_UNLOCK);
 	if (rc) {
 		log_warn("nlm: unlock of file %llu: %s; will be tried again",

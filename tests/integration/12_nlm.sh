@@ -260,6 +260,18 @@ asking_a_dead_server_can_be_killed() {
 	wait_until 20 lock try "$mnt2/f" >/dev/null || fail "the lock of a killed program stays"
 }
 
+# The same for who has the lock: its end gives the lock back, which can wait.
+holder_can_be_killed_without_a_server() {
+	hold first hold "$mnt/f"
+	wait_said first got
+	kill -STOP "$server_pid"
+	kill -KILL "$held"
+	wait_until 10 process_is_gone "$held" || fail "who has a lock cannot be killed while the server is silent"
+	wait "$held" 2>/dev/null || true
+	kill -CONT "$server_pid"
+	wait_until 20 lock try "$mnt2/f" >/dev/null || fail "the lock of a killed holder stays"
+}
+
 scenario() {
 	need python3
 	write_locker
@@ -279,6 +291,8 @@ scenario() {
 	log "locks outlive a restart"
 	asking_a_dead_server_can_be_killed
 	log "asking a dead server can be killed"
+	holder_can_be_killed_without_a_server
+	log "who has a lock can be killed without a server"
 	lock_of_a_sleeper_is_lost
 	log "lock of a sleeper is lost"
 	second_umount

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# 19_killed_waiters.sh - a program that waits for a server that is gone ends when it is
+# 22_killed_waiters.sh - a program that waits for a server that is gone ends when it is
 # killed, whatever it waits in, and only then: a signal that it handles is no reason to
 # fail; nothing that was acknowledged is lost, and the mount goes on when the server is back
 fits="nfs"
