@@ -83,7 +83,7 @@ static int ask(struct nfs_node *node, const struct be_call *call, uint32_t *allo
 	int rc;
 
 	nrpc_begin(&r, b, call, NFS3_ACCESS, node);
-	enc_handle(&r.enc, &node->fh);
+	nrpc_handle(&r, node);
 	enc_u32(&r.enc, ACCESS_ALL);
 	if (!nrpc_run(&r)) {
 		attr_valid = dec_post_attr(&r.dec, &attr);
@@ -103,7 +103,7 @@ static int ask_read_only(struct nfs_node *node, const struct be_call *call, bool
 	int rc;
 
 	nrpc_begin(&r, nnode_backend(node), call, NFS3_SETATTR, node);
-	enc_handle(&r.enc, &node->fh);
+	nrpc_handle(&r, node);
 	enc_sattr(&r.enc, &nothing);
 	enc_u32(&r.enc, 1); /* guarded by the ctime that follows */
 	enc_u32(&r.enc, 0);

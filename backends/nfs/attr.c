@@ -207,7 +207,7 @@ static int getattr_wire(struct nfs_node *node, const struct be_call *call, struc
 	int rc;
 
 	nrpc_begin(&r, b, call, NFS3_GETATTR, node);
-	enc_handle(&r.enc, &node->fh);
+	nrpc_handle(&r, node);
 	if (!nrpc_run(&r) && r.status == NFS3_OK)
 		dec_attr(&r.dec, out);
 	rc = nrpc_result(&r);

@@ -128,7 +128,7 @@ static int fetch_once(struct nfs_dir *d, const struct be_call *call, uint64_t co
 
 	nrpc_begin(&r, b, call, plus ? NFS3_READDIRPLUS : NFS3_READDIR, d->node);
 	nrpc_reserve(&r, 0, bytes + REPLY_EXTRA);
-	enc_handle(&r.enc, &d->node->fh);
+	nrpc_handle(&r, d->node);
 	enc_u64(&r.enc, cookie);
 	enc_u64(&r.enc, cookie ? verifier : 0);
 	enc_u32(&r.enc, bytes);

@@ -70,7 +70,17 @@ static int node_by_handle(struct nfs_backend *b, const struct nfs_handle *fh, st
 
 static int be_nfs_root(struct backend *be, struct be_entry *out)
 {
-	return node_by_handle(be_nfs(be), &be_nfs(be)->root, out);
+	struct nfs_backend *b = be_nfs(be);
+	struct nfs_node *root = atomic_load(&b->root_node);
+	struct nfs_handle fh = b->root;
+	int rc;
+
+	if (root)
+		nnode_handle(root, &fh);
+	rc = node_by_handle(b, &fh, out);
+	if (!rc)
+		nroot_set(b, be_nfs_node(out->node));
+	return rc;
 }
 
 static ssize_t be_nfs_node_save(struct backend *be, struct be_node *base, void *buf, size_t cap)
@@ -78,13 +88,15 @@ static ssize_t be_nfs_node_save(struct backend *be, struct be_node *base, void *
 	const struct nfs_node *node = be_nfs_node(base);
 	struct saved_node s = { .version = SAVED_VERSION,
 				.type = node->base.type,
-				.ino = node->base.ino,
-				.fh_len = (uint8_t)node->fh.len };
+				.ino = node->base.ino };
+	struct nfs_handle fh;
 
 	(void)be;
 	if (cap < sizeof s)
 		return -ERANGE;
-	memcpy(s.fh, node->fh.data, node->fh.len);
+	nnode_handle(node, &fh);
+	s.fh_len = (uint8_t)fh.len;
+	memcpy(s.fh, fh.data, fh.len);
 	memcpy(buf, &s, sizeof s);
 	return sizeof s;
 }
@@ -273,6 +285,7 @@ static int init_parts(struct nfs_backend *b)
 	b->silly_count = seed[1];
 	mutex_init(&b->removal_lock, LOCK_be_tree);
 	cond_init(&b->removal_over);
+	nroot_init(b);
 	b->self = be_cred_new(geteuid(), getegid(), 0, NULL);
 	rc = ncall_pool_init(&b->pool, INFLIGHT_PER_CONN * b->nconns + CALLS_EXTRA);
 	if (!rc)
@@ -321,9 +334,11 @@ static void be_nfs_destroy(struct nfs_backend *b)
 	be_nfs_nlm_close(b->nlm);
 	for (unsigned i = 0; i < NFS_CONNS_MAX; i++)
 		nconn_free(b->conns[i]);
+	nnode_put(atomic_load(&b->root_node));
 	if (b->table)
 		nnode_table_done(b);
 	nname_done(b);
+	nroot_done(b);
 	cond_done(&b->removal_over);
 	mutex_done(&b->removal_lock);
 	ncall_pool_done(&b->pool);

@@ -46,7 +46,7 @@ struct nfs_silly {
 
 struct nfs_node {
 	struct be_node base;
-	struct nfs_handle fh;
+	struct nfs_handle fh; /* the root's may be another by now: nnode_handle() */
 	/* guarded by nfs_backend.table_lock */
 	struct list hash_link;
 	/* guarded by nfs_backend.names_lock */
@@ -83,11 +83,11 @@ struct nfs_backend {
 	struct be_env env;
 	struct nsock_target target;
 	uint16_t mount_port;
+	uint16_t mount_port_given; /* by the URI; 0: the portmapper is asked */
 	char export[NFS_PATH_MAX + 1];
 	char machine[AUTH_MACHINE_MAX + 1];
 	struct be_cred *self; /* counted: who we are when nobody asks */
-	struct nfs_handle root;
-	uint32_t dir_bytes; /* of one READDIR */
+	uint32_t dir_bytes;   /* of one READDIR */
 	unsigned nconns;
 	struct nconn *conns[NFS_CONNS_MAX];
 	struct nlm *nlm;        /* owned; NULL without the option */
@@ -103,9 +103,18 @@ struct nfs_backend {
 	struct list *table;
 	size_t table_size, nnodes;
 	struct mutex removal_lock;
-	struct cond removal_over;       /* some node's removing became false */
-	_Atomic uint64_t rofs_until_ms; /* rofs is believed until then */
-	_Atomic bool rofs;              /* the export is read-only */
+	struct cond removal_over;             /* some node's removing became false */
+	_Atomic uint64_t rofs_until_ms;       /* rofs is believed until then */
+	_Atomic bool rofs;                    /* the export is read-only */
+	_Atomic(struct nfs_node *) root_node; /* counted; NULL: not asked for yet */
+	_Atomic uint32_t root_gen;            /* grows with each renewal of the root's handle */
+	_Atomic bool root_lost;               /* the last renewal could not */
+	struct mutex root_lock;
+	struct cond root_renewed; /* root_asking became false */
+	/* guarded by root_lock; root is written before root_node is set, too */
+	struct nfs_handle root;
+	bool root_asking;      /* a thread is about to renew it */
+	uint64_t root_next_ms; /* not tried again before */
 	struct mutex names_lock;
 	/* guarded by names_lock */
 	struct list *names;
@@ -148,6 +157,10 @@ struct nrpc {
 	struct nstamp stamp;
 	bool resent;          /* the server may have done it twice */
 	uint64_t deadline_ms; /* 0: none */
+	/* where the root's handle stands in the arguments, and its generation */
+	unsigned nroots;
+	size_t root_at[2], root_len[2];
+	uint32_t root_gen;
 	int rc;
 };
 
@@ -162,6 +175,10 @@ void nrpc_begin_on(struct nrpc *r, struct nfs_backend *b, struct nconn *conn,
 		   const struct nfs_proc *proc);
 /* Larger buffers than usual; directly after begin. */
 void nrpc_reserve(struct nrpc *r, size_t args_cap, size_t reply_cap);
+/* Arguments: the handle of node; name in dir. For the root the call is made anew by
+ * itself when the server has another handle for it. */
+void nrpc_handle(struct nrpc *r, const struct nfs_node *node);
+void nrpc_dirop(struct nrpc *r, const struct nfs_node *dir, const char *name);
 /* Sends and waits. 0: a status came (perhaps a refusal); or -errno. */
 int nrpc_run(struct nrpc *r);
 /* After decoding: -errno of what failed first, transport, decoding, or status. */
@@ -181,7 +198,26 @@ void be_nfs_begin_async(struct nfs_backend *b, struct ncall *call, uint32_t proc
 /* Finds the ports, asks for the root handle and leaves the NFS server's
  * addresses in b->target. */
 int be_nfs_mount(struct nfs_backend *b, uint16_t nfs_port, uint16_t mount_port, struct err *err);
+/* Asks for the root handle once more, in bounded time. */
+int be_nfs_mount_again(struct nfs_backend *b, struct nfs_handle *out, struct err *err);
 void be_nfs_umount(struct nfs_backend *b); /* best effort, at most a second */
+
+/* ---- root.c ---------------------------------------------------------- */
+
+void nroot_init(struct nfs_backend *b);
+void nroot_done(struct nfs_backend *b);
+/* node is the root; counted until the backend closes. */
+void nroot_set(struct nfs_backend *b, struct nfs_node *node);
+bool nroot_is(const struct nfs_node *node);
+/* The handle that the server knows node by at present, and its generation. */
+uint32_t nnode_handle(const struct nfs_node *node, struct nfs_handle *out);
+/* The root when fh became its handle by a renewal, counted; else NULL. */
+struct nfs_node *nroot_find(struct nfs_backend *b, const struct nfs_handle *fh);
+/* A call about the root succeeded. */
+void nroot_seen_alive(struct nfs_backend *b);
+/* The server called the root's handle of generation gen stale. 0: ask it again, with
+ * the present handle; -ESTALE: the export is gone; -EINTR. */
+int nroot_renew(struct nfs_backend *b, uint32_t gen, const atomic_bool *interrupted);
 
 /* ---- node.c ---------------------------------------------------------- */
 
@@ -248,7 +284,6 @@ int naccess_check(struct nfs_node *node, const struct be_call *call, uint32_t bi
 /* ---- operations ------------------------------------------------------ */
 
 int be_nfs_check_name(const struct nfs_backend *b, const char *name);
-void enc_dirop(struct enc *e, const struct nfs_node *dir, const char *name);
 /* Turns a handle and attributes in a reply into an entry of dir. */
 int be_nfs_entry(struct nfs_node *dir, const char *name, const struct nfs_handle *fh,
 		 const struct be_attr *attr, struct nstamp stamp, uint32_t gen,

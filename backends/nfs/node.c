@@ -126,10 +126,11 @@ static struct nfs_node *nnode_new(struct nfs_backend *b, const struct nfs_handle
 int nnode_get(struct nfs_backend *b, const struct nfs_handle *fh, const struct be_attr *attr,
 	      struct nfs_node **out)
 {
-	struct nfs_node *node;
+	struct nfs_node *node = nroot_find(b, fh);
 
 	mutex_lock(&b->table_lock);
-	node = find_locked(b, fh);
+	if (!node)
+		node = find_locked(b, fh);
 	if (!node) {
 		node = nnode_new(b, fh, attr);
 		if (node) {

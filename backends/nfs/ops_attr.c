@@ -17,12 +17,6 @@ int be_nfs_check_name(const struct nfs_backend *b, const char *name)
 	return strlen(name) > b->base.limits.name_max ? -ENAMETOOLONG : 0;
 }
 
-void enc_dirop(struct enc *e, const struct nfs_node *dir, const char *name)
-{
-	enc_handle(e, &dir->fh);
-	enc_str(e, name);
-}
-
 int be_nfs_entry(struct nfs_node *dir, const char *name, const struct nfs_handle *fh,
 		 const struct be_attr *attr, struct nstamp stamp, uint32_t gen,
 		 struct be_entry *out)
@@ -70,7 +64,7 @@ int be_nfs_lookup_wire(struct nfs_backend *b, const struct be_call *call, struct
 	int rc;
 
 	nrpc_begin(&r, b, call, NFS3_LOOKUP, dir);
-	enc_dirop(&r.enc, dir, name);
+	nrpc_dirop(&r, dir, name);
 	if (!nrpc_run(&r)) {
 		if (r.status == NFS3_OK) {
 			dec_handle(&r.dec, &fh);
@@ -142,7 +136,7 @@ static int setattr_wire(struct nfs_node *node, const struct be_call *call,
 
 	nattr_begin(node);
 	nrpc_begin(&r, b, call, NFS3_SETATTR, node);
-	enc_handle(&r.enc, &node->fh);
+	nrpc_handle(&r, node);
 	enc_sattr(&r.enc, set);
 	enc_u32(&r.enc, 0); /* no guard */
 	if (!nrpc_run(&r))
@@ -231,7 +225,7 @@ ssize_t be_nfs_readlink(struct backend *be, const struct be_call *call, struct b
 		return -EAGAIN;
 	nrpc_begin(&r, be_nfs(be), call, NFS3_READLINK, node);
 	nrpc_reserve(&r, 0, READLINK_MAX + NCALL_REPLY_INLINE);
-	enc_handle(&r.enc, &node->fh);
+	nrpc_handle(&r, node);
 	if (!nrpc_run(&r)) {
 		attr_valid = dec_post_attr(&r.dec, &attr);
 		if (r.status == NFS3_OK)
@@ -263,7 +257,7 @@ int be_nfs_statfs(struct backend *be, const struct be_call *call, struct be_node
 	if (call->flags & BE_NOWAIT)
 		return -EAGAIN;
 	nrpc_begin(&r, be_nfs(be), call, NFS3_FSSTAT, node);
-	enc_handle(&r.enc, &node->fh);
+	nrpc_handle(&r, node);
 	if (!nrpc_run(&r)) {
 		dec_post_attr(&r.dec, &attr);
 		if (r.status == NFS3_OK)

@@ -69,7 +69,7 @@ static int remove_wire(struct nfs_backend *b, const struct be_call *call, uint32
 
 	nattr_begin(dir);
 	nrpc_begin(&r, b, call, proc, dir);
-	enc_dirop(&r.enc, dir, name);
+	nrpc_dirop(&r, dir, name);
 	if (!nrpc_run(&r))
 		dec_wcc(&r.dec, &wcc);
 	rc = nrpc_result(&r);
@@ -96,8 +96,8 @@ static int rename_wire(struct nfs_backend *b, const struct be_call *call, struct
 	nattr_begin(dir);
 	nattr_begin(newdir);
 	nrpc_begin(&r, b, call, NFS3_RENAME, dir);
-	enc_dirop(&r.enc, dir, name);
-	enc_dirop(&r.enc, newdir, newname);
+	nrpc_dirop(&r, dir, name);
+	nrpc_dirop(&r, newdir, newname);
 	if (!nrpc_run(&r)) {
 		dec_wcc(&r.dec, &from);
 		dec_wcc(&r.dec, &to);

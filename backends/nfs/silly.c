@@ -222,6 +222,7 @@ static void silly_release(struct nfs_node *node, struct nfs_silly *s)
 	struct nfs_backend *b = nnode_backend(s->dir);
 	struct ncall *call = ncall_new(&b->pool);
 	struct nstamp stamp = nattr_stamp(b);
+	struct nfs_handle fh;
 	struct enc e;
 
 	nattr_expire(node);
@@ -236,7 +237,9 @@ static void silly_release(struct nfs_node *node, struct nfs_silly *s)
 	atomic_fetch_sub(&s->dir->silly_held, 1);
 	nattr_begin(s->dir);
 	be_nfs_begin_async(b, call, NFS3_REMOVE, s->cred, &e);
-	enc_dirop(&e, s->dir, s->name);
+	nnode_handle(s->dir, &fh);
+	enc_handle(&e, &fh);
+	enc_str(&e, s->name);
 	enc_set_marker(&e, 0);
 	call->args_len = e.len;
 	call->done = silly_removed;

@@ -190,6 +190,32 @@ static void cmd_quota(struct server *srv, char *args, FILE *out)
 	fputs("ok\n", out);
 }
 
+/* export remove|restore|PATH: what MNT leads to, and whether handles are known */
+static void cmd_export(struct server *srv, char *args, FILE *out)
+{
+	bool remove = strcmp(args, "remove") == 0;
+
+	if (remove || strcmp(args, "restore") == 0)
+		srv->unexported = remove;
+	else if (strlen(args) >= sizeof srv->export || !find_path(srv, args, out))
+		return;
+	else
+		strcpy(srv->export, args);
+	fputs("ok\n", out);
+}
+
+/* handles root|all: become others, the old ones are stale */
+static void cmd_handles(struct server *srv, char *args, FILE *out)
+{
+	if (strcmp(args, "root") == 0)
+		srv->root_gen++;
+	else if (strcmp(args, "all") == 0)
+		srv->handle_gen++;
+	else
+		fputs("error: root or all\n", out);
+	fputs("ok\n", out);
+}
+
 static void cmd_quit(struct server *srv, char *args, FILE *out)
 {
 	(void)args;
@@ -201,10 +227,11 @@ static const struct {
 	const char *name;
 	void (*run)(struct server *srv, char *args, FILE *out);
 } commands[] = {
-	{ "fault", cmd_fault }, { "profile", cmd_profile }, { "clear", cmd_clear },
-	{ "node", cmd_node },   { "restart", cmd_restart }, { "stats", cmd_stats },
-	{ "check", cmd_check }, { "dump", cmd_dump },       { "cat", cmd_cat },
-	{ "limit", cmd_limit }, { "quota", cmd_quota },     { "quit", cmd_quit },
+	{ "fault", cmd_fault },   { "profile", cmd_profile }, { "clear", cmd_clear },
+	{ "node", cmd_node },     { "restart", cmd_restart }, { "stats", cmd_stats },
+	{ "check", cmd_check },   { "dump", cmd_dump },       { "cat", cmd_cat },
+	{ "limit", cmd_limit },   { "quota", cmd_quota },     { "quit", cmd_quit },
+	{ "export", cmd_export }, { "handles", cmd_handles },
 };
 
 static void run_command(struct server *srv, char *line, FILE *out)

@@ -60,6 +60,10 @@ struct server {
 	bool stop;
 	bool drc_on;
 	uint64_t cookie_bits; /* set in every cookie on the wire */
+	bool unexported;      /* no handle is known, and MNT is refused */
+	char export[256];     /* the folder that MNT /export leads to */
+	uint32_t handle_gen;  /* of all handles; others are stale */
+	uint32_t root_gen;    /* of the root's, beside that */
 	struct drc_entry drc[DRC_ENTRIES];
 	unsigned drc_next;
 	struct conn *conns; /* a list */
