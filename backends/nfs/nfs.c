@@ -25,7 +25,9 @@ enum {
 	CALLS_EXTRA = 16, /* kept beside those of the data path */
 	DIR_BYTES_MIN = 64 << 10,
 	DIR_BYTES_MAX = 128 << 10,
-	CLOSE_WAIT_MS = 1000, /* for calls that nobody waits for */
+	GRAIN_FINE_NS = 1000000,   /* ticks of less than it are not told from none */
+	GRAIN_MAX_NS = 2000000000, /* of a clock that somebody would call one: FAT's */
+	CLOSE_WAIT_MS = 1000,      /* for calls that nobody waits for */
 	IO_GRAIN = 4096,
 };
 
@@ -189,6 +191,13 @@ static uint32_t io_max(uint32_t server, uint32_t wanted)
 	return max > IO_GRAIN ? max - max % IO_GRAIN : max;
 }
 
+static uint64_t time_grain(const struct timespec *delta)
+{
+	uint64_t ns = (uint64_t)delta->tv_sec * 1000000000 + (uint64_t)delta->tv_nsec;
+
+	return ns < GRAIN_FINE_NS ? 0 : ns < GRAIN_MAX_NS ? ns : GRAIN_MAX_NS;
+}
+
 static void set_limits(struct nfs_backend *b, const struct nfs_fsinfo *info)
 {
 	struct be_limits *l = &b->base.limits;
@@ -199,6 +208,7 @@ static void set_limits(struct nfs_backend *b, const struct nfs_fsinfo *info)
 	l->write_pref = io_max(info->wtpref, l->write_max);
 	l->inflight_max = INFLIGHT_PER_CONN * b->nconns;
 	l->file_max = !info->file_max || info->file_max > INT64_MAX ? INT64_MAX : info->file_max;
+	l->time_grain_ns = time_grain(&info->time_delta);
 	l->caps = BE_CAP_BLOCKING | BE_CAP_SLOW_COMMIT | BE_CAP_CRED | BE_CAP_SHARED |
 		  BE_CAP_READDIRPLUS;
 	b->dir_bytes = info->dtpref > DIR_BYTES_MAX ? DIR_BYTES_MAX :

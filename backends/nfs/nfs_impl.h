@@ -68,6 +68,8 @@ struct nfs_node {
 	uint64_t fresh_until_ms;
 	uint64_t fresh_ms;      /* how long attributes are believed at present */
 	uint64_t applied_clock; /* when attr was last set */
+	uint64_t seen_ms;       /* when its ctime was first seen */
+	uint64_t names_ms;      /* directory: names were known since */
 	unsigned modifying;     /* own modifying calls in flight */
 	unsigned opens;
 	struct nfs_silly *silly; /* owned; set once the name is gone */

@@ -190,6 +190,13 @@ static void cmd_quota(struct server *srv, char *args, FILE *out)
 	fputs("ok\n", out);
 }
 
+/* grain NS: of times from now on, and of the next FSINFO */
+static void cmd_grain(struct server *srv, char *args, FILE *out)
+{
+	srv->store.grain_ns = strtoull(args, NULL, 0);
+	fputs("ok\n", out);
+}
+
 /* export remove|restore|PATH: what MNT leads to, and whether handles are known */
 static void cmd_export(struct server *srv, char *args, FILE *out)
 {
@@ -231,7 +238,7 @@ static const struct {
 	{ "node", cmd_node },     { "restart", cmd_restart }, { "stats", cmd_stats },
 	{ "check", cmd_check },   { "dump", cmd_dump },       { "cat", cmd_cat },
 	{ "limit", cmd_limit },   { "quota", cmd_quota },     { "quit", cmd_quit },
-	{ "export", cmd_export }, { "handles", cmd_handles },
+	{ "export", cmd_export }, { "grain", cmd_grain },     { "handles", cmd_handles },
 };
 
 static void run_command(struct server *srv, char *line, FILE *out)
