@@ -75,6 +75,8 @@ struct nfs_node {
 	struct nfs_silly *silly; /* owned; set once the name is gone */
 	struct nfs_access_slot access[NFS_ACCESS_SLOTS];
 	unsigned access_next;
+	uint64_t rofs_until_ms; /* rofs is believed until then */
+	bool rofs;              /* writing is refused because its store is read-only */
 };
 
 struct nfs_names;
@@ -106,8 +108,6 @@ struct nfs_backend {
 	size_t table_size, nnodes;
 	struct mutex removal_lock;
 	struct cond removal_over;             /* some node's removing became false */
-	_Atomic uint64_t rofs_until_ms;       /* rofs is believed until then */
-	_Atomic bool rofs;                    /* the export is read-only */
 	_Atomic(struct nfs_node *) root_node; /* counted; NULL: not asked for yet */
 	_Atomic uint32_t root_gen;            /* grows with each renewal of the root's handle */
 	_Atomic bool root_lost;               /* the last renewal could not */

@@ -190,6 +190,15 @@ static void cmd_quota(struct server *srv, char *args, FILE *out)
 	fputs("ok\n", out);
 }
 
+/* snapshot PATH: a folder in the root that is hidden and read-only from now on */
+static void cmd_snapshot(struct server *srv, char *args, FILE *out)
+{
+	struct inode *i = find_path(srv, args, out);
+
+	if (i)
+		fputs(name_freeze(&srv->store, i) ? "ok\n" : "error: no folder in the root\n", out);
+}
+
 /* grain NS: of times from now on, and of the next FSINFO */
 static void cmd_grain(struct server *srv, char *args, FILE *out)
 {
@@ -234,11 +243,12 @@ static const struct {
 	const char *name;
 	void (*run)(struct server *srv, char *args, FILE *out);
 } commands[] = {
-	{ "fault", cmd_fault },   { "profile", cmd_profile }, { "clear", cmd_clear },
-	{ "node", cmd_node },     { "restart", cmd_restart }, { "stats", cmd_stats },
-	{ "check", cmd_check },   { "dump", cmd_dump },       { "cat", cmd_cat },
-	{ "limit", cmd_limit },   { "quota", cmd_quota },     { "quit", cmd_quit },
-	{ "export", cmd_export }, { "grain", cmd_grain },     { "handles", cmd_handles },
+	{ "fault", cmd_fault },     { "profile", cmd_profile }, { "clear", cmd_clear },
+	{ "node", cmd_node },       { "restart", cmd_restart }, { "stats", cmd_stats },
+	{ "check", cmd_check },     { "dump", cmd_dump },       { "cat", cmd_cat },
+	{ "limit", cmd_limit },     { "quota", cmd_quota },     { "quit", cmd_quit },
+	{ "export", cmd_export },   { "grain", cmd_grain },     { "snapshot", cmd_snapshot },
+	{ "handles", cmd_handles },
 };
 
 static void run_command(struct server *srv, char *line, FILE *out)

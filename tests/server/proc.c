@@ -59,7 +59,7 @@ struct inode *get_handle(struct call *c, uint32_t *status)
 	i = c->srv->unexported ? NULL : store_find(c->store, ino);
 	if (i && gen != generation_of(c->srv, i))
 		i = NULL;
-	*status = i ? NFS3_OK : NFS3ERR_STALE;
+	*status = !i ? NFS3ERR_STALE : i->frozen && (c->bit & P_CHANGES) ? NFS3ERR_ROFS : NFS3_OK;
 	return i;
 }
 

@@ -141,7 +141,8 @@ struct before {
 
 bool proc_fault(const struct call *c, enum fault f);
 void get_name(struct call *c, const char **text, size_t *len);
-struct inode *get_handle(struct call *c, uint32_t *status); /* NULL: stale, or bad handle */
+/* NULL: stale, or bad handle. Status also says when the call may not change it. */
+struct inode *get_handle(struct call *c, uint32_t *status);
 void put_attr(struct call *c, const struct inode *i);
 void put_post(struct call *c, const struct inode *i); /* i NULL: no attributes */
 void put_handle(struct call *c, const struct inode *i);
