@@ -247,6 +247,9 @@ struct be_env {
 	uint32_t timeout_ms;
 	uint32_t reply_ms; /* a server that has not answered for so long is asked again; 0: 60 s */
 	bool read_only;
+	/* A folder that the daemons of this machine share, gone with the machine; NULL: none.
+	 * Borrowed during the open. */
+	const char *run_dir;
 	bool nlm; /* NFS: file locks are taken at the server (BE_CAP_LOCKS), or the open fails */
 	/* Opens a TCP connection for the backend (a sandboxed worker has others do
 	 * it); NULL: the backend connects by itself. Returns an fd or -errno. */

@@ -83,8 +83,12 @@ static int open_backend(struct volume *v, struct err *err)
 			      .nlm = o->nlm,
 			      .changed = on_changed,
 			      .changed_arg = v };
+	char run_dir[PATH_MAX];
+	int rc;
 
-	int rc = backend_open(v->uri, o->layers, &env, &v->be, err);
+	if (!runtime_dir(run_dir, sizeof run_dir, NULL))
+		env.run_dir = run_dir;
+	rc = backend_open(v->uri, o->layers, &env, &v->be, err);
 
 	if (!rc && o->nlm && !(v->be->limits.caps & BE_CAP_LOCKS))
 		return err_set(err, -EINVAL, "option nlm: only an NFS server keeps locks");

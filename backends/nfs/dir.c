@@ -100,20 +100,33 @@ static int take_list(struct nrpc *r, struct chunk **out)
 }
 
 /* Walks over the whole list once: all of it must make sense, and come to its end. */
-static int check_list(struct chunk *c, uint64_t *entries)
+static int check_list(struct chunk *c, uint64_t *entries, bool *silly)
 {
 	struct nfs_dirent e;
 	struct dec d;
 
 	*entries = 0;
+	*silly = false;
 	dec_init(&d, c->list, c->list_len);
 	while (dec_dirent(&d, c->plus, &e)) {
 		if (!e.cookie || e.cookie == c->start)
 			return -EIO; /* it would lead back here, for ever */
 		++*entries;
+		*silly |= be_nfs_is_silly((const char *)e.name, e.name_len);
 	}
 	c->eof = dec_bool(&d);
 	return d.bad ? -EIO : 0;
+}
+
+static void sweep_list(struct nfs_dir *dir, const struct be_call *call, const struct chunk *c)
+{
+	struct nfs_dirent e;
+	struct dec d;
+
+	dec_init(&d, c->list, c->list_len);
+	while (dec_dirent(&d, c->plus, &e))
+		if (be_nfs_is_silly((const char *)e.name, e.name_len))
+			nsweep_name(dir->node, call->cred, e.name, e.name_len);
 }
 
 static int fetch_once(struct nfs_dir *d, const struct be_call *call, uint64_t cookie,
@@ -163,10 +176,13 @@ static int fetch_as(struct nfs_dir *d, const struct be_call *call, uint64_t cook
 
 	for (;;) {
 		uint64_t entries;
+		bool silly;
 		int rc = fetch_once(d, call, cookie, verifier, plus, bytes, out);
 
 		if (!rc) {
-			rc = check_list(*out, &entries);
+			rc = check_list(*out, &entries, &silly);
+			if (!rc && silly)
+				sweep_list(d, call, *out);
 			if (!rc && (entries || (*out)->eof))
 				return 0;
 			chunk_put(*out);

@@ -296,6 +296,7 @@ static int init_parts(struct nfs_backend *b)
 	mutex_init(&b->removal_lock, LOCK_be_tree);
 	cond_init(&b->removal_over);
 	nroot_init(b);
+	nsweep_open(b);
 	b->self = be_cred_new(geteuid(), getegid(), 0, NULL);
 	rc = ncall_pool_init(&b->pool, INFLIGHT_PER_CONN * b->nconns + CALLS_EXTRA);
 	if (!rc)
@@ -349,6 +350,7 @@ static void be_nfs_destroy(struct nfs_backend *b)
 		nnode_table_done(b);
 	nname_done(b);
 	nroot_done(b);
+	nsweep_close(b);
 	cond_done(&b->removal_over);
 	mutex_done(&b->removal_lock);
 	ncall_pool_done(&b->pool);

@@ -24,6 +24,8 @@
 #define NFS_IO_MAX (1u << 20)
 #define NFS_ACCESS_SLOTS 4
 #define NFS_CONNS_MAX 16
+#define NFS_DEAD_MAX 256 /* dead backends of this machine that are remembered */
+#define NFS_SWEEP_MAX 16 /* silly names of a folder that are removed at once */
 
 /* When a request was sent: what its reply may overrule. */
 struct nstamp {
@@ -39,9 +41,10 @@ struct nfs_access_slot {
 
 /* A file whose last name was taken while open: it lives on under another. */
 struct nfs_silly {
+	struct list link;     /* on nfs_backend.sillies, guarded by its silly_lock */
 	struct nfs_node *dir; /* counted */
 	struct be_cred *cred; /* counted: who unlinked it */
-	char name[40];
+	char name[48];
 };
 
 struct nfs_node {
@@ -59,6 +62,7 @@ struct nfs_node {
 
 	_Atomic uint32_t names_gen;     /* directory: grows when others changed it */
 	_Atomic unsigned silly_held;    /* directory: silly names of open files */
+	_Atomic unsigned silly_swept;   /* directory: silly names found that nobody holds */
 	_Atomic unsigned silly_pending; /* directory: silly names being removed */
 	struct mutex lock;
 	/* guarded by lock */
@@ -101,6 +105,14 @@ struct nfs_backend {
 	_Atomic uint32_t xids;
 	_Atomic uint64_t clock; /* grows with each change of cached attributes */
 	_Atomic uint32_t silly_count;
+	uint64_t id;    /* of this open backend, in its silly names */
+	int run_fd;     /* env.run_dir, or -1 */
+	int alive_fd;   /* the lock that shows others that we live; or -1 */
+	unsigned ndead; /* set by open, then read only, as are dead[] and id */
+	uint64_t dead[NFS_DEAD_MAX];
+	_Atomic bool silly_left; /* a removal failed */
+	struct mutex silly_lock;
+	struct list sillies;         /* guarded by silly_lock: all silly names that exist */
 	_Atomic unsigned background; /* calls that nobody waits for */
 	struct mutex table_lock;
 	/* guarded by table_lock */
@@ -235,6 +247,18 @@ static inline void nnode_put(struct nfs_node *node)
 	if (node)
 		be_node_put(&node->base);
 }
+
+/* ---- sweep.c --------------------------------------------------------- */
+
+void nsweep_open(struct nfs_backend *b);
+void nsweep_close(struct nfs_backend *b);
+void nsweep_add(struct nfs_backend *b, struct nfs_silly *s);
+void nsweep_del(struct nfs_backend *b, struct nfs_silly *s);
+/* A listing asked for by cred showed this silly name in dir: starts to remove it when
+ * nobody holds it. No locks. */
+void nsweep_name(struct nfs_node *dir, const struct be_cred *cred, const uint8_t *text, size_t len);
+/* Does that with the names in dir, which is not empty. True: there were some. */
+bool nsweep_dir(struct nfs_node *dir, const struct be_call *call);
 
 /* ---- names.c --------------------------------------------------------- */
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backends/nfs/nfs_impl.h"
+#include "backends/nfs/silly_impl.h"
 #include "common/hash.h"
 #include "common/log.h"
 
@@ -34,11 +34,7 @@ int nnode_table_init(struct nfs_backend *b)
 
 static void nnode_destroy(struct nfs_node *node)
 {
-	if (node->silly) {
-		nnode_put(node->silly->dir);
-		be_cred_put(node->silly->cred);
-		free(node->silly);
-	}
+	silly_free(node->silly);
 	mutex_done(&node->lock);
 	free(node);
 }
@@ -54,6 +50,11 @@ void nnode_table_done(struct nfs_backend *b)
 			struct nfs_node *node = list_entry(l, struct nfs_node, hash_link);
 
 			nname_forget(node);
+			/* Its directory's count means nothing any more. */
+			if (node->silly) {
+				nsweep_del(b, node->silly);
+				atomic_store(&b->silly_left, true);
+			}
 			free(node->silly);
 			node->silly = NULL;
 			nnode_destroy(node);
