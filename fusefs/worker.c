@@ -43,6 +43,14 @@ static int say_error(struct worker *w, const char *text)
 	return 1;
 }
 
+/* The next opendir lets the kernel read the names anew. */
+static void forget_listing(struct inode *in)
+{
+	mutex_lock(&in->lock);
+	in->dir_mtime = in->dir_ctime = (struct timespec){ 0, 0 };
+	mutex_unlock(&in->lock);
+}
+
 static void on_changed(void *arg, struct be_node *node, unsigned what)
 {
 	struct volume *v = arg;
@@ -62,6 +70,8 @@ static void on_changed(void *arg, struct be_node *node, unsigned what)
 		return;
 	if (f && what & BE_CHANGED_DATA)
 		cache_invalidate(f);
+	if (what & BE_CHANGED_NAMES)
+		forget_listing(in);
 	if (v->notifier && what & BE_CHANGED_DATA)
 		notify_inval_data(v->notifier, nodeid);
 	else if (v->notifier)

@@ -61,6 +61,8 @@ struct nfs_node {
 	_Atomic uint64_t removed_at; /* clock of when its last name went; 0: has names, or is open */
 
 	_Atomic uint32_t names_gen;     /* directory: grows when others changed it */
+	_Atomic bool listed_plain;      /* directory: READDIR told names without types */
+	_Atomic unsigned plain_misses;  /* and so many of them were looked up one by one */
 	_Atomic unsigned silly_held;    /* directory: silly names of open files */
 	_Atomic unsigned silly_swept;   /* directory: silly names found that nobody holds */
 	_Atomic unsigned silly_pending; /* directory: silly names being removed */
@@ -361,6 +363,8 @@ int be_nfs_rmdir(struct backend *be, const struct be_call *call, struct be_node 
 int be_nfs_rename(struct backend *be, const struct be_call *call, struct be_node *dir,
 		  const char *name, struct be_node *newdir, const char *newname, unsigned flags,
 		  struct be_removed *out);
+/* A name in dir was looked up over the wire. */
+void be_nfs_listing_missed(struct nfs_node *dir);
 int be_nfs_opendir(struct backend *be, const struct be_call *call, struct be_node *dir,
 		   struct be_dir **out);
 int be_nfs_readdir(struct backend *be, const struct be_call *call, struct be_dir *d,

@@ -41,8 +41,9 @@ static void count_call(uint32_t proc)
 	case NFS3_COMMIT:
 		return stats_inc(STAT_nfs_commit);
 	case NFS3_READDIR:
-	case NFS3_READDIRPLUS:
 		return stats_inc(STAT_nfs_readdir);
+	case NFS3_READDIRPLUS:
+		return stats_inc(STAT_nfs_readdirplus);
 	default:
 		return;
 	}

@@ -80,6 +80,7 @@ int be_nfs_lookup_wire(struct nfs_backend *b, const struct be_call *call, struct
 		return rc;
 	if (call && call->cred)
 		naccess_learn(dir, call->cred, ACCESS3_LOOKUP, ACCESS3_LOOKUP);
+	be_nfs_listing_missed(dir);
 	if (!attr_valid)
 		rc = attr_of(b, call, &fh, &attr);
 	return rc ? rc : be_nfs_entry(dir, name, &fh, &attr, r.stamp, gen, out);
