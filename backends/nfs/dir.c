@@ -402,6 +402,28 @@ struct sink {
 	bool plus; /* nodes are wanted */
 };
 
+/* The node of an entry, counted; or NULL. */
+static struct nfs_node *entry_node(struct nfs_dir *d, const struct chunk *c,
+				   const struct nfs_dirent *e)
+{
+	char name[NFS_NAME_MAX + 1];
+	struct nfs_node *node;
+	int rc = nnode_get(nnode_backend(d->node), &e->fh, &e->attr, &node);
+
+	if (!rc) {
+		nattr_update(node, &e->attr, c->stamp);
+		nname_put(d->node, (const char *)e->name, e->name_len, node, c->stamp, c->gen);
+		return node;
+	}
+	/* One of the two is a lie: LOOKUP will settle it. */
+	if (rc == -ESTALE) {
+		memcpy(name, e->name, e->name_len);
+		name[e->name_len] = '\0';
+		nname_drop(d->node, name);
+	}
+	return NULL;
+}
+
 static bool emit_one(struct nfs_dir *d, const struct chunk *c, const struct nfs_dirent *e,
 		     const struct sink *to)
 {
@@ -415,10 +437,9 @@ static bool emit_one(struct nfs_dir *d, const struct chunk *c, const struct nfs_
 
 	if (is_dots(e))
 		ent.type = S_IFDIR;
-	else if (to->plus && e->attr_valid && e->fh.len &&
-		 !nnode_get(nnode_backend(d->node), &e->fh, &e->attr, &node)) {
-		nattr_update(node, &e->attr, c->stamp);
-		nname_put(d->node, ent.name, ent.name_len, node, c->stamp, c->gen);
+	else if (to->plus && e->attr_valid && e->fh.len)
+		node = entry_node(d, c, e);
+	if (node) {
 		if (!nattr_last(node, &attr))
 			attr = e->attr;
 		ent.node = &node->base;

@@ -243,6 +243,9 @@ void nnode_table_done(struct nfs_backend *b); /* frees nodes that are still coun
  * handle is another object now. */
 int nnode_get(struct nfs_backend *b, const struct nfs_handle *fh, const struct be_attr *attr,
 	      struct nfs_node **out);
+/* The server said twice that fh is what attr says: a node that says otherwise came from
+ * a wrong reply, and is not found any more. */
+void nnode_retire(struct nfs_backend *b, const struct nfs_handle *fh, const struct be_attr *attr);
 void be_nfs_node_free(struct be_node *node);
 static inline void nnode_put(struct nfs_node *node)
 {
@@ -313,9 +316,9 @@ int naccess_check(struct nfs_node *node, const struct be_call *call, uint32_t bi
 
 int be_nfs_check_name(const struct nfs_backend *b, const char *name);
 /* Turns a handle and attributes in a reply into an entry of dir. */
-int be_nfs_entry(struct nfs_node *dir, const char *name, const struct nfs_handle *fh,
-		 const struct be_attr *attr, struct nstamp stamp, uint32_t gen,
-		 struct be_entry *out);
+int be_nfs_entry(struct nfs_node *dir, const struct be_call *call, const char *name,
+		 const struct nfs_handle *fh, const struct be_attr *attr, struct nstamp stamp,
+		 uint32_t gen, struct be_entry *out);
 /* LOOKUP over the wire. */
 int be_nfs_lookup_wire(struct nfs_backend *b, const struct be_call *call, struct nfs_node *dir,
 		       const char *name, struct be_entry *out);

@@ -124,6 +124,11 @@ static struct nfs_node *nnode_new(struct nfs_backend *b, const struct nfs_handle
 	return node;
 }
 
+static bool is_what(const struct nfs_node *node, const struct be_attr *attr)
+{
+	return node->base.type == (attr->mode & S_IFMT) && node->base.ino == attr->ino;
+}
+
 int nnode_get(struct nfs_backend *b, const struct nfs_handle *fh, const struct be_attr *attr,
 	      struct nfs_node **out)
 {
@@ -143,12 +148,28 @@ int nnode_get(struct nfs_backend *b, const struct nfs_handle *fh, const struct b
 	mutex_unlock(&b->table_lock);
 	if (!node)
 		return -ENOMEM;
-	if (node->base.type != (attr->mode & S_IFMT) || node->base.ino != attr->ino) {
+	if (!is_what(node, attr)) {
 		nnode_put(node);
 		return -ESTALE;
 	}
 	*out = node;
 	return 0;
+}
+
+void nnode_retire(struct nfs_backend *b, const struct nfs_handle *fh, const struct be_attr *attr)
+{
+	struct nfs_node *node;
+	bool wrong;
+
+	mutex_lock(&b->table_lock);
+	node = find_locked(b, fh);
+	wrong = node && !is_what(node, attr) && !nroot_is(node);
+	if (wrong)
+		list_del(&node->hash_link);
+	mutex_unlock(&b->table_lock);
+	if (wrong)
+		nname_stale(node);
+	nnode_put(node);
 }
 
 void be_nfs_node_free(struct be_node *base)

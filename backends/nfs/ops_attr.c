@@ -17,25 +17,7 @@ int be_nfs_check_name(const struct nfs_backend *b, const char *name)
 	return strlen(name) > b->base.limits.name_max ? -ENAMETOOLONG : 0;
 }
 
-int be_nfs_entry(struct nfs_node *dir, const char *name, const struct nfs_handle *fh,
-		 const struct be_attr *attr, struct nstamp stamp, uint32_t gen,
-		 struct be_entry *out)
-{
-	struct nfs_node *node;
-	int rc = nnode_get(nnode_backend(dir), fh, attr, &node);
-
-	if (rc)
-		return rc;
-	be_nfs_seen_alive(node, stamp);
-	nattr_update(node, attr, stamp);
-	nname_put(dir, name, strlen(name), node, stamp, gen);
-	if (!nattr_last(node, &out->attr))
-		out->attr = *attr;
-	out->node = &node->base;
-	return 0;
-}
-
-/* ---- lookup ---------------------------------------------------------- */
+/* ---- entries --------------------------------------------------------- */
 
 /* The attributes of a handle that came without them. */
 static int attr_of(struct nfs_backend *b, const struct be_call *call, const struct nfs_handle *fh,
@@ -52,6 +34,46 @@ static int attr_of(struct nfs_backend *b, const struct be_call *call, const stru
 	nrpc_end(&r);
 	return rc;
 }
+
+/* The reply says that a handle we know is something else now. A second opinion tells
+ * which one was wrong, this reply or what our node was made of. */
+static int settle_lie(struct nfs_backend *b, const struct be_call *call,
+		      const struct nfs_handle *fh, struct be_attr *attr, struct nfs_node **out)
+{
+	int rc = attr_of(b, call, fh, attr);
+
+	if (rc)
+		return rc;
+	if (!nnode_get(b, fh, attr, out))
+		return 0;
+	nnode_retire(b, fh, attr);
+	return nnode_get(b, fh, attr, out);
+}
+
+int be_nfs_entry(struct nfs_node *dir, const struct be_call *call, const char *name,
+		 const struct nfs_handle *fh, const struct be_attr *attr, struct nstamp stamp,
+		 uint32_t gen, struct be_entry *out)
+{
+	struct nfs_backend *b = nnode_backend(dir);
+	struct be_attr second = *attr;
+	struct nfs_node *node;
+	int rc = nnode_get(b, fh, attr, &node);
+
+	if (rc == -ESTALE)
+		rc = settle_lie(b, call, fh, &second, &node);
+	attr = &second;
+	if (rc)
+		return rc;
+	be_nfs_seen_alive(node, stamp);
+	nattr_update(node, attr, stamp);
+	nname_put(dir, name, strlen(name), node, stamp, gen);
+	if (!nattr_last(node, &out->attr))
+		out->attr = *attr;
+	out->node = &node->base;
+	return 0;
+}
+
+/* ---- lookup ---------------------------------------------------------- */
 
 int be_nfs_lookup_wire(struct nfs_backend *b, const struct be_call *call, struct nfs_node *dir,
 		       const char *name, struct be_entry *out)
@@ -83,7 +105,7 @@ int be_nfs_lookup_wire(struct nfs_backend *b, const struct be_call *call, struct
 	be_nfs_listing_missed(dir);
 	if (!attr_valid)
 		rc = attr_of(b, call, &fh, &attr);
-	return rc ? rc : be_nfs_entry(dir, name, &fh, &attr, r.stamp, gen, out);
+	return rc ? rc : be_nfs_entry(dir, call, name, &fh, &attr, r.stamp, gen, out);
 }
 
 /* Answers from memory: the directory unchanged, its search allowed, the node fresh. */

@@ -98,7 +98,7 @@ static int make_entry(struct make *m, int rc, struct be_entry *out)
 		return rc;
 	if (!m->fh_valid || !m->attr_valid)
 		return be_nfs_lookup_wire(m->b, m->call, m->dir, m->name, out);
-	return be_nfs_entry(m->dir, m->name, &m->fh, &m->attr, m->r.stamp, m->gen, out);
+	return be_nfs_entry(m->dir, m->call, m->name, &m->fh, &m->attr, m->r.stamp, m->gen, out);
 }
 
 static struct be_setattr with_mode(mode_t mode)
