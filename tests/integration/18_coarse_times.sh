@@ -50,7 +50,7 @@ names_in_a_tick() {
 	[ "$(ls "$other/d")" = a ] || fail "the first name is not seen"
 	: >"$mnt/d/b"
 	next_tick
-	[ "$(ls "$other/d" | paste -sd' ')" = "a b" ] || fail "a name made in the same tick is never seen"
+	[ "$(ls "$other/d")" = $'a\nb' ] || fail "a name made in the same tick is never seen"
 }
 
 # The price is paid for a tick, not for ever: later nothing is read again.

@@ -81,14 +81,16 @@ failed_removals_are_tried_again() {
 removal_failed() { server_say stats | grep -q '^fault serverfault 1'; }
 
 a_clean_end_leaves_no_lock() {
+	[ "$(locks)" = 1 ] || fail "no lock while mounted: $(ls "$work/run")"
 	target_umount
-	[ "$(ls "$work/run" | grep -c '\.nfs$')" = "$1" ] || fail "locks left: $(ls "$work/run")"
+	[ "$(locks)" = 0 ] || fail "locks left: $(ls "$work/run")"
 	target_mount
 }
+locks() { find "$work/run" -name '*.nfs' | wc -l; }
 
 scenario() {
 	target_mount
-	a_clean_end_leaves_no_lock 0
+	a_clean_end_leaves_no_lock
 	other_up
 	killed_daemons_names_go_when_listed
 	killed_daemons_names_do_not_hold_a_folder
