@@ -12,6 +12,24 @@
 #include "backends/layer/layer.h"
 #include "common/log.h"
 
+/* ---- coarse times ---------------------------------------------------- */
+
+/* A store that rounds its times shows it in each; others may claim a coarse grain for
+ * times that are set. When a time was seen its tick had begun, so one grain later it is
+ * over, whatever our clocks think of each other. */
+bool be_time_hides_changes(const struct be_limits *l, const struct timespec *ctime,
+			   uint64_t seen_ms, uint64_t read_ms)
+{
+	enum { CLOCK_SLACK_MS = 20, NS_PER_S = 1000000000, NS_PER_MS = 1000000 };
+	uint64_t grain = l->time_grain_ns;
+
+	if (!grain)
+		return false;
+	if (((uint64_t)ctime->tv_sec * NS_PER_S + (uint64_t)ctime->tv_nsec) % grain)
+		return false;
+	return read_ms < seen_ms + grain / NS_PER_MS + CLOCK_SLACK_MS;
+}
+
 /* ---- identities ----------------------------------------------------- */
 
 struct be_cred *be_cred_new(uid_t uid, gid_t gid, unsigned ngroups, const gid_t *groups)

@@ -228,8 +228,15 @@ struct be_limits {
 	uint32_t inflight_max;          /* data requests worth having in flight */
 	uint32_t name_max;              /* bytes of a name */
 	uint64_t file_max;              /* largest file size */
+	uint64_t time_grain_ns;         /* its clock's tick, when coarse; 0: too fine to matter */
 	unsigned caps;                  /* BE_CAP_* */
 };
+
+/* Two changes within one tick of a store's clock have one time. Something was read
+ * at or after read_ms (clock_ms()) and first found under this ctime at seen_ms: true
+ * when it may lack a change that has the same ctime. */
+bool be_time_hides_changes(const struct be_limits *l, const struct timespec *ctime,
+			   uint64_t seen_ms, uint64_t read_ms);
 
 /* What the mount gives to a backend when it opens it. */
 struct be_env {
@@ -240,6 +247,9 @@ struct be_env {
 	uint32_t timeout_ms;
 	uint32_t reply_ms; /* a server that has not answered for so long is asked again; 0: 60 s */
 	bool read_only;
+	/* A folder that the daemons of this machine share, gone with the machine; NULL: none.
+	 * Borrowed during the open. */
+	const char *run_dir;
 	bool nlm; /* NFS: file locks are taken at the server (BE_CAP_LOCKS), or the open fails */
 	/* Opens a TCP connection for the backend (a sandboxed worker has others do
 	 * it); NULL: the backend connects by itself. Returns an fd or -errno. */

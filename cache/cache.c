@@ -124,6 +124,7 @@ int cache_file_new(struct cache *c, struct be_node *node, uint64_t size, uint64_
 	f->node = be_node_get(node);
 	f->owner = owner;
 	f->size = f->be_size = size;
+	f->clean_ms = clock_ms();
 	mutex_init(&f->lock, LOCK_cfile);
 	cond_init(&f->cond);
 	list_init(&f->dirty);
@@ -247,6 +248,7 @@ static void drop_each(struct cache_file *f, uint32_t frame, void *arg)
 static void invalidate_locked(struct cache_file *f)
 {
 	f->inval_gen++;
+	f->clean_ms = clock_ms();
 	frames_each_locked(f, 0, drop_each, NULL);
 }
 
@@ -257,19 +259,29 @@ void cache_invalidate(struct cache_file *f)
 	mutex_unlock(&f->lock);
 }
 
-static void token_set_locked(struct cache_file *f, const struct be_attr *attr)
+static bool token_same_locked(const struct cache_file *f, const struct be_attr *attr)
 {
+	return f->token_valid && f->token_size == attr->size &&
+	       !timespec_cmp(&f->token_mtime, &attr->mtime) &&
+	       !timespec_cmp(&f->token_ctime, &attr->ctime);
+}
+
+void token_set_locked(struct cache_file *f, const struct be_attr *attr)
+{
+	mutex_assert_held(&f->lock);
+	if (!token_same_locked(f, attr))
+		f->token_seen_ms = clock_ms();
 	f->token_valid = true;
 	f->token_size = attr->size;
 	f->token_mtime = attr->mtime;
 	f->token_ctime = attr->ctime;
 }
 
-static bool token_same_locked(const struct cache_file *f, const struct be_attr *attr)
+/* The token is the same, and what is cached may be older all the same. */
+static bool token_hides_locked(const struct cache_file *f)
 {
-	return f->token_valid && f->token_size == attr->size &&
-	       !timespec_cmp(&f->token_mtime, &attr->mtime) &&
-	       !timespec_cmp(&f->token_ctime, &attr->ctime);
+	return be_time_hides_changes(&f->c->be->limits, &f->token_ctime, f->token_seen_ms,
+				     f->clean_ms);
 }
 
 /* The backend's size is news: what lies beyond, or the zeros that stood there, is not. */
@@ -318,7 +330,7 @@ bool cache_revalidate(struct cache_file *f, const struct be_attr *attr, uint64_t
 		mutex_unlock(&f->lock);
 		return true; /* cannot be told apart from our own writes */
 	}
-	same = token_same_locked(f, attr);
+	same = token_same_locked(f, attr) && !token_hides_locked(f);
 	if (!same && f->token_valid)
 		invalidate_locked(f);
 	adopt_size_locked(f, attr->size);

@@ -56,7 +56,9 @@ struct cache_file {
 	bool token_valid;
 	uint64_t token_size;
 	struct timespec token_mtime, token_ctime;
-	int err; /* last error of writing back */
+	uint64_t token_seen_ms; /* when these were first seen */
+	uint64_t clean_ms;      /* when all clean units were dropped: what there is came later */
+	int err;                /* last error of writing back */
 	uint32_t err_seq;
 	int failing; /* -errno while the backend refuses */
 	_Atomic uint64_t retry_at_ms;
@@ -160,6 +162,7 @@ enum page_state page_state(struct cache *c, uint32_t frame);
 /* Moves the waiters of frame (FRAME_NONE: all) to out; f->lock held. */
 void waiters_take_locked(struct cache_file *f, uint32_t frame, struct list *out);
 void waiters_wake(struct list *woken, int err); /* no locks held */
+void token_set_locked(struct cache_file *f, const struct be_attr *attr);
 void wait_on_locked(struct cache_file *f, struct cache_wait *w, uint32_t frame);
 /* Takes w off the file's list; false when it is not there (any more). */
 bool wait_cancel(struct cache_file *f, struct cache_wait *w);

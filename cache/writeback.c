@@ -146,14 +146,10 @@ static void run_booked_locked(struct run *r)
 		f->be_size = r->io.off + r->io.len;
 	if (r->io.stable == BE_UNSTABLE)
 		f->need_commit = true;
-	if (r->io.post_valid) {
-		f->token_valid = true;
-		f->token_size = r->io.post.size;
-		f->token_mtime = r->io.post.mtime;
-		f->token_ctime = r->io.post.ctime;
-	} else {
+	if (r->io.post_valid)
+		token_set_locked(f, &r->io.post);
+	else
 		f->token_valid = false;
-	}
 }
 
 static void inflight_done(struct cache *c)
@@ -412,9 +408,7 @@ static void commit_done(struct be_io *io)
 		f->need_commit = true;
 		refused_locked(f, (int)io->result, 0, FILE_CREDS);
 	} else if (io->post_valid && f->token_valid) {
-		f->token_size = io->post.size;
-		f->token_mtime = io->post.mtime;
-		f->token_ctime = io->post.ctime;
+		token_set_locked(f, &io->post);
 	}
 	f->commits--;
 	file_changed_locked(f);

@@ -30,7 +30,10 @@ struct inode {
 	struct cache_file *_Atomic file; /* made at need, under lock; regular files only */
 	_Atomic bool gone;               /* its last name was removed */
 	_Atomic unsigned opens;
-	struct timespec dir_mtime, dir_ctime; /* at the last opendir; guarded by lock */
+	/* of a directory, guarded by lock: its times at the last opendir, when they were
+	 * first seen, and since when the kernel may have kept what it read */
+	struct timespec dir_mtime, dir_ctime;
+	uint64_t dir_seen_ms, dir_kept_ms;
 	/* guarded by v->inode_lock */
 	uint64_t lookups;
 	struct list idle_link; /* on v->idle_inodes; else empty */

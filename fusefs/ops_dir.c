@@ -37,8 +37,14 @@ static bool dir_unchanged(struct request *rq, struct inode *in)
 	mutex_lock(&in->lock);
 	same = !timespec_cmp(&in->dir_mtime, &attr.mtime) &&
 	       !timespec_cmp(&in->dir_ctime, &attr.ctime);
+	if (!same)
+		in->dir_seen_ms = clock_ms();
 	in->dir_mtime = attr.mtime;
 	in->dir_ctime = attr.ctime;
+	same = same && !be_time_hides_changes(&rq->v->be->limits, &attr.ctime, in->dir_seen_ms,
+					      in->dir_kept_ms);
+	if (!same)
+		in->dir_kept_ms = clock_ms();
 	mutex_unlock(&in->lock);
 	return same;
 }

@@ -44,6 +44,14 @@ static int say_error(struct worker *w, const char *text)
 	return 1;
 }
 
+/* The next opendir lets the kernel read the names anew. */
+static void forget_listing(struct inode *in)
+{
+	mutex_lock(&in->lock);
+	in->dir_mtime = in->dir_ctime = (struct timespec){ 0, 0 };
+	mutex_unlock(&in->lock);
+}
+
 static void on_changed(void *arg, struct be_node *node, unsigned what)
 {
 	struct volume *v = arg;
@@ -63,6 +71,8 @@ static void on_changed(void *arg, struct be_node *node, unsigned what)
 		return;
 	if (f && what & BE_CHANGED_DATA)
 		cache_invalidate(f);
+	if (what & BE_CHANGED_NAMES)
+		forget_listing(in);
 	if (v->notifier && what & BE_CHANGED_DATA)
 		notify_inval_data(v->notifier, nodeid);
 	else if (v->notifier)
@@ -84,8 +94,12 @@ static int open_backend(struct volume *v, struct err *err)
 			      .nlm = o->nlm,
 			      .changed = on_changed,
 			      .changed_arg = v };
+	char run_dir[PATH_MAX];
+	int rc;
 
-	int rc = backend_open(v->uri, o->layers, &env, &v->be, err);
+	if (!runtime_dir(run_dir, sizeof run_dir, NULL))
+		env.run_dir = run_dir;
+	rc = backend_open(v->uri, o->layers, &env, &v->be, err);
 
 	if (!rc && o->nlm && !(v->be->limits.caps & BE_CAP_LOCKS))
 		return err_set(err, -EINVAL, "option nlm: only an NFS server keeps locks");

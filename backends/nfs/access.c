@@ -6,7 +6,8 @@
  *
  * ACCESS does not tell a read-only export from a lack of permission. So where
  * writing is refused, a SETATTR asks, which could not change anything: it sets
- * nothing, and only if the ctime is one that no file has. */
+ * nothing, and only if the ctime is one that no file has. The answer is kept for
+ * that node alone: snapshots are read-only folders in exports that are not. */
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -83,7 +84,7 @@ static int ask(struct nfs_node *node, const struct be_call *call, uint32_t *allo
 	int rc;
 
 	nrpc_begin(&r, b, call, NFS3_ACCESS, node);
-	enc_handle(&r.enc, &node->fh);
+	nrpc_handle(&r, node);
 	enc_u32(&r.enc, ACCESS_ALL);
 	if (!nrpc_run(&r)) {
 		attr_valid = dec_post_attr(&r.dec, &attr);
@@ -103,7 +104,7 @@ static int ask_read_only(struct nfs_node *node, const struct be_call *call, bool
 	int rc;
 
 	nrpc_begin(&r, nnode_backend(node), call, NFS3_SETATTR, node);
-	enc_handle(&r.enc, &node->fh);
+	nrpc_handle(&r, node);
 	enc_sattr(&r.enc, &nothing);
 	enc_u32(&r.enc, 1); /* guarded by the ctime that follows */
 	enc_u32(&r.enc, 0);
@@ -117,19 +118,23 @@ static int ask_read_only(struct nfs_node *node, const struct be_call *call, bool
 /* Why writing is refused: -EROFS or -EACCES; -EAGAIN with BE_NOWAIT when not known. */
 static int write_refused(struct nfs_node *node, const struct be_call *call)
 {
-	struct nfs_backend *b = nnode_backend(node);
-	bool rofs = atomic_load(&b->rofs);
+	bool rofs, known;
+	int rc;
 
-	if (clock_ms() >= atomic_load(&b->rofs_until_ms)) {
-		int rc;
-
-		if (call->flags & BE_NOWAIT)
-			return -EAGAIN;
-		rc = ask_read_only(node, call, &rofs);
-		if (rc)
-			return rc;
-		atomic_store(&b->rofs, rofs);
-		atomic_store(&b->rofs_until_ms, clock_ms() + ROFS_KEEP_MS);
+	mutex_lock(&node->lock);
+	rofs = node->rofs;
+	known = clock_ms() < node->rofs_until_ms;
+	mutex_unlock(&node->lock);
+	if (!known && (call->flags & BE_NOWAIT))
+		return -EAGAIN;
+	rc = known ? 0 : ask_read_only(node, call, &rofs);
+	if (rc)
+		return rc;
+	if (!known) {
+		mutex_lock(&node->lock);
+		node->rofs = rofs;
+		node->rofs_until_ms = clock_ms() + ROFS_KEEP_MS;
+		mutex_unlock(&node->lock);
 	}
 	return rofs ? -EROFS : -EACCES;
 }

@@ -8,7 +8,9 @@
  *    before our only modifying call are not the ones that we knew. They are told
  *    to the layer above (env.changed), and a directory's names are forgotten.
  * 3. Attributes are believed for a while that doubles each time the server
- *    confirms them and falls back to the least when they changed. */
+ *    confirms them and falls back to the least when they changed.
+ * 4. Where the server's clock ticks coarsely, a directory that looks the same when its
+ *    attributes were due may have other names all the same; they are forgotten. */
 #include <errno.h>
 
 #include "backends/nfs/nfs_impl.h"
@@ -47,12 +49,27 @@ static unsigned diff_locked(const struct nfs_node *node, const struct be_attr *a
 	return 0;
 }
 
+/* Rule 4. */
+static void names_due_locked(struct nfs_node *node)
+{
+	if (node->base.type != S_IFDIR ||
+	    !be_time_hides_changes(&node->base.be->limits, &node->attr.ctime, node->seen_ms,
+				   node->names_ms))
+		return;
+	node->names_ms = clock_ms();
+	atomic_fetch_add(&node->names_gen, 1);
+}
+
 static void store_locked(struct nfs_node *node, const struct be_attr *attr, uint64_t sent_ms,
 			 bool ours)
 {
 	bool moved = !node->attr_known || !same_data(&node->attr, attr) ||
 		     !same_time(&node->attr.ctime, &attr->ctime);
 
+	if (moved)
+		node->seen_ms = clock_ms();
+	else if (sent_ms >= node->fresh_until_ms)
+		names_due_locked(node);
 	/* Doubled only by a check that came when it was due. */
 	if (!node->fresh_ms || (moved && !ours))
 		node->fresh_ms = fresh_min(node);
@@ -207,7 +224,7 @@ static int getattr_wire(struct nfs_node *node, const struct be_call *call, struc
 	int rc;
 
 	nrpc_begin(&r, b, call, NFS3_GETATTR, node);
-	enc_handle(&r.enc, &node->fh);
+	nrpc_handle(&r, node);
 	if (!nrpc_run(&r) && r.status == NFS3_OK)
 		dec_attr(&r.dec, out);
 	rc = nrpc_result(&r);

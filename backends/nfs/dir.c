@@ -3,19 +3,25 @@
  *
  * A reply is kept whole, as it came, in a struct chunk that many small readdir
  * calls of one struct nfs_dir are answered from. Entries are decoded when they are
- * emitted. Chunks are counted and never change, so emit() runs without a lock. */
+ * emitted. Chunks are counted and never change, so emit() runs without a lock.
+ *
+ * READDIRPLUS costs the server an inode for each name, so it is sent when attributes
+ * are wanted. The kernel knows best: it wants them with the start of a listing, and
+ * afterwards as long as names of it are looked up. It does not see that without types
+ * a walker looks at each name by itself (find, rm -r), after it has read all of them: a
+ * directory to which that happened is listed with attributes from then on. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backends/nfs/nfs_impl.h"
 
-enum { REPLY_EXTRA = 2048 };
+enum { REPLY_EXTRA = 2048, PLAIN_MISSES_MAX = 64 };
 
 struct chunk {
 	_Atomic unsigned refs;
 	bool plus;       /* how the list is encoded */
-	bool plus_asked; /* how the caller wanted it */
+	bool plus_asked; /* how it was wanted; one with attributes is good for all */
 	bool eof;
 	uint64_t start;    /* the cookie it was asked for */
 	uint64_t verifier; /* of the cookies */
@@ -79,6 +85,25 @@ void be_nfs_closedir(struct backend *be, struct be_dir *base)
 	free(d);
 }
 
+/* ---- with attributes, or without ------------------------------------ */
+
+void be_nfs_listing_missed(struct nfs_node *dir)
+{
+	struct nfs_backend *b = nnode_backend(dir);
+
+	if (!atomic_load_explicit(&dir->listed_plain, memory_order_relaxed) ||
+	    atomic_fetch_add(&dir->plain_misses, 1) + 1 != PLAIN_MISSES_MAX)
+		return;
+	/* What the kernel keeps of the listing has no types either. */
+	if (b->env.changed)
+		b->env.changed(b->env.changed_arg, &dir->base, BE_CHANGED_NAMES);
+}
+
+static bool wants_plus(const struct nfs_dir *d, bool plus)
+{
+	return plus || atomic_load(&d->node->plain_misses) >= PLAIN_MISSES_MAX;
+}
+
 /* ---- fetching -------------------------------------------------------- */
 
 /* The rest of the reply becomes a chunk. */
@@ -100,20 +125,33 @@ static int take_list(struct nrpc *r, struct chunk **out)
 }
 
 /* Walks over the whole list once: all of it must make sense, and come to its end. */
-static int check_list(struct chunk *c, uint64_t *entries)
+static int check_list(struct chunk *c, uint64_t *entries, bool *silly)
 {
 	struct nfs_dirent e;
 	struct dec d;
 
 	*entries = 0;
+	*silly = false;
 	dec_init(&d, c->list, c->list_len);
 	while (dec_dirent(&d, c->plus, &e)) {
 		if (!e.cookie || e.cookie == c->start)
 			return -EIO; /* it would lead back here, for ever */
 		++*entries;
+		*silly |= be_nfs_is_silly((const char *)e.name, e.name_len);
 	}
 	c->eof = dec_bool(&d);
 	return d.bad ? -EIO : 0;
+}
+
+static void sweep_list(struct nfs_dir *dir, const struct be_call *call, const struct chunk *c)
+{
+	struct nfs_dirent e;
+	struct dec d;
+
+	dec_init(&d, c->list, c->list_len);
+	while (dec_dirent(&d, c->plus, &e))
+		if (be_nfs_is_silly((const char *)e.name, e.name_len))
+			nsweep_name(dir->node, call->cred, e.name, e.name_len);
 }
 
 static int fetch_once(struct nfs_dir *d, const struct be_call *call, uint64_t cookie,
@@ -128,7 +166,7 @@ static int fetch_once(struct nfs_dir *d, const struct be_call *call, uint64_t co
 
 	nrpc_begin(&r, b, call, plus ? NFS3_READDIRPLUS : NFS3_READDIR, d->node);
 	nrpc_reserve(&r, 0, bytes + REPLY_EXTRA);
-	enc_handle(&r.enc, &d->node->fh);
+	nrpc_handle(&r, d->node);
 	enc_u64(&r.enc, cookie);
 	enc_u64(&r.enc, cookie ? verifier : 0);
 	enc_u32(&r.enc, bytes);
@@ -149,6 +187,8 @@ static int fetch_once(struct nfs_dir *d, const struct be_call *call, uint64_t co
 		nattr_update(d->node, &attr, r.stamp);
 	if (rc)
 		return rc;
+	if (!plus)
+		atomic_store(&d->node->listed_plain, true);
 	(*out)->plus = (*out)->plus_asked = plus;
 	(*out)->gen = gen;
 	(*out)->start = cookie;
@@ -163,10 +203,13 @@ static int fetch_as(struct nfs_dir *d, const struct be_call *call, uint64_t cook
 
 	for (;;) {
 		uint64_t entries;
+		bool silly;
 		int rc = fetch_once(d, call, cookie, verifier, plus, bytes, out);
 
 		if (!rc) {
-			rc = check_list(*out, &entries);
+			rc = check_list(*out, &entries, &silly);
+			if (!rc && silly)
+				sweep_list(d, call, *out);
 			if (!rc && (entries || (*out)->eof))
 				return 0;
 			chunk_put(*out);
@@ -232,7 +275,7 @@ static struct chunk *chunk_kept(struct nfs_dir *d, uint64_t cookie, bool plus, s
 	struct chunk *c = NULL;
 
 	mutex_lock(&d->lock);
-	if (cookie && d->chunk && d->chunk->plus_asked == plus) {
+	if (cookie && d->chunk && (d->chunk->plus_asked || !plus)) {
 		if (cookie == d->hint_cookie) {
 			c = d->chunk;
 			*at = d->hint_at;
@@ -352,8 +395,37 @@ static bool is_hidden(const struct nfs_dirent *e)
 	       be_nfs_is_silly((const char *)e->name, e->name_len);
 }
 
+/* Where entries go, and what with. */
+struct sink {
+	be_emit *emit;
+	void *arg;
+	bool plus; /* nodes are wanted */
+};
+
+/* The node of an entry, counted; or NULL. */
+static struct nfs_node *entry_node(struct nfs_dir *d, const struct chunk *c,
+				   const struct nfs_dirent *e)
+{
+	char name[NFS_NAME_MAX + 1];
+	struct nfs_node *node;
+	int rc = nnode_get(nnode_backend(d->node), &e->fh, &e->attr, &node);
+
+	if (!rc) {
+		nattr_update(node, &e->attr, c->stamp);
+		nname_put(d->node, (const char *)e->name, e->name_len, node, c->stamp, c->gen);
+		return node;
+	}
+	/* One of the two is a lie: LOOKUP will settle it. */
+	if (rc == -ESTALE) {
+		memcpy(name, e->name, e->name_len);
+		name[e->name_len] = '\0';
+		nname_drop(d->node, name);
+	}
+	return NULL;
+}
+
 static bool emit_one(struct nfs_dir *d, const struct chunk *c, const struct nfs_dirent *e,
-		     be_emit *emit, void *arg)
+		     const struct sink *to)
 {
 	struct be_dirent ent = { .name = (const char *)e->name,
 				 .name_len = e->name_len,
@@ -365,10 +437,9 @@ static bool emit_one(struct nfs_dir *d, const struct chunk *c, const struct nfs_
 
 	if (is_dots(e))
 		ent.type = S_IFDIR;
-	else if (e->attr_valid && e->fh.len &&
-		 !nnode_get(nnode_backend(d->node), &e->fh, &e->attr, &node)) {
-		nattr_update(node, &e->attr, c->stamp);
-		nname_put(d->node, ent.name, ent.name_len, node, c->stamp, c->gen);
+	else if (to->plus && e->attr_valid && e->fh.len)
+		node = entry_node(d, c, e);
+	if (node) {
 		if (!nattr_last(node, &attr))
 			attr = e->attr;
 		ent.node = &node->base;
@@ -376,7 +447,7 @@ static bool emit_one(struct nfs_dir *d, const struct chunk *c, const struct nfs_
 	}
 	if (e->attr_valid)
 		ent.type = e->attr.mode & S_IFMT;
-	taken = emit(arg, &ent);
+	taken = to->emit(to->arg, &ent);
 	nnode_put(node);
 	return taken;
 }
@@ -401,7 +472,7 @@ static void remember(struct nfs_dir *d, struct chunk *c, size_t at, uint64_t coo
 
 /* Emits from at on; 1: go on with the next chunk, *cookie is where; 0: done. */
 static int emit_chunk(struct nfs_dir *d, struct chunk *c, size_t at, uint64_t *cookie,
-		      be_emit *emit, void *arg)
+		      const struct sink *to)
 {
 	struct nfs_dirent e, last = { .name = NULL };
 	bool refused = false;
@@ -410,7 +481,7 @@ static int emit_chunk(struct nfs_dir *d, struct chunk *c, size_t at, uint64_t *c
 	dec_init(&dec, c->list, c->list_len);
 	dec_bytes(&dec, at);
 	while (!refused && dec_dirent(&dec, c->plus, &e)) {
-		if (!is_hidden(&e) && !emit_one(d, c, &e, emit, arg)) {
+		if (!is_hidden(&e) && !emit_one(d, c, &e, to)) {
 			refused = true;
 			break;
 		}
@@ -439,6 +510,7 @@ static bool is_end(struct nfs_dir *d, uint64_t cookie)
 int be_nfs_readdir(struct backend *be, const struct be_call *call, struct be_dir *base,
 		   uint64_t cookie, bool plus, be_emit *emit, void *arg)
 {
+	const struct sink to = { emit, arg, plus };
 	struct nfs_dir *d = nfs_dir(base);
 	int more = !is_end(d, cookie);
 
@@ -446,11 +518,11 @@ int be_nfs_readdir(struct backend *be, const struct be_call *call, struct be_dir
 	while (more) {
 		struct chunk *c;
 		size_t at;
-		int rc = chunk_at(d, call, &cookie, plus, &c, &at);
+		int rc = chunk_at(d, call, &cookie, wants_plus(d, plus), &c, &at);
 
 		if (rc)
 			return rc;
-		more = emit_chunk(d, c, at, &cookie, emit, arg);
+		more = emit_chunk(d, c, at, &cookie, &to);
 		chunk_put(c);
 	}
 	return 0;

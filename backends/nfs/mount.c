@@ -47,6 +47,7 @@ static int getport(struct nfs_backend *b, struct nconn *conn, uint32_t prog, uin
 	int rc;
 
 	nrpc_begin_on(&r, b, conn, &proc);
+	r.deadline_ms = clock_ms() + ANSWER_MS;
 	enc_u32(&r.enc, prog);
 	enc_u32(&r.enc, vers);
 	enc_u32(&r.enc, IPPROTO_TCP_NUMBER);
@@ -114,7 +115,8 @@ static int mount_refused(const struct nfs_backend *b, uint32_t status, struct er
 		       b->target.host, b->export, why, (unsigned)status);
 }
 
-static int ask_root(struct nfs_backend *b, struct nconn *conn, struct err *err)
+static int ask_root(struct nfs_backend *b, struct nconn *conn, struct nfs_handle *out,
+		    struct err *err)
 {
 	struct nfs_proc proc = { MOUNT_PROGRAM, MOUNT_V3, MOUNT3_MNT };
 	bool sys = false;
@@ -122,11 +124,12 @@ static int ask_root(struct nfs_backend *b, struct nconn *conn, struct err *err)
 	int rc;
 
 	nrpc_begin_on(&r, b, conn, &proc);
+	r.deadline_ms = clock_ms() + ANSWER_MS;
 	nrpc_reserve(&r, NCALL_ARGS_INLINE + NFS_PATH_MAX, 0);
 	enc_str(&r.enc, b->export);
 	rc = nrpc_run(&r);
 	if (!rc && r.status == MNT3_OK)
-		dec_mount_ok(&r.dec, &b->root, &sys);
+		dec_mount_ok(&r.dec, out, &sys);
 	nrpc_end(&r);
 	if (rc == -EPROTONOSUPPORT)
 		return err_set(err, rc, "%s does not serve MOUNT version 3", b->target.host);
@@ -143,23 +146,39 @@ static int ask_root(struct nfs_backend *b, struct nconn *conn, struct err *err)
 	return 0;
 }
 
-int be_nfs_mount(struct nfs_backend *b, uint16_t nfs_port, uint16_t mount_port, struct err *err)
+static int mount_by(struct nfs_backend *b, uint16_t port, struct nfs_handle *out, struct err *err)
 {
 	struct nconn *conn;
-	int rc = find_ports(b, &nfs_port, &mount_port, err);
+	int rc = side_conn(b, "mount", port, ANSWER_MS, &conn, err);
 
 	if (rc)
 		return rc;
-	rc = side_conn(b, "mount", mount_port, ANSWER_MS, &conn, err);
-	if (rc)
-		return rc;
-	rc = ask_root(b, conn, err);
+	rc = ask_root(b, conn, out, err);
 	nconn_free(conn);
+	return rc;
+}
+
+int be_nfs_mount(struct nfs_backend *b, uint16_t nfs_port, uint16_t mount_port, struct err *err)
+{
+	int rc;
+
+	b->mount_port_given = mount_port;
+	rc = find_ports(b, &nfs_port, &mount_port, err);
+	if (!rc)
+		rc = mount_by(b, mount_port, &b->root, err);
 	if (rc)
 		return rc;
 	b->mount_port = mount_port;
 	nsock_set_port(&b->target, nfs_port);
 	return 0;
+}
+
+int be_nfs_mount_again(struct nfs_backend *b, struct nfs_handle *out, struct err *err)
+{
+	uint16_t nfs_port = b->target.port, mount_port = b->mount_port_given;
+	int rc = find_ports(b, &nfs_port, &mount_port, err);
+
+	return rc ? rc : mount_by(b, mount_port, out, err);
 }
 
 void be_nfs_umount(struct nfs_backend *b)

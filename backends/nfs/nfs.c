@@ -25,7 +25,9 @@ enum {
 	CALLS_EXTRA = 16, /* kept beside those of the data path */
 	DIR_BYTES_MIN = 64 << 10,
 	DIR_BYTES_MAX = 128 << 10,
-	CLOSE_WAIT_MS = 1000, /* for calls that nobody waits for */
+	GRAIN_FINE_NS = 1000000,   /* ticks of less than it are not told from none */
+	GRAIN_MAX_NS = 2000000000, /* of a clock that somebody would call one: FAT's */
+	CLOSE_WAIT_MS = 1000,      /* for calls that nobody waits for */
 	IO_GRAIN = 4096,
 };
 
@@ -70,7 +72,17 @@ static int node_by_handle(struct nfs_backend *b, const struct nfs_handle *fh, st
 
 static int be_nfs_root(struct backend *be, struct be_entry *out)
 {
-	return node_by_handle(be_nfs(be), &be_nfs(be)->root, out);
+	struct nfs_backend *b = be_nfs(be);
+	struct nfs_node *root = atomic_load(&b->root_node);
+	struct nfs_handle fh = b->root;
+	int rc;
+
+	if (root)
+		nnode_handle(root, &fh);
+	rc = node_by_handle(b, &fh, out);
+	if (!rc)
+		nroot_set(b, be_nfs_node(out->node));
+	return rc;
 }
 
 static ssize_t be_nfs_node_save(struct backend *be, struct be_node *base, void *buf, size_t cap)
@@ -78,13 +90,15 @@ static ssize_t be_nfs_node_save(struct backend *be, struct be_node *base, void *
 	const struct nfs_node *node = be_nfs_node(base);
 	struct saved_node s = { .version = SAVED_VERSION,
 				.type = node->base.type,
-				.ino = node->base.ino,
-				.fh_len = (uint8_t)node->fh.len };
+				.ino = node->base.ino };
+	struct nfs_handle fh;
 
 	(void)be;
 	if (cap < sizeof s)
 		return -ERANGE;
-	memcpy(s.fh, node->fh.data, node->fh.len);
+	nnode_handle(node, &fh);
+	s.fh_len = (uint8_t)fh.len;
+	memcpy(s.fh, fh.data, fh.len);
 	memcpy(buf, &s, sizeof s);
 	return sizeof s;
 }
@@ -177,6 +191,13 @@ static uint32_t io_max(uint32_t server, uint32_t wanted)
 	return max > IO_GRAIN ? max - max % IO_GRAIN : max;
 }
 
+static uint64_t time_grain(const struct timespec *delta)
+{
+	uint64_t ns = (uint64_t)delta->tv_sec * 1000000000 + (uint64_t)delta->tv_nsec;
+
+	return ns < GRAIN_FINE_NS ? 0 : ns < GRAIN_MAX_NS ? ns : GRAIN_MAX_NS;
+}
+
 static void set_limits(struct nfs_backend *b, const struct nfs_fsinfo *info)
 {
 	struct be_limits *l = &b->base.limits;
@@ -187,6 +208,7 @@ static void set_limits(struct nfs_backend *b, const struct nfs_fsinfo *info)
 	l->write_pref = io_max(info->wtpref, l->write_max);
 	l->inflight_max = INFLIGHT_PER_CONN * b->nconns;
 	l->file_max = !info->file_max || info->file_max > INT64_MAX ? INT64_MAX : info->file_max;
+	l->time_grain_ns = time_grain(&info->time_delta);
 	l->caps = BE_CAP_BLOCKING | BE_CAP_SLOW_COMMIT | BE_CAP_CRED | BE_CAP_SHARED |
 		  BE_CAP_READDIRPLUS;
 	b->dir_bytes = info->dtpref > DIR_BYTES_MAX ? DIR_BYTES_MAX :
@@ -273,6 +295,8 @@ static int init_parts(struct nfs_backend *b)
 	b->silly_count = seed[1];
 	mutex_init(&b->removal_lock, LOCK_be_tree);
 	cond_init(&b->removal_over);
+	nroot_init(b);
+	nsweep_open(b);
 	b->self = be_cred_new(geteuid(), getegid(), 0, NULL);
 	rc = ncall_pool_init(&b->pool, INFLIGHT_PER_CONN * b->nconns + CALLS_EXTRA);
 	if (!rc)
@@ -321,9 +345,12 @@ static void be_nfs_destroy(struct nfs_backend *b)
 	be_nfs_nlm_close(b->nlm);
 	for (unsigned i = 0; i < NFS_CONNS_MAX; i++)
 		nconn_free(b->conns[i]);
+	nnode_put(atomic_load(&b->root_node));
 	if (b->table)
 		nnode_table_done(b);
 	nname_done(b);
+	nroot_done(b);
+	nsweep_close(b);
 	cond_done(&b->removal_over);
 	mutex_done(&b->removal_lock);
 	ncall_pool_done(&b->pool);

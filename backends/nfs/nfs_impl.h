@@ -24,6 +24,8 @@
 #define NFS_IO_MAX (1u << 20)
 #define NFS_ACCESS_SLOTS 4
 #define NFS_CONNS_MAX 16
+#define NFS_DEAD_MAX 256 /* dead backends of this machine that are remembered */
+#define NFS_SWEEP_MAX 16 /* silly names of a folder that are removed at once */
 
 /* When a request was sent: what its reply may overrule. */
 struct nstamp {
@@ -39,14 +41,15 @@ struct nfs_access_slot {
 
 /* A file whose last name was taken while open: it lives on under another. */
 struct nfs_silly {
+	struct list link;     /* on nfs_backend.sillies, guarded by its silly_lock */
 	struct nfs_node *dir; /* counted */
 	struct be_cred *cred; /* counted: who unlinked it */
-	char name[40];
+	char name[48];
 };
 
 struct nfs_node {
 	struct be_node base;
-	struct nfs_handle fh;
+	struct nfs_handle fh; /* the root's may be another by now: nnode_handle() */
 	/* guarded by nfs_backend.table_lock */
 	struct list hash_link;
 	/* guarded by nfs_backend.names_lock */
@@ -58,7 +61,10 @@ struct nfs_node {
 	_Atomic uint64_t removed_at; /* clock of when its last name went; 0: has names, or is open */
 
 	_Atomic uint32_t names_gen;     /* directory: grows when others changed it */
+	_Atomic bool listed_plain;      /* directory: READDIR told names without types */
+	_Atomic unsigned plain_misses;  /* and so many of them were looked up one by one */
 	_Atomic unsigned silly_held;    /* directory: silly names of open files */
+	_Atomic unsigned silly_swept;   /* directory: silly names found that nobody holds */
 	_Atomic unsigned silly_pending; /* directory: silly names being removed */
 	struct mutex lock;
 	/* guarded by lock */
@@ -68,11 +74,15 @@ struct nfs_node {
 	uint64_t fresh_until_ms;
 	uint64_t fresh_ms;      /* how long attributes are believed at present */
 	uint64_t applied_clock; /* when attr was last set */
+	uint64_t seen_ms;       /* when its ctime was first seen */
+	uint64_t names_ms;      /* directory: names were known since */
 	unsigned modifying;     /* own modifying calls in flight */
 	unsigned opens;
 	struct nfs_silly *silly; /* owned; set once the name is gone */
 	struct nfs_access_slot access[NFS_ACCESS_SLOTS];
 	unsigned access_next;
+	uint64_t rofs_until_ms; /* rofs is believed until then */
+	bool rofs;              /* writing is refused because its store is read-only */
 };
 
 struct nfs_names;
@@ -83,11 +93,11 @@ struct nfs_backend {
 	struct be_env env;
 	struct nsock_target target;
 	uint16_t mount_port;
+	uint16_t mount_port_given; /* by the URI; 0: the portmapper is asked */
 	char export[NFS_PATH_MAX + 1];
 	char machine[AUTH_MACHINE_MAX + 1];
 	struct be_cred *self; /* counted: who we are when nobody asks */
-	struct nfs_handle root;
-	uint32_t dir_bytes; /* of one READDIR */
+	uint32_t dir_bytes;   /* of one READDIR */
 	unsigned nconns;
 	struct nconn *conns[NFS_CONNS_MAX];
 	struct nlm *nlm;        /* owned; NULL without the option */
@@ -97,15 +107,30 @@ struct nfs_backend {
 	_Atomic uint32_t xids;
 	_Atomic uint64_t clock; /* grows with each change of cached attributes */
 	_Atomic uint32_t silly_count;
+	uint64_t id;    /* of this open backend, in its silly names */
+	int run_fd;     /* env.run_dir, or -1 */
+	int alive_fd;   /* the lock that shows others that we live; or -1 */
+	unsigned ndead; /* set by open, then read only, as are dead[] and id */
+	uint64_t dead[NFS_DEAD_MAX];
+	_Atomic bool silly_left; /* a removal failed */
+	struct mutex silly_lock;
+	struct list sillies;         /* guarded by silly_lock: all silly names that exist */
 	_Atomic unsigned background; /* calls that nobody waits for */
 	struct mutex table_lock;
 	/* guarded by table_lock */
 	struct list *table;
 	size_t table_size, nnodes;
 	struct mutex removal_lock;
-	struct cond removal_over;       /* some node's removing became false */
-	_Atomic uint64_t rofs_until_ms; /* rofs is believed until then */
-	_Atomic bool rofs;              /* the export is read-only */
+	struct cond removal_over;             /* some node's removing became false */
+	_Atomic(struct nfs_node *) root_node; /* counted; NULL: not asked for yet */
+	_Atomic uint32_t root_gen;            /* grows with each renewal of the root's handle */
+	_Atomic bool root_lost;               /* the last renewal could not */
+	struct mutex root_lock;
+	struct cond root_renewed; /* root_asking became false */
+	/* guarded by root_lock; root is written before root_node is set, too */
+	struct nfs_handle root;
+	bool root_asking;      /* a thread is about to renew it */
+	uint64_t root_next_ms; /* not tried again before */
 	struct mutex names_lock;
 	/* guarded by names_lock */
 	struct list *names;
@@ -148,6 +173,10 @@ struct nrpc {
 	struct nstamp stamp;
 	bool resent;          /* the server may have done it twice */
 	uint64_t deadline_ms; /* 0: none */
+	/* where the root's handle stands in the arguments, and its generation */
+	unsigned nroots;
+	size_t root_at[2], root_len[2];
+	uint32_t root_gen;
 	int rc;
 };
 
@@ -162,6 +191,10 @@ void nrpc_begin_on(struct nrpc *r, struct nfs_backend *b, struct nconn *conn,
 		   const struct nfs_proc *proc);
 /* Larger buffers than usual; directly after begin. */
 void nrpc_reserve(struct nrpc *r, size_t args_cap, size_t reply_cap);
+/* Arguments: the handle of node; name in dir. For the root the call is made anew by
+ * itself when the server has another handle for it. */
+void nrpc_handle(struct nrpc *r, const struct nfs_node *node);
+void nrpc_dirop(struct nrpc *r, const struct nfs_node *dir, const char *name);
 /* Sends and waits. 0: a status came (perhaps a refusal); or -errno. */
 int nrpc_run(struct nrpc *r);
 /* After decoding: -errno of what failed first, transport, decoding, or status. */
@@ -181,7 +214,26 @@ void be_nfs_begin_async(struct nfs_backend *b, struct ncall *call, uint32_t proc
 /* Finds the ports, asks for the root handle and leaves the NFS server's
  * addresses in b->target. */
 int be_nfs_mount(struct nfs_backend *b, uint16_t nfs_port, uint16_t mount_port, struct err *err);
+/* Asks for the root handle once more, in bounded time. */
+int be_nfs_mount_again(struct nfs_backend *b, struct nfs_handle *out, struct err *err);
 void be_nfs_umount(struct nfs_backend *b); /* best effort, at most a second */
+
+/* ---- root.c ---------------------------------------------------------- */
+
+void nroot_init(struct nfs_backend *b);
+void nroot_done(struct nfs_backend *b);
+/* node is the root; counted until the backend closes. */
+void nroot_set(struct nfs_backend *b, struct nfs_node *node);
+bool nroot_is(const struct nfs_node *node);
+/* The handle that the server knows node by at present, and its generation. */
+uint32_t nnode_handle(const struct nfs_node *node, struct nfs_handle *out);
+/* The root when fh became its handle by a renewal, counted; else NULL. */
+struct nfs_node *nroot_find(struct nfs_backend *b, const struct nfs_handle *fh);
+/* A call about the root succeeded. */
+void nroot_seen_alive(struct nfs_backend *b);
+/* The server called the root's handle of generation gen stale. 0: ask it again, with
+ * the present handle; -ESTALE: the export is gone; -EINTR. */
+int nroot_renew(struct nfs_backend *b, uint32_t gen, const atomic_bool *interrupted);
 
 /* ---- node.c ---------------------------------------------------------- */
 
@@ -191,12 +243,27 @@ void nnode_table_done(struct nfs_backend *b); /* frees nodes that are still coun
  * handle is another object now. */
 int nnode_get(struct nfs_backend *b, const struct nfs_handle *fh, const struct be_attr *attr,
 	      struct nfs_node **out);
+/* The server said twice that fh is what attr says: a node that says otherwise came from
+ * a wrong reply, and is not found any more. */
+void nnode_retire(struct nfs_backend *b, const struct nfs_handle *fh, const struct be_attr *attr);
 void be_nfs_node_free(struct be_node *node);
 static inline void nnode_put(struct nfs_node *node)
 {
 	if (node)
 		be_node_put(&node->base);
 }
+
+/* ---- sweep.c --------------------------------------------------------- */
+
+void nsweep_open(struct nfs_backend *b);
+void nsweep_close(struct nfs_backend *b);
+void nsweep_add(struct nfs_backend *b, struct nfs_silly *s);
+void nsweep_del(struct nfs_backend *b, struct nfs_silly *s);
+/* A listing asked for by cred showed this silly name in dir: starts to remove it when
+ * nobody holds it. No locks. */
+void nsweep_name(struct nfs_node *dir, const struct be_cred *cred, const uint8_t *text, size_t len);
+/* Does that with the names in dir, which is not empty. True: there were some. */
+bool nsweep_dir(struct nfs_node *dir, const struct be_call *call);
 
 /* ---- names.c --------------------------------------------------------- */
 
@@ -248,11 +315,10 @@ int naccess_check(struct nfs_node *node, const struct be_call *call, uint32_t bi
 /* ---- operations ------------------------------------------------------ */
 
 int be_nfs_check_name(const struct nfs_backend *b, const char *name);
-void enc_dirop(struct enc *e, const struct nfs_node *dir, const char *name);
 /* Turns a handle and attributes in a reply into an entry of dir. */
-int be_nfs_entry(struct nfs_node *dir, const char *name, const struct nfs_handle *fh,
-		 const struct be_attr *attr, struct nstamp stamp, uint32_t gen,
-		 struct be_entry *out);
+int be_nfs_entry(struct nfs_node *dir, const struct be_call *call, const char *name,
+		 const struct nfs_handle *fh, const struct be_attr *attr, struct nstamp stamp,
+		 uint32_t gen, struct be_entry *out);
 /* LOOKUP over the wire. */
 int be_nfs_lookup_wire(struct nfs_backend *b, const struct be_call *call, struct nfs_node *dir,
 		       const char *name, struct be_entry *out);
@@ -300,6 +366,8 @@ int be_nfs_rmdir(struct backend *be, const struct be_call *call, struct be_node 
 int be_nfs_rename(struct backend *be, const struct be_call *call, struct be_node *dir,
 		  const char *name, struct be_node *newdir, const char *newname, unsigned flags,
 		  struct be_removed *out);
+/* A name in dir was looked up over the wire. */
+void be_nfs_listing_missed(struct nfs_node *dir);
 int be_nfs_opendir(struct backend *be, const struct be_call *call, struct be_node *dir,
 		   struct be_dir **out);
 int be_nfs_readdir(struct backend *be, const struct be_call *call, struct be_dir *d,

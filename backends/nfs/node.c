@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backends/nfs/nfs_impl.h"
+#include "backends/nfs/silly_impl.h"
 #include "common/hash.h"
 #include "common/log.h"
 
@@ -34,11 +34,7 @@ int nnode_table_init(struct nfs_backend *b)
 
 static void nnode_destroy(struct nfs_node *node)
 {
-	if (node->silly) {
-		nnode_put(node->silly->dir);
-		be_cred_put(node->silly->cred);
-		free(node->silly);
-	}
+	silly_free(node->silly);
 	mutex_done(&node->lock);
 	free(node);
 }
@@ -54,6 +50,11 @@ void nnode_table_done(struct nfs_backend *b)
 			struct nfs_node *node = list_entry(l, struct nfs_node, hash_link);
 
 			nname_forget(node);
+			/* Its directory's count means nothing any more. */
+			if (node->silly) {
+				nsweep_del(b, node->silly);
+				atomic_store(&b->silly_left, true);
+			}
 			free(node->silly);
 			node->silly = NULL;
 			nnode_destroy(node);
@@ -123,13 +124,19 @@ static struct nfs_node *nnode_new(struct nfs_backend *b, const struct nfs_handle
 	return node;
 }
 
+static bool is_what(const struct nfs_node *node, const struct be_attr *attr)
+{
+	return node->base.type == (attr->mode & S_IFMT) && node->base.ino == attr->ino;
+}
+
 int nnode_get(struct nfs_backend *b, const struct nfs_handle *fh, const struct be_attr *attr,
 	      struct nfs_node **out)
 {
-	struct nfs_node *node;
+	struct nfs_node *node = nroot_find(b, fh);
 
 	mutex_lock(&b->table_lock);
-	node = find_locked(b, fh);
+	if (!node)
+		node = find_locked(b, fh);
 	if (!node) {
 		node = nnode_new(b, fh, attr);
 		if (node) {
@@ -141,12 +148,28 @@ int nnode_get(struct nfs_backend *b, const struct nfs_handle *fh, const struct b
 	mutex_unlock(&b->table_lock);
 	if (!node)
 		return -ENOMEM;
-	if (node->base.type != (attr->mode & S_IFMT) || node->base.ino != attr->ino) {
+	if (!is_what(node, attr)) {
 		nnode_put(node);
 		return -ESTALE;
 	}
 	*out = node;
 	return 0;
+}
+
+void nnode_retire(struct nfs_backend *b, const struct nfs_handle *fh, const struct be_attr *attr)
+{
+	struct nfs_node *node;
+	bool wrong;
+
+	mutex_lock(&b->table_lock);
+	node = find_locked(b, fh);
+	wrong = node && !is_what(node, attr) && !nroot_is(node);
+	if (wrong)
+		list_del(&node->hash_link);
+	mutex_unlock(&b->table_lock);
+	if (wrong)
+		nname_stale(node);
+	nnode_put(node);
 }
 
 void be_nfs_node_free(struct be_node *base)

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* nrpc.c - one synchronous call, see nfs_impl.h. The caller's thread encodes,
  * submits, and sleeps until the connection's thread wakes it. JUKEBOX ("come
- * back later") never gets out of here: the request is sent again, as a new one. */
+ * back later") never gets out of here: the request is sent again, as a new one. So is
+ * one about a root that is had again under another handle (root.c). */
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
 
 #include "backends/nfs/nfs_impl.h"
 #include "common/clock.h"
@@ -38,8 +41,9 @@ static void count_call(uint32_t proc)
 	case NFS3_COMMIT:
 		return stats_inc(STAT_nfs_commit);
 	case NFS3_READDIR:
-	case NFS3_READDIRPLUS:
 		return stats_inc(STAT_nfs_readdir);
+	case NFS3_READDIRPLUS:
+		return stats_inc(STAT_nfs_readdirplus);
 	default:
 		return;
 	}
@@ -110,6 +114,53 @@ void nrpc_reserve(struct nrpc *r, size_t args_cap, size_t reply_cap)
 	enc_raw(&r->enc, old, len);
 }
 
+void nrpc_handle(struct nrpc *r, const struct nfs_node *node)
+{
+	struct nfs_handle fh;
+	uint32_t gen = nnode_handle(node, &fh);
+	size_t at = r->enc.len;
+
+	enc_handle(&r->enc, &fh);
+	if (!nroot_is(node))
+		return;
+	assert(r->nroots < ARRAY_LEN(r->root_at));
+	r->root_gen = r->nroots ? r->root_gen : gen;
+	r->root_len[r->nroots] = r->enc.len - at;
+	r->root_at[r->nroots++] = at;
+}
+
+void nrpc_dirop(struct nrpc *r, const struct nfs_node *dir, const char *name)
+{
+	nrpc_handle(r, dir);
+	enc_str(&r->enc, name);
+}
+
+/* Puts the root's present handle where its old one stands in the arguments. */
+static void renew_handles(struct nrpc *r)
+{
+	struct nfs_handle fh;
+	uint8_t word[4 + NFS_FH_MAX];
+	struct enc e;
+
+	r->root_gen = nnode_handle(atomic_load(&r->b->root_node), &fh);
+	enc_init(&e, word, sizeof word);
+	enc_handle(&e, &fh);
+	for (unsigned i = 0, moved = 0; i < r->nroots; i++) {
+		size_t at = r->root_at[i] += moved, old = r->root_len[i];
+		size_t tail = r->enc.len - at - old;
+
+		if (at + e.len + tail > r->enc.cap) {
+			r->rc = -ENAMETOOLONG;
+			return;
+		}
+		memmove(r->enc.base + at + e.len, r->enc.base + at + old, tail);
+		memcpy(r->enc.base + at, word, e.len);
+		r->enc.len = at + e.len + tail;
+		r->root_len[i] = e.len;
+		moved += (unsigned)(e.len - old); /* wraps, and so adds up */
+	}
+}
+
 static bool interrupted(const struct nrpc *r)
 {
 	return r->interrupted && atomic_load_explicit(r->interrupted, memory_order_relaxed);
@@ -168,14 +219,10 @@ static int run_once(struct nrpc *r)
 	return r->dec.bad ? -EIO : 0;
 }
 
-int nrpc_run(struct nrpc *r)
+static void run_patiently(struct nrpc *r)
 {
 	unsigned delay = JUKEBOX_MIN_MS;
 
-	if (!r->rc && r->enc.full)
-		r->rc = -ENAMETOOLONG;
-	if (r->rc)
-		return r->rc;
 	enc_set_marker(&r->enc, 0);
 	r->call->args_len = r->enc.len;
 	while (!(r->rc = run_once(r)) && r->status == NFS3ERR_JUKEBOX) {
@@ -185,7 +232,29 @@ int nrpc_run(struct nrpc *r)
 		delay = delay * 2 < JUKEBOX_MAX_MS ? delay * 2 : JUKEBOX_MAX_MS;
 		ncall_rearm(r->call);
 	}
-	if (!r->rc && r->node && be_nfs_errno(r->status) == -ESTALE)
+}
+
+static bool is_stale(const struct nrpc *r)
+{
+	return !r->rc && be_nfs_errno(r->status) == -ESTALE;
+}
+
+int nrpc_run(struct nrpc *r)
+{
+	if (!r->rc && r->enc.full)
+		r->rc = -ENAMETOOLONG;
+	if (r->rc)
+		return r->rc;
+	run_patiently(r);
+	if (is_stale(r) && r->nroots && !nroot_renew(r->b, r->root_gen, r->interrupted)) {
+		ncall_rearm(r->call);
+		renew_handles(r);
+		if (!r->rc)
+			run_patiently(r);
+	}
+	if (r->nroots && nrpc_ok(r))
+		nroot_seen_alive(r->b);
+	if (is_stale(r) && r->node)
 		nname_stale(r->node);
 	return r->rc;
 }

@@ -17,31 +17,7 @@ int be_nfs_check_name(const struct nfs_backend *b, const char *name)
 	return strlen(name) > b->base.limits.name_max ? -ENAMETOOLONG : 0;
 }
 
-void enc_dirop(struct enc *e, const struct nfs_node *dir, const char *name)
-{
-	enc_handle(e, &dir->fh);
-	enc_str(e, name);
-}
-
-int be_nfs_entry(struct nfs_node *dir, const char *name, const struct nfs_handle *fh,
-		 const struct be_attr *attr, struct nstamp stamp, uint32_t gen,
-		 struct be_entry *out)
-{
-	struct nfs_node *node;
-	int rc = nnode_get(nnode_backend(dir), fh, attr, &node);
-
-	if (rc)
-		return rc;
-	be_nfs_seen_alive(node, stamp);
-	nattr_update(node, attr, stamp);
-	nname_put(dir, name, strlen(name), node, stamp, gen);
-	if (!nattr_last(node, &out->attr))
-		out->attr = *attr;
-	out->node = &node->base;
-	return 0;
-}
-
-/* ---- lookup ---------------------------------------------------------- */
+/* ---- entries --------------------------------------------------------- */
 
 /* The attributes of a handle that came without them. */
 static int attr_of(struct nfs_backend *b, const struct be_call *call, const struct nfs_handle *fh,
@@ -59,6 +35,46 @@ static int attr_of(struct nfs_backend *b, const struct be_call *call, const stru
 	return rc;
 }
 
+/* The reply says that a handle we know is something else now. A second opinion tells
+ * which one was wrong, this reply or what our node was made of. */
+static int settle_lie(struct nfs_backend *b, const struct be_call *call,
+		      const struct nfs_handle *fh, struct be_attr *attr, struct nfs_node **out)
+{
+	int rc = attr_of(b, call, fh, attr);
+
+	if (rc)
+		return rc;
+	if (!nnode_get(b, fh, attr, out))
+		return 0;
+	nnode_retire(b, fh, attr);
+	return nnode_get(b, fh, attr, out);
+}
+
+int be_nfs_entry(struct nfs_node *dir, const struct be_call *call, const char *name,
+		 const struct nfs_handle *fh, const struct be_attr *attr, struct nstamp stamp,
+		 uint32_t gen, struct be_entry *out)
+{
+	struct nfs_backend *b = nnode_backend(dir);
+	struct be_attr second = *attr;
+	struct nfs_node *node;
+	int rc = nnode_get(b, fh, attr, &node);
+
+	if (rc == -ESTALE)
+		rc = settle_lie(b, call, fh, &second, &node);
+	attr = &second;
+	if (rc)
+		return rc;
+	be_nfs_seen_alive(node, stamp);
+	nattr_update(node, attr, stamp);
+	nname_put(dir, name, strlen(name), node, stamp, gen);
+	if (!nattr_last(node, &out->attr))
+		out->attr = *attr;
+	out->node = &node->base;
+	return 0;
+}
+
+/* ---- lookup ---------------------------------------------------------- */
+
 int be_nfs_lookup_wire(struct nfs_backend *b, const struct be_call *call, struct nfs_node *dir,
 		       const char *name, struct be_entry *out)
 {
@@ -70,7 +86,7 @@ int be_nfs_lookup_wire(struct nfs_backend *b, const struct be_call *call, struct
 	int rc;
 
 	nrpc_begin(&r, b, call, NFS3_LOOKUP, dir);
-	enc_dirop(&r.enc, dir, name);
+	nrpc_dirop(&r, dir, name);
 	if (!nrpc_run(&r)) {
 		if (r.status == NFS3_OK) {
 			dec_handle(&r.dec, &fh);
@@ -86,9 +102,10 @@ int be_nfs_lookup_wire(struct nfs_backend *b, const struct be_call *call, struct
 		return rc;
 	if (call && call->cred)
 		naccess_learn(dir, call->cred, ACCESS3_LOOKUP, ACCESS3_LOOKUP);
+	be_nfs_listing_missed(dir);
 	if (!attr_valid)
 		rc = attr_of(b, call, &fh, &attr);
-	return rc ? rc : be_nfs_entry(dir, name, &fh, &attr, r.stamp, gen, out);
+	return rc ? rc : be_nfs_entry(dir, call, name, &fh, &attr, r.stamp, gen, out);
 }
 
 /* Answers from memory: the directory unchanged, its search allowed, the node fresh. */
@@ -142,7 +159,7 @@ static int setattr_wire(struct nfs_node *node, const struct be_call *call,
 
 	nattr_begin(node);
 	nrpc_begin(&r, b, call, NFS3_SETATTR, node);
-	enc_handle(&r.enc, &node->fh);
+	nrpc_handle(&r, node);
 	enc_sattr(&r.enc, set);
 	enc_u32(&r.enc, 0); /* no guard */
 	if (!nrpc_run(&r))
@@ -231,7 +248,7 @@ ssize_t be_nfs_readlink(struct backend *be, const struct be_call *call, struct b
 		return -EAGAIN;
 	nrpc_begin(&r, be_nfs(be), call, NFS3_READLINK, node);
 	nrpc_reserve(&r, 0, READLINK_MAX + NCALL_REPLY_INLINE);
-	enc_handle(&r.enc, &node->fh);
+	nrpc_handle(&r, node);
 	if (!nrpc_run(&r)) {
 		attr_valid = dec_post_attr(&r.dec, &attr);
 		if (r.status == NFS3_OK)
@@ -263,7 +280,7 @@ int be_nfs_statfs(struct backend *be, const struct be_call *call, struct be_node
 	if (call->flags & BE_NOWAIT)
 		return -EAGAIN;
 	nrpc_begin(&r, be_nfs(be), call, NFS3_FSSTAT, node);
-	enc_handle(&r.enc, &node->fh);
+	nrpc_handle(&r, node);
 	if (!nrpc_run(&r)) {
 		dec_post_attr(&r.dec, &attr);
 		if (r.status == NFS3_OK)

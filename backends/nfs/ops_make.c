@@ -98,7 +98,7 @@ static int make_entry(struct make *m, int rc, struct be_entry *out)
 		return rc;
 	if (!m->fh_valid || !m->attr_valid)
 		return be_nfs_lookup_wire(m->b, m->call, m->dir, m->name, out);
-	return be_nfs_entry(m->dir, m->name, &m->fh, &m->attr, m->r.stamp, m->gen, out);
+	return be_nfs_entry(m->dir, m->call, m->name, &m->fh, &m->attr, m->r.stamp, m->gen, out);
 }
 
 static struct be_setattr with_mode(mode_t mode)
@@ -113,7 +113,7 @@ static int create_guarded(struct make *m, mode_t mode, struct be_entry *out)
 	struct be_setattr set = with_mode(mode);
 
 	make_call(m, NFS3_CREATE);
-	enc_dirop(&m->r.enc, m->dir, m->name);
+	nrpc_dirop(&m->r, m->dir, m->name);
 	enc_u32(&m->r.enc, GUARDED);
 	enc_sattr(&m->r.enc, &set);
 	return make_entry(m, make_run(m), out);
@@ -147,7 +147,7 @@ static int create_exclusive(struct make *m, mode_t mode, struct be_entry *out)
 	int rc;
 
 	make_call(m, NFS3_CREATE);
-	enc_dirop(&m->r.enc, m->dir, m->name);
+	nrpc_dirop(&m->r, m->dir, m->name);
 	enc_u32(&m->r.enc, EXCLUSIVE);
 	enc_u64(&m->r.enc, create_verifier());
 	rc = make_run(m);
@@ -236,7 +236,7 @@ int be_nfs_mknod(struct backend *be, const struct be_call *call, struct be_node 
 		return -EINVAL;
 	}
 	make_call(&m, NFS3_MKNOD);
-	enc_dirop(&m.r.enc, m.dir, name);
+	nrpc_dirop(&m.r, m.dir, name);
 	enc_u32(&m.r.enc, type);
 	enc_sattr(&m.r.enc, &set);
 	if (type == NF3CHR || type == NF3BLK) {
@@ -256,7 +256,7 @@ int be_nfs_mkdir(struct backend *be, const struct be_call *call, struct be_node 
 	if (rc)
 		return rc;
 	make_call(&m, NFS3_MKDIR);
-	enc_dirop(&m.r.enc, m.dir, name);
+	nrpc_dirop(&m.r, m.dir, name);
 	enc_sattr(&m.r.enc, &set);
 	return make_entry(&m, make_run(&m), out);
 }
@@ -272,7 +272,7 @@ int be_nfs_symlink(struct backend *be, const struct be_call *call, struct be_nod
 		return rc;
 	make_call(&m, NFS3_SYMLINK);
 	nrpc_reserve(&m.r, SYMLINK_ARGS_MAX, 0);
-	enc_dirop(&m.r.enc, m.dir, name);
+	nrpc_dirop(&m.r, m.dir, name);
 	enc_sattr(&m.r.enc, &set);
 	enc_str(&m.r.enc, target);
 	return make_entry(&m, make_run(&m), out);
@@ -287,8 +287,8 @@ static int link_wire(struct make *m, struct nfs_node *node)
 	nattr_begin(node);
 	nattr_begin(m->dir);
 	nrpc_begin(&m->r, m->b, m->call, NFS3_LINK, node);
-	enc_handle(&m->r.enc, &node->fh);
-	enc_dirop(&m->r.enc, m->dir, m->name);
+	nrpc_handle(&m->r, node);
+	nrpc_dirop(&m->r, m->dir, m->name);
 	if (!nrpc_run(&m->r)) {
 		m->attr_valid = dec_post_attr(&m->r.dec, &m->attr);
 		dec_wcc(&m->r.dec, &m->wcc);

@@ -69,7 +69,7 @@ static int remove_wire(struct nfs_backend *b, const struct be_call *call, uint32
 
 	nattr_begin(dir);
 	nrpc_begin(&r, b, call, proc, dir);
-	enc_dirop(&r.enc, dir, name);
+	nrpc_dirop(&r, dir, name);
 	if (!nrpc_run(&r))
 		dec_wcc(&r.dec, &wcc);
 	rc = nrpc_result(&r);
@@ -96,8 +96,8 @@ static int rename_wire(struct nfs_backend *b, const struct be_call *call, struct
 	nattr_begin(dir);
 	nattr_begin(newdir);
 	nrpc_begin(&r, b, call, NFS3_RENAME, dir);
-	enc_dirop(&r.enc, dir, name);
-	enc_dirop(&r.enc, newdir, newname);
+	nrpc_dirop(&r, dir, name);
+	nrpc_dirop(&r, newdir, newname);
 	if (!nrpc_run(&r)) {
 		dec_wcc(&r.dec, &from);
 		dec_wcc(&r.dec, &to);
@@ -199,6 +199,7 @@ int be_nfs_unlink(struct backend *be, const struct be_call *call, struct be_node
 static int rmdir_patiently(struct nfs_backend *b, const struct be_call *call, struct nfs_node *dir,
 			   const char *name, struct nfs_node *node)
 {
+	bool swept = false;
 	unsigned waited = 0;
 
 	for (;;) {
@@ -206,6 +207,12 @@ static int rmdir_patiently(struct nfs_backend *b, const struct be_call *call, st
 		bool held = atomic_load(&node->silly_held) > 0;
 		int rc = remove_wire(b, call, NFS3_RMDIR, dir, name);
 
+		/* Perhaps it holds nothing but what a dead daemon left, and nobody sees. */
+		if (rc == -ENOTEMPTY && !pending && !held && !swept) {
+			swept = true;
+			if (nsweep_dir(node, call))
+				continue;
+		}
 		if (rc != -ENOTEMPTY || (!pending && !held) ||
 		    waited >= (pending ? RMDIR_WAIT_MS : RMDIR_HELD_MS))
 			return rc;
@@ -274,6 +281,7 @@ static int rename_save_victim(struct rename *n)
 		be_node_put(e.node);
 		return 0;
 	}
+	silly_keep(n->silly, n->victim);
 	rc = rename_wire(n->b, n->call, n->newdir, n->newname, n->newdir, n->silly->name, &resent);
 	n->moved = !rc;
 	return rc;

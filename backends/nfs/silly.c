@@ -2,8 +2,8 @@
 /* silly.c - files whose last name goes while they are open
  *
  * An NFS server forgets an open file with its last name. So that name is not
- * removed but changed to .nfs<fileid><number>, which readdir hides, and the last
- * release() removes it in the background.
+ * removed but changed to a silly one, which readdir hides, and the last release()
+ * removes it in the background; what is left behind is sweep.c's.
  *
  * Whether a file is open is asked while the removal of a name is decided, and must
  * not change before it was carried out. So removals of one node take turns, and an
@@ -23,20 +23,41 @@ enum { SILLY_LEN = 4 + 16 + 8, JUKEBOX_MS = 5000, POLL_MS = 250 };
 
 static void silly_release(struct nfs_node *node, struct nfs_silly *s_take);
 
-bool be_nfs_is_silly(const char *name, size_t len)
+/* .nfs FILEID as other clients have it, with a number of 8 digits; ours: FILEID, p, the
+ * backend's number, and those 8 digits. */
+enum { FILEID_AT = 4, GIVER_MARK_AT = 20, GIVER_AT = 21, OUR_LEN = 45 };
+
+static bool all_hex(const char *p, size_t n)
 {
-	if (len != SILLY_LEN || memcmp(name, ".nfs", 4))
-		return false;
-	for (size_t i = 4; i < len; i++)
-		if (!isxdigit((unsigned char)name[i]))
+	for (size_t i = 0; i < n; i++)
+		if (!isxdigit((unsigned char)p[i]))
 			return false;
 	return true;
 }
 
-struct nfs_silly *silly_new(struct nfs_node *dir, const struct nfs_node *node,
-			    const struct be_cred *cred)
+bool be_nfs_is_silly(const char *name, size_t len)
 {
-	struct nfs_backend *b = nnode_backend(dir);
+	if ((len != SILLY_LEN && len != OUR_LEN) || memcmp(name, ".nfs", FILEID_AT))
+		return false;
+	if (len == SILLY_LEN)
+		return all_hex(name + FILEID_AT, len - FILEID_AT);
+	return name[GIVER_MARK_AT] == 'p' && all_hex(name + FILEID_AT, GIVER_MARK_AT - FILEID_AT) &&
+	       all_hex(name + GIVER_AT, len - GIVER_AT);
+}
+
+bool silly_giver(const char *name, uint64_t *id)
+{
+	char digits[17] = "";
+
+	if (strlen(name) != OUR_LEN || !be_nfs_is_silly(name, OUR_LEN))
+		return false;
+	memcpy(digits, name + GIVER_AT, sizeof digits - 1);
+	*id = strtoull(digits, NULL, 16);
+	return true;
+}
+
+struct nfs_silly *silly_found(struct nfs_node *dir, const char *name, const struct be_cred *cred)
+{
 	struct nfs_silly *s = calloc(1, sizeof *s);
 
 	if (!s)
@@ -44,15 +65,37 @@ struct nfs_silly *silly_new(struct nfs_node *dir, const struct nfs_node *node,
 	be_node_get(&dir->base);
 	s->dir = dir;
 	s->cred = be_cred_get(cred);
+	snprintf(s->name, sizeof s->name, "%s", name);
+	nsweep_add(nnode_backend(dir), s);
+	return s;
+}
+
+struct nfs_silly *silly_new(struct nfs_node *dir, const struct nfs_node *node,
+			    const struct be_cred *cred)
+{
+	struct nfs_backend *b = nnode_backend(dir);
+	char name[sizeof((struct nfs_silly *)0)->name];
+
+	snprintf(name, sizeof name, ".nfs%016llxp%016llx%08x", (unsigned long long)node->base.ino,
+		 (unsigned long long)b->id, (unsigned)atomic_fetch_add(&b->silly_count, 1));
+	return silly_found(dir, name, cred);
+}
+
+void silly_keep(struct nfs_silly *s, const struct nfs_node *node)
+{
+	struct nfs_backend *b = nnode_backend(node);
+
+	mutex_lock(&b->silly_lock);
 	snprintf(s->name, sizeof s->name, ".nfs%016llx%08x", (unsigned long long)node->base.ino,
 		 (unsigned)atomic_fetch_add(&b->silly_count, 1));
-	return s;
+	mutex_unlock(&b->silly_lock);
 }
 
 void silly_free(struct nfs_silly *s)
 {
 	if (!s)
 		return;
+	nsweep_del(nnode_backend(s->dir), s);
 	nnode_put(s->dir);
 	be_cred_put(s->cred);
 	free(s);
@@ -189,6 +232,13 @@ static void silly_finish(struct ncall *call)
 	atomic_fetch_sub(&b->background, 1);
 }
 
+/* Until a listing shows it to sweep.c. */
+static void silly_stays(const struct nfs_silly *s, const char *why)
+{
+	atomic_store(&nnode_backend(s->dir)->silly_left, true);
+	log_warn("nfs: '%s' stays on the server: %s", s->name, why);
+}
+
 static void silly_removed(struct ncall *call)
 {
 	struct nfs_silly *s = call->priv;
@@ -199,7 +249,7 @@ static void silly_removed(struct ncall *call)
 
 	dec_init(&d, call->reply, call->reply_len);
 	if (call->error || dec_reply_head(&d, &xid)) {
-		log_warn("nfs: '%s' stays on the server: its removal failed", s->name);
+		silly_stays(s, "its removal failed");
 		nattr_expire(s->dir);
 		return silly_finish(call);
 	}
@@ -213,30 +263,29 @@ static void silly_removed(struct ncall *call)
 	if (!d.bad)
 		nattr_wcc(s->dir, &wcc, stamp);
 	if (status != NFS3_OK && status != NFS3ERR_NOENT && status != NFS3ERR_STALE)
-		log_warn("nfs: '%s' stays on the server: status %u", s->name, (unsigned)status);
+		silly_stays(s, strerror(-be_nfs_errno(status)));
 	silly_finish(call);
 }
 
-static void silly_release(struct nfs_node *node, struct nfs_silly *s)
+void silly_remove(struct nfs_silly *s)
 {
 	struct nfs_backend *b = nnode_backend(s->dir);
 	struct ncall *call = ncall_new(&b->pool);
 	struct nstamp stamp = nattr_stamp(b);
+	struct nfs_handle fh;
 	struct enc e;
 
-	nattr_expire(node);
 	if (!call) {
-		log_warn("nfs: '%s' stays on the server: no memory", s->name);
-		atomic_fetch_sub(&s->dir->silly_held, 1);
-		silly_free(s);
-		return;
+		silly_stays(s, "no memory");
+		return silly_free(s);
 	}
 	atomic_fetch_add(&b->background, 1);
 	atomic_fetch_add(&s->dir->silly_pending, 1);
-	atomic_fetch_sub(&s->dir->silly_held, 1);
 	nattr_begin(s->dir);
 	be_nfs_begin_async(b, call, NFS3_REMOVE, s->cred, &e);
-	enc_dirop(&e, s->dir, s->name);
+	nnode_handle(s->dir, &fh);
+	enc_handle(&e, &fh);
+	enc_str(&e, s->name);
 	enc_set_marker(&e, 0);
 	call->args_len = e.len;
 	call->done = silly_removed;
@@ -244,4 +293,15 @@ static void silly_release(struct nfs_node *node, struct nfs_silly *s)
 	call->scratch[0] = stamp.clock;
 	call->scratch[1] = stamp.ms;
 	nconn_submit(be_nfs_conn(b, &s->dir->fh), call, 0);
+}
+
+static void silly_release(struct nfs_node *node, struct nfs_silly *s)
+{
+	struct nfs_node *dir = s->dir;
+
+	nattr_expire(node);
+	be_node_get(&dir->base);
+	silly_remove(s);
+	atomic_fetch_sub(&dir->silly_held, 1);
+	nnode_put(dir);
 }

@@ -22,8 +22,11 @@ HOSTILE=(stale toosmall serverfault bad_count long_opaque huge_opaque marker tru
 # Bugs of the client, to be taken out of this list by who mends them:
 KNOWN_TO_FAIL=""
 
-# Lies about what a file is: they are believed as long as the mount lasts.
-LIES="other_type other_fileid garble"
+# Lies about content are believed as long as the mount lasts.
+LIES="garble"
+# Those about what a file is, as long as attributes are.
+HEALS="other_type other_fileid"
+HEAL_SECONDS=65
 
 OPTIONS=rpc_timeout=400ms
 LIMIT=$(scaled 60 600 120) # seconds for one run of the model
@@ -133,9 +136,14 @@ prepare_tree() { # DIR
 
 worker_kib() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$(tail -n 1 "$work/pids")/status"; }
 
+all_files_are_there() { [ "$(find "$mnt/tree" -type f 2>/dev/null | wc -l)" = 41 ]; }
+
 is_well_after() { # FAULT
 	local files
 	[ "$(stat_of worker_pid)" = "$(tail -n 1 "$work/pids")" ] || fail "'$1' killed the worker"
+	case " $HEALS " in
+	*" $1 "*) wait_until "$HEAL_SECONDS" all_files_are_there || fail "the lies of '$1' are still believed" ;;
+	esac
 	# What was said of names may be believed until the folder changes.
 	touch "$mnt/tree/sub/now" && rm -f "$mnt/tree/sub/now" "$mnt/tree/new"
 	files=$(find "$mnt/tree" -type f | wc -l)
@@ -159,6 +167,27 @@ each_hostile() {
 	log "survived: $(chosen "${HOSTILE[@]}" | paste -sd' ')"
 }
 
+# A program sits in what was said to be a folder; the others see the file that it is.
+a_lie_that_is_held_heals() {
+	local holder
+	[ -z "${ONLY:-}" ] || [[ " $ONLY " == *" other_type "* ]] || return 0
+	target_remount "$OPTIONS,attr_timeout=0,entry_timeout=0"
+	ls -d "$mnt/tree" >/dev/null
+	server_say "fault other_type count=1 proc=LOOKUP" >/dev/null
+	(cd "$mnt/tree/file1" && exec sleep 300) &
+	holder=$!
+	wait_until 5 sits_in "$holder" || fail "the lie was not believed"
+	wait_until 10 file1_is_read || fail "a file is not seen while a program holds a lie about it"
+	kill "$holder"
+	wait "$holder" 2>/dev/null || true
+}
+sits_in() { [[ "$(readlink "/proc/$1/cwd")" == */file1 ]]; }
+file1_is_read() {
+	ls -l "$mnt/tree" >/dev/null 2>&1 || true
+	touch "$mnt/tree/new" && rm "$mnt/tree/new" # the kernel's listing is another then
+	[ "$(cat "$mnt/tree/file1" 2>/dev/null)" = "file 1" ]
+}
+
 scenario() {
 	model=$(tool model)
 	fast_folder "$work/refs" 2048
@@ -171,6 +200,7 @@ scenario() {
 		listing
 	fi
 	each_hostile
+	a_lie_that_is_held_heals
 	target_umount
 }
 

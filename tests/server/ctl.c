@@ -190,6 +190,48 @@ static void cmd_quota(struct server *srv, char *args, FILE *out)
 	fputs("ok\n", out);
 }
 
+/* snapshot PATH: a folder in the root that is hidden and read-only from now on */
+static void cmd_snapshot(struct server *srv, char *args, FILE *out)
+{
+	struct inode *i = find_path(srv, args, out);
+
+	if (i)
+		fputs(name_freeze(&srv->store, i) ? "ok\n" : "error: no folder in the root\n", out);
+}
+
+/* grain NS: of times from now on, and of the next FSINFO */
+static void cmd_grain(struct server *srv, char *args, FILE *out)
+{
+	srv->store.grain_ns = strtoull(args, NULL, 0);
+	fputs("ok\n", out);
+}
+
+/* export remove|restore|PATH: what MNT leads to, and whether handles are known */
+static void cmd_export(struct server *srv, char *args, FILE *out)
+{
+	bool remove = strcmp(args, "remove") == 0;
+
+	if (remove || strcmp(args, "restore") == 0)
+		srv->unexported = remove;
+	else if (strlen(args) >= sizeof srv->export || !find_path(srv, args, out))
+		return;
+	else
+		strcpy(srv->export, args);
+	fputs("ok\n", out);
+}
+
+/* handles root|all: become others, the old ones are stale */
+static void cmd_handles(struct server *srv, char *args, FILE *out)
+{
+	if (strcmp(args, "root") == 0)
+		srv->root_gen++;
+	else if (strcmp(args, "all") == 0)
+		srv->handle_gen++;
+	else
+		fputs("error: root or all\n", out);
+	fputs("ok\n", out);
+}
+
 static void cmd_quit(struct server *srv, char *args, FILE *out)
 {
 	(void)args;
@@ -201,10 +243,12 @@ static const struct {
 	const char *name;
 	void (*run)(struct server *srv, char *args, FILE *out);
 } commands[] = {
-	{ "fault", cmd_fault }, { "profile", cmd_profile }, { "clear", cmd_clear },
-	{ "node", cmd_node },   { "restart", cmd_restart }, { "stats", cmd_stats },
-	{ "check", cmd_check }, { "dump", cmd_dump },       { "cat", cmd_cat },
-	{ "limit", cmd_limit }, { "quota", cmd_quota },     { "quit", cmd_quit },
+	{ "fault", cmd_fault },     { "profile", cmd_profile }, { "clear", cmd_clear },
+	{ "node", cmd_node },       { "restart", cmd_restart }, { "stats", cmd_stats },
+	{ "check", cmd_check },     { "dump", cmd_dump },       { "cat", cmd_cat },
+	{ "limit", cmd_limit },     { "quota", cmd_quota },     { "quit", cmd_quit },
+	{ "export", cmd_export },   { "grain", cmd_grain },     { "snapshot", cmd_snapshot },
+	{ "handles", cmd_handles },
 };
 
 static void run_command(struct server *srv, char *line, FILE *out)

@@ -56,8 +56,7 @@ static void page_settle(struct page *p)
 	p->nodes = 0;
 }
 
-/* Bytes of the quota's owner, all files. Slow, and only asked with a quota. */
-static uint64_t quota_used(const struct store *s)
+uint64_t data_quota_used(const struct store *s)
 {
 	uint64_t pages = 0;
 
@@ -73,7 +72,7 @@ static uint32_t page_alloc(struct store *s, struct inode *i, struct page *p)
 		return NFS3_OK;
 	if (s->limit && (s->pages + 1) * PAGE_BYTES > s->limit)
 		return NFS3ERR_NOSPC;
-	if (s->quota && i->uid == s->quota_uid && quota_used(s) + PAGE_BYTES > s->quota)
+	if (s->quota && i->uid == s->quota_uid && data_quota_used(s) + PAGE_BYTES > s->quota)
 		return NFS3ERR_DQUOT;
 	p->now = memset(grow(NULL, PAGE_BYTES), 0, PAGE_BYTES);
 	i->pages++;

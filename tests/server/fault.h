@@ -18,6 +18,7 @@
 #define P_ANY 0x3ffffeu /* all procedures but NULL */
 #define P_LIST (P(READDIR) | P(READDIRPLUS))
 #define P_MAKE (P(CREATE) | P(MKDIR) | P(SYMLINK) | P(MKNOD))
+#define P_CHANGES (P_MAKE | P(SETATTR) | P(WRITE) | P(REMOVE) | P(RMDIR) | P(RENAME) | P(LINK))
 #define P_OPAQUE (P(READ) | P(LOOKUP) | P(READLINK) | P_LIST | P_MAKE)
 
 enum fault {

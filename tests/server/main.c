@@ -65,7 +65,9 @@ static const char usage[] =
 	"  --pidfile PATH, --log PATH, --help\n"
 	"commands: fault NAME [count=N] [permille=N] [proc=NAME] [at=BYTE], profile P[:N],\n"
 	"  clear, restart [keep-drc], node K down|up, stats, check, dump PATH,\n"
-	"  cat [stable] PATH, limit BYTES, quota UID BYTES, quit\n"
+	"  cat [stable] PATH, limit BYTES, quota UID BYTES, quit,\n"
+	"  export remove|restore|PATH, handles root|all, grain NS,\n"
+	"  snapshot PATH\n"
 	"faults:\n";
 
 static int help(FILE *out, int rc)

@@ -56,6 +56,13 @@ struct inode *name_find(struct inode *dir, const char *text, size_t len)
 	return e ? e->inode : NULL;
 }
 
+static void freeze(struct inode *i)
+{
+	i->frozen = true;
+	for (size_t n = 0; n < i->nnames; n++)
+		freeze(i->names[n].inode);
+}
+
 size_t name_after(const struct inode *dir, uint64_t cookie)
 {
 	size_t lo = 0, hi = dir->nnames;
@@ -122,6 +129,19 @@ static void remove_last(struct store *s, struct inode *dir, struct name *e)
 	if (i->type == NF3DIR)
 		i->nlink = 0;
 	inode_free_if_unnamed(s, i);
+}
+
+bool name_freeze(struct store *s, struct inode *dir)
+{
+	for (size_t n = 0; n < s->root->nnames; n++) {
+		if (s->root->names[n].inode != dir || dir->type != NF3DIR || s->snapshot)
+			continue;
+		take_out(s, s->root, &s->root->names[n]);
+		freeze(dir);
+		s->snapshot = dir;
+		return true;
+	}
+	return false;
 }
 
 static uint32_t check_name(const struct inode *dir, const char *text, size_t len)

@@ -7,7 +7,8 @@
 #include "tests/server/server.h"
 
 #define HANDLE_MAGIC 0x6e666674u
-#define HANDLE_BYTES 20 /* magic, inode, its complement */
+#define HANDLE_BYTES 20     /* magic, inode, its complement; */
+#define HANDLE_BYTES_GEN 24 /* and a generation, if not 0 */
 #define FSID 0x70657273u
 #define ODD_FILEID 0x7777000000000000ULL
 
@@ -35,6 +36,11 @@ void get_name(struct call *c, const char **text, size_t *len)
 	*text = (const char *)xr_opaque(c->in, LIST_BYTES_MAX, len);
 }
 
+static uint32_t generation_of(const struct server *srv, const struct inode *i)
+{
+	return i == srv->store.root ? srv->handle_gen + srv->root_gen : srv->handle_gen;
+}
+
 struct inode *get_handle(struct call *c, uint32_t *status)
 {
 	size_t n;
@@ -42,14 +48,18 @@ struct inode *get_handle(struct call *c, uint32_t *status)
 	struct xr r = { .p = p, .end = p ? p + n : NULL, .bad = !p };
 	uint32_t magic = xr_u32(&r);
 	uint64_t ino = xr_u64(&r), check = xr_u64(&r);
+	uint32_t gen = n == HANDLE_BYTES_GEN ? xr_u32(&r) : 0;
 	struct inode *i = NULL;
 
-	if (r.bad || n != HANDLE_BYTES || magic != HANDLE_MAGIC || check != ~ino) {
+	if (r.bad || (n != HANDLE_BYTES && n != HANDLE_BYTES_GEN) || magic != HANDLE_MAGIC ||
+	    check != ~ino) {
 		*status = NFS3ERR_BADHANDLE;
 		return NULL;
 	}
-	i = store_find(c->store, ino);
-	*status = i ? NFS3_OK : NFS3ERR_STALE;
+	i = c->srv->unexported ? NULL : store_find(c->store, ino);
+	if (i && gen != generation_of(c->srv, i))
+		i = NULL;
+	*status = !i ? NFS3ERR_STALE : i->frozen && (c->bit & P_CHANGES) ? NFS3ERR_ROFS : NFS3_OK;
 	return i;
 }
 
@@ -134,11 +144,14 @@ void put_post(struct call *c, const struct inode *i)
 
 void put_handle(struct call *c, const struct inode *i)
 {
+	uint32_t gen = generation_of(c->srv, i);
 	struct xw h = { 0 };
 
 	xw_u32(&h, HANDLE_MAGIC);
 	xw_u64(&h, i->ino);
 	xw_u64(&h, ~i->ino);
+	if (gen)
+		xw_u32(&h, gen);
 	xw_opaque(c->out, h.p, h.len);
 	xw_done(&h);
 }
@@ -181,15 +194,14 @@ void put_wcc(struct call *c, const struct before *b, const struct inode *i)
 static struct inode *exported(struct call *c, const char *path, size_t len)
 {
 	static const char export[] = "/export";
-	char copy[MNTPATHLEN + 1];
+	char copy[sizeof c->srv->export + MNTPATHLEN + 2];
 	size_t n = sizeof export - 1;
 
 	if (len < n || len > MNTPATHLEN || memcmp(path, export, n) != 0 ||
 	    (len > n && path[n] != '/'))
 		return NULL;
-	memcpy(copy, path, len);
-	copy[len] = 0;
-	return store_walk(c->store, copy + n);
+	snprintf(copy, sizeof copy, "%s/%.*s", c->srv->export, (int)(len - n), path + n);
+	return store_walk(c->store, copy);
 }
 
 static void mount_mnt(struct call *c)
@@ -201,6 +213,10 @@ static void mount_mnt(struct call *c)
 	get_name(c, &path, &len);
 	if (c->in->bad)
 		return;
+	if (c->srv->unexported) {
+		xw_u32(c->out, MNT3ERR_ACCES);
+		return;
+	}
 	i = exported(c, path, len);
 	if (!i || i->type != NF3DIR) {
 		xw_u32(c->out, i ? MNT3ERR_NOTDIR : MNT3ERR_NOENT);

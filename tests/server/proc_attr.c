@@ -103,7 +103,8 @@ void proc_setattr(struct call *c)
 	}
 	if (c->in->bad)
 		return;
-	if (i && guard && ((uint32_t)i->ctime.tv_sec != sec || (uint32_t)i->ctime.tv_nsec != nsec))
+	if (!status && guard &&
+	    ((uint32_t)i->ctime.tv_sec != sec || (uint32_t)i->ctime.tv_nsec != nsec))
 		status = NFS3ERR_NOT_SYNC;
 	if (!status)
 		status = wish_apply(c, i, &w, false);
@@ -120,7 +121,7 @@ static uint32_t access_of(const struct inode *i, const struct cred *cred)
 
 	if (inode_may(i, cred, MAY_R))
 		bits |= ACCESS3_READ;
-	if (inode_may(i, cred, MAY_W))
+	if (inode_may(i, cred, MAY_W) && !i->frozen)
 		bits |= ACCESS3_MODIFY | ACCESS3_EXTEND | (dir ? ACCESS3_DELETE : 0);
 	if (inode_may(i, cred, MAY_X))
 		bits |= dir ? ACCESS3_LOOKUP : ACCESS3_EXECUTE;
@@ -141,12 +142,27 @@ void proc_access(struct call *c)
 		xw_u32(c->out, want & access_of(i, c->cred));
 }
 
+/* What the caller may use, as a server with quotas tells it. */
+static void room(const struct call *c, uint64_t *total, uint64_t *left)
+{
+	const struct store *s = c->store;
+	uint64_t used = s->pages * PAGE_BYTES;
+
+	*total = s->limit ? s->limit : 1ULL << 40;
+	*left = used < *total ? *total - used : 0;
+	if (!s->quota || c->cred->uid != s->quota_uid)
+		return;
+	used = data_quota_used(s);
+	*total = s->quota < *total ? s->quota : *total;
+	used = used < s->quota ? s->quota - used : 0;
+	*left = used < *left ? used : *left;
+}
+
 void proc_fsstat(struct call *c)
 {
 	uint32_t status;
 	struct inode *i = get_handle(c, &status);
-	uint64_t total = c->store->limit ? c->store->limit : 1ULL << 40;
-	uint64_t used = c->store->pages * PAGE_BYTES, left = used < total ? total - used : 0;
+	uint64_t total, left;
 
 	if (c->in->bad)
 		return;
@@ -154,6 +170,7 @@ void proc_fsstat(struct call *c)
 	put_post(c, i);
 	if (!i)
 		return;
+	room(c, &total, &left);
 	xw_u64(c->out, total);
 	xw_u64(c->out, left);
 	xw_u64(c->out, left);

@@ -34,6 +34,9 @@ static uint32_t lookup(struct call *c, const struct place *p, struct inode **out
 	if (p->len > NAME_BYTES_MAX)
 		return NFS3ERR_NAMETOOLONG;
 	*out = name_find(p->dir, p->name, p->len);
+	if (!*out && p->dir == c->store->root && p->len == strlen(SNAPSHOT_NAME) &&
+	    memcmp(p->name, SNAPSHOT_NAME, p->len) == 0)
+		*out = c->store->snapshot;
 	return *out ? NFS3_OK : NFS3ERR_NOENT;
 }
 
@@ -238,6 +241,8 @@ void proc_rename(struct call *c)
 	if (c->in->bad)
 		return;
 	status = from.status ? from.status : to.status;
+	if (status == NFS3ERR_ROFS && from.dir && to.dir && from.dir->frozen != to.dir->frozen)
+		status = NFS3ERR_XDEV;
 	if (!status)
 		status = name_rename(c->store, from.dir, from.name, from.len, to.dir, to.name,
 				     to.len, c->cred);
@@ -257,6 +262,8 @@ void proc_link(struct call *c)
 		return;
 	if (!status)
 		status = p.status;
+	if (status == NFS3ERR_ROFS && i && p.dir && i->frozen != p.dir->frozen)
+		status = NFS3ERR_XDEV;
 	if (!status)
 		status = name_link(c->store, i, p.dir, p.name, p.len, c->cred);
 	xw_u32(c->out, status);

@@ -60,6 +60,10 @@ struct server {
 	bool stop;
 	bool drc_on;
 	uint64_t cookie_bits; /* set in every cookie on the wire */
+	bool unexported;      /* no handle is known, and MNT is refused */
+	char export[256];     /* the folder that MNT /export leads to */
+	uint32_t handle_gen;  /* of all handles; others are stale */
+	uint32_t root_gen;    /* of the root's, beside that */
 	struct drc_entry drc[DRC_ENTRIES];
 	unsigned drc_next;
 	struct conn *conns; /* a list */
@@ -137,7 +141,8 @@ struct before {
 
 bool proc_fault(const struct call *c, enum fault f);
 void get_name(struct call *c, const char **text, size_t *len);
-struct inode *get_handle(struct call *c, uint32_t *status); /* NULL: stale, or bad handle */
+/* NULL: stale, or bad handle. Status also says when the call may not change it. */
+struct inode *get_handle(struct call *c, uint32_t *status);
 void put_attr(struct call *c, const struct inode *i);
 void put_post(struct call *c, const struct inode *i); /* i NULL: no attributes */
 void put_handle(struct call *c, const struct inode *i);

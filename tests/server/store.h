@@ -23,6 +23,7 @@
 #define NAME_BYTES_MAX 255u
 #define LINKS_MAX 32000u
 #define GROUPS_MAX 16u
+#define SNAPSHOT_NAME ".snapshot"
 
 struct cred {
 	uint32_t uid, gid, groups[GROUPS_MAX];
@@ -64,12 +65,14 @@ struct inode {
 	size_t nleaf;
 	uint64_t pages;
 	unsigned seen; /* names found by store_check() */
+	bool frozen;   /* of the snapshot: nothing of it changes */
 };
 
 struct store {
 	struct inode **inode; /* by number; NULL: gone */
 	uint64_t next_ino, cap;
 	struct inode *root;
+	struct inode *snapshot; /* found in root by SNAPSHOT_NAME, never listed; or NULL */
 	uint64_t pages, files;
 	uint64_t limit; /* bytes; 0: none */
 	uint64_t quota; /* bytes for quota_uid; 0: none */
@@ -106,6 +109,8 @@ uint32_t name_link(struct store *s, struct inode *i, struct inode *dir, const ch
 		   size_t len, const struct cred *c);
 uint32_t name_remove(struct store *s, struct inode *dir, const char *text, size_t len, bool isdir,
 		     const struct cred *c);
+/* dir, a folder in root, loses its name and is the snapshot; false: it is neither. */
+bool name_freeze(struct store *s, struct inode *dir);
 uint32_t name_rename(struct store *s, struct inode *from, const char *a, size_t alen,
 		     struct inode *to, const char *b, size_t blen, const struct cred *c);
 
@@ -118,6 +123,8 @@ void data_commit(struct inode *i, uint64_t off, uint64_t n, unsigned node);
 void data_resize(struct store *s, struct inode *i, uint64_t size);
 void data_lose(struct store *s, unsigned node); /* of all files */
 void data_free(struct store *s, struct inode *i);
+/* Bytes of the quota's owner, all files. Slow, and only asked with a quota. */
+uint64_t data_quota_used(const struct store *s);
 uint64_t data_unstable(const struct inode *i); /* pages */
 
 #endif

@@ -166,6 +166,33 @@ static void foreign_changes_drop_clean_pages_at_open(void **state)
 	fx_done(x);
 }
 
+/* The clock of the backend ticks once a second: what was read before the tick ended may
+ * lack a change under the same times, what was read after it does not. */
+static void pages_read_within_a_tick_are_not_believed(void **state)
+{
+	struct fx *x = fx_backend(FAKE_INLINE);
+	struct be_attr attr = { .size = PAGE, .mtime = { 7, 0 }, .ctime = { 7, 0 } };
+
+	(void)state;
+	x->fb->be.limits.time_grain_ns = 1000000000;
+	fx_cache(x, PAGE);
+	assert_false(cache_revalidate(x->f, &attr, cache_change_seq(x->f)));
+	expect_original(x, 0, PAGE, PAGE);
+	pthread_mutex_lock(&x->fb->lock);
+	memset(x->n->live, 9, PAGE);
+	pthread_mutex_unlock(&x->fb->lock);
+	clock_skew_ms += 1500;
+	assert_false(cache_revalidate(x->f, &attr, cache_change_seq(x->f)));
+	expect_read(x, 0, PAGE, PAGE, 9);
+	assert_true(cache_revalidate(x->f, &attr, cache_change_seq(x->f)));
+	/* Times that are finer than the grain tell every change. */
+	attr.ctime.tv_nsec = 5;
+	assert_false(cache_revalidate(x->f, &attr, cache_change_seq(x->f)));
+	expect_read(x, 0, PAGE, PAGE, 9);
+	assert_true(cache_revalidate(x->f, &attr, cache_change_seq(x->f)));
+	fx_done(x);
+}
+
 static void own_writes_do_not_look_foreign(void **state)
 {
 	struct fx *x = fx_backend(FAKE_INLINE);
@@ -296,6 +323,7 @@ int main(void)
 		cmocka_unit_test(late_attributes_do_not_shrink_what_was_written_since),
 		cmocka_unit_test(attributes_of_dirty_files_are_ours),
 		cmocka_unit_test(foreign_changes_drop_clean_pages_at_open),
+		cmocka_unit_test(pages_read_within_a_tick_are_not_believed),
 		cmocka_unit_test(own_writes_do_not_look_foreign),
 		cmocka_unit_test(busy_file_tells_when_it_is_idle),
 		cmocka_unit_test(files_end_while_threads_still_hold_them),
