@@ -4,6 +4,7 @@
 
 #include <nfsc/libnfs-zdr.h>
 #include <nfsc/libnfs-raw-nfs.h>
+#include <assert.h>
 #include <string.h>
 
 enum { MARK_LAST = 0x80000000u, RPC_VERSION = 2, FLAVOR_NONE = 0, FLAVOR_SYS = 1 };
@@ -62,6 +63,31 @@ void enc_str(struct enc *e, const char *s)
 void enc_handle(struct enc *e, const struct nfs_handle *fh)
 {
 	enc_opaque(e, fh->data, fh->len);
+}
+
+size_t enc_replace_handle(struct enc *e, size_t at, const struct nfs_handle *fh)
+{
+	uint8_t bytes[4 + NFS_FH_MAX];
+	struct enc h;
+	struct dec d;
+	struct nfs_handle old;
+	size_t end, tail;
+
+	dec_init(&d, e->base + at, e->len - at);
+	dec_handle(&d, &old);
+	assert(!d.bad);
+	end = (size_t)(d.p - e->base);
+	tail = e->len - end;
+	enc_init(&h, bytes, sizeof bytes);
+	enc_handle(&h, fh);
+	if (e->full || at + h.len + tail > e->cap) {
+		e->full = true;
+		return 0;
+	}
+	memmove(e->base + at + h.len, e->base + end, tail);
+	memcpy(e->base + at, bytes, h.len);
+	e->len = at + h.len + tail;
+	return at + h.len - end;
 }
 
 static void enc_optional_u32(struct enc *e, bool given, uint32_t v)

@@ -29,6 +29,9 @@ void enc_raw(struct enc *e, const void *p, size_t n); /* padded to 4 */
 void enc_opaque(struct enc *e, const void *p, size_t n);
 void enc_str(struct enc *e, const char *s);
 void enc_handle(struct enc *e, const struct nfs_handle *fh);
+/* Puts fh where another handle stands at at; what follows moves. Returns by how much,
+ * modulo 2^64. What does not fit sets full. */
+size_t enc_replace_handle(struct enc *e, size_t at, const struct nfs_handle *fh);
 /* SATTR3. Bits of set->valid that it cannot carry are left out. */
 void enc_sattr(struct enc *e, const struct be_setattr *set);
 

@@ -175,7 +175,7 @@ struct nrpc {
 	uint64_t deadline_ms; /* 0: none */
 	/* where the root's handle stands in the arguments, and its generation */
 	unsigned nroots;
-	size_t root_at[2], root_len[2];
+	size_t root_at[2];
 	uint32_t root_gen;
 	int rc;
 };

@@ -125,7 +125,6 @@ void nrpc_handle(struct nrpc *r, const struct nfs_node *node)
 		return;
 	assert(r->nroots < ARRAY_LEN(r->root_at));
 	r->root_gen = r->nroots ? r->root_gen : gen;
-	r->root_len[r->nroots] = r->enc.len - at;
 	r->root_at[r->nroots++] = at;
 }
 
@@ -139,26 +138,15 @@ void nrpc_dirop(struct nrpc *r, const struct nfs_node *dir, const char *name)
 static void renew_handles(struct nrpc *r)
 {
 	struct nfs_handle fh;
-	uint8_t word[4 + NFS_FH_MAX];
-	struct enc e;
+	size_t moved = 0;
 
 	r->root_gen = nnode_handle(atomic_load(&r->b->root_node), &fh);
-	enc_init(&e, word, sizeof word);
-	enc_handle(&e, &fh);
-	for (unsigned i = 0, moved = 0; i < r->nroots; i++) {
-		size_t at = r->root_at[i] += moved, old = r->root_len[i];
-		size_t tail = r->enc.len - at - old;
-
-		if (at + e.len + tail > r->enc.cap) {
-			r->rc = -ENAMETOOLONG;
-			return;
-		}
-		memmove(r->enc.base + at + e.len, r->enc.base + at + old, tail);
-		memcpy(r->enc.base + at, word, e.len);
-		r->enc.len = at + e.len + tail;
-		r->root_len[i] = e.len;
-		moved += (unsigned)(e.len - old); /* wraps, and so adds up */
+	for (unsigned i = 0; i < r->nroots; i++) {
+		r->root_at[i] += moved;
+		moved += enc_replace_handle(&r->enc, r->root_at[i], &fh);
 	}
+	if (r->enc.full)
+		r->rc = -ENAMETOOLONG;
 }
 
 static bool interrupted(const struct nrpc *r)

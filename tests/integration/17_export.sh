@@ -91,6 +91,24 @@ the_root_has_another_handle() {
 	cd /
 }
 
+# The first to find the handle stale is the call that has it twice; the new one is
+# longer, then shorter.
+a_rename_has_the_handle_twice() {
+	local i
+	target_remount attr_timeout=60,entry_timeout=60
+	for i in 1 2 3; do
+		echo "$i" >"$mnt/from"
+		echo old >"$mnt/to"
+		ls -l "$mnt/from" "$mnt/to" >/dev/null
+		server_say "handles root" >/dev/null
+		perl -e 'rename("$ARGV[0]/from", "$ARGV[0]/to") or die "rename: $!\n"' "$mnt" ||
+			fail "a rename in the root, new handle $i"
+		[ "$(cat "$mnt/to")" = "$i" ] || fail "rename $i did something else"
+		[ ! -e "$mnt/from" ] || fail "rename $i left the old name"
+	done
+	target_remount attr_timeout=0,entry_timeout=0,dirty_age=1h
+}
+
 all_handles_are_others() {
 	echo text >"$mnt/kept"
 	sync "$mnt/kept"
@@ -136,6 +154,7 @@ scenario() {
 	a_file_goes_on_through_an_outage
 	if [ "$target" = nfsfault ]; then
 		the_root_has_another_handle
+		a_rename_has_the_handle_twice
 		all_handles_are_others
 		the_server_is_not_stormed
 		another_folder_is_refused

@@ -7,8 +7,7 @@
 #include "tests/server/server.h"
 
 #define HANDLE_MAGIC 0x6e666674u
-#define HANDLE_BYTES 20     /* magic, inode, its complement; */
-#define HANDLE_BYTES_GEN 24 /* and a generation, if not 0 */
+#define HANDLE_BYTES 20 /* magic, inode, its complement; then a generation, if not 0 */
 #define FSID 0x70657273u
 #define ODD_FILEID 0x7777000000000000ULL
 
@@ -41,6 +40,12 @@ static uint32_t generation_of(const struct server *srv, const struct inode *i)
 	return i == srv->store.root ? srv->handle_gen + srv->root_gen : srv->handle_gen;
 }
 
+/* Longer and shorter in turns, as other generations are had. */
+static size_t handle_bytes(uint32_t gen)
+{
+	return gen ? HANDLE_BYTES + (gen % 2 ? 4 : 8) : HANDLE_BYTES;
+}
+
 struct inode *get_handle(struct call *c, uint32_t *status)
 {
 	size_t n;
@@ -48,11 +53,10 @@ struct inode *get_handle(struct call *c, uint32_t *status)
 	struct xr r = { .p = p, .end = p ? p + n : NULL, .bad = !p };
 	uint32_t magic = xr_u32(&r);
 	uint64_t ino = xr_u64(&r), check = xr_u64(&r);
-	uint32_t gen = n == HANDLE_BYTES_GEN ? xr_u32(&r) : 0;
+	uint32_t gen = n > HANDLE_BYTES ? xr_u32(&r) : 0;
 	struct inode *i = NULL;
 
-	if (r.bad || (n != HANDLE_BYTES && n != HANDLE_BYTES_GEN) || magic != HANDLE_MAGIC ||
-	    check != ~ino) {
+	if (r.bad || n != handle_bytes(gen) || magic != HANDLE_MAGIC || check != ~ino) {
 		*status = NFS3ERR_BADHANDLE;
 		return NULL;
 	}
@@ -152,6 +156,8 @@ void put_handle(struct call *c, const struct inode *i)
 	xw_u64(&h, ~i->ino);
 	if (gen)
 		xw_u32(&h, gen);
+	if (h.len < handle_bytes(gen))
+		xw_u32(&h, 0);
 	xw_opaque(c->out, h.p, h.len);
 	xw_done(&h);
 }

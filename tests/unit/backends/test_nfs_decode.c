@@ -603,6 +603,48 @@ static void read_head_refuses_nonsense(void **state)
 	assert_int_equal(dec_read_head(buf, e.len, &h, &need), -EIO);
 }
 
+/* As in a RENAME within the root: the handle twice, a name behind each. */
+static size_t put_renaming(struct enc *e, const struct nfs_handle *fh)
+{
+	size_t second;
+
+	enc_handle(e, fh);
+	enc_str(e, "a name");
+	second = e->len;
+	enc_handle(e, fh);
+	enc_str(e, "other");
+	return second;
+}
+
+static void handles_can_be_replaced_by_longer_and_shorter_ones(void **state)
+{
+	static const uint32_t lens[] = { 20, 64, 1, 3, 33, 20 };
+	struct nfs_handle fh = { .len = 20 };
+	uint8_t buf[256], want[256];
+	struct enc e, w;
+	size_t second;
+
+	(void)state;
+	memset(buf, 0xee, sizeof buf);
+	enc_init(&e, buf, sizeof buf);
+	second = put_renaming(&e, &fh);
+	for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
+		fh.len = lens[i];
+		memset(fh.data, (int)i + 1, fh.len);
+		second += enc_replace_handle(&e, 0, &fh);
+		enc_replace_handle(&e, second, &fh);
+		enc_init(&w, want, sizeof want);
+		assert_int_equal(put_renaming(&w, &fh), second);
+		assert_int_equal(e.len, w.len);
+		assert_memory_equal(buf, want, w.len);
+	}
+	e.cap = e.len;
+	fh.len = 64;
+	assert_int_equal(enc_replace_handle(&e, 0, &fh), 0);
+	assert_true(e.full);
+	assert_memory_equal(buf, want, w.len);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -618,6 +660,7 @@ int main(void)
 		cmocka_unit_test(refusals_become_errors),
 		cmocka_unit_test(read_head_asks_for_what_it_needs),
 		cmocka_unit_test(read_head_refuses_nonsense),
+		cmocka_unit_test(handles_can_be_replaced_by_longer_and_shorter_ones),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
