@@ -115,10 +115,16 @@ static int wait_mounted(int fd)
 	return complain(EXIT_FAILED, len > 1 ? text + 1 : "the daemon ended before it was ready");
 }
 
-static void to_background(void)
+/* keep: the only descriptor that is ours, at least 3; what our caller happened to have
+ * open must not stay so for as long as the mount. */
+static void to_background(int keep)
 {
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int null;
 
+	if (keep > 3)
+		close_range(3, (unsigned)keep - 1, 0);
+	close_range((unsigned)keep + 1, ~0U, 0);
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	setsid();
 	if (chdir("/"))
 		log_warn("cannot change to /: %s", strerror(errno));
@@ -141,7 +147,7 @@ static int run(const struct mount_request *m)
 		return complain(EXIT_FAILED, strerror(errno));
 	if (!pid) {
 		close(fds[0]);
-		to_background();
+		to_background(fds[1]);
 		_exit(supervisor_run(m, fds[1]));
 	}
 	close(fds[1]);

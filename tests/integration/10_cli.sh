@@ -69,6 +69,18 @@ foreground_stays() {
 	nothing_is_left
 }
 
+# What the caller had open is not held by the daemon as long as the mount is there.
+no_descriptor_is_inherited() {
+	local pid
+	exec 8>"$work/mine"
+	target_mount
+	exec 8>&-
+	for pid in $(cat "$work/pids"); do
+		[ -z "$(find "/proc/$pid/fd" -lname "$work/mine")" ] || fail "process $pid inherited a descriptor"
+	done
+	target_umount
+}
+
 # SIGTERM to the supervisor: data is written, the mount goes.
 sigterm_drains() {
 	target_mount
@@ -108,6 +120,7 @@ scenario() {
 	tune_changes
 	target_umount
 	foreground_stays
+	no_descriptor_is_inherited
 	sigterm_drains
 	plain_mount_and_umount
 }
