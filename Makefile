@@ -46,7 +46,8 @@ LIB := $(B)/libpersifs.a
 PROGRAMS := $(B)/persifs $(B)/persifs-ctl
 UNIT := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*/test_*.c))
 REPLAY := $(patsubst tests/fuzz/%.c,$(B)/replay/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ := $(REPLAY:$(B)/replay/%=$(B)/fuzz/%)
+FUZZ ?= $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZERS := $(FUZZ:%=build/fuzz/fuzz/fuzz_%)
 NFSFAULT := $(B)/tests/tools/nfsfault
 TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/tools/*.c)) $(NFSFAULT)
 FAKES := $(wildcard tests/fake/*.c)
@@ -134,13 +135,11 @@ cov: ## line coverage of check-short, a file a line
 	$(Q)$(MAKE) VARIANT=cov check-short
 	$(Q)find build/cov -name '*.gcda' | xargs gcov -n 2>/dev/null | sed -n "s/^File '\(.*\.c\)'/\1/p; \
 		s/^Lines executed:\(.*\)/  \1/p" | paste - - | grep -v '^/\|^tests/' | sort
-fuzz: ## run each fuzz target FUZZ_SECONDS (60) with libFuzzer
+# FUZZ="uri nfs_reply" chooses some of tests/fuzz/fuzz_NAME.c.
+fuzz: ## run fuzz targets, or those of FUZZ="NAME...", FUZZ_SECONDS (60) of CPU each, with libFuzzer
 	$(PAR) VARIANT=fuzz fuzz-build
-	$(Q)for f in $(FUZZ:$(B)/fuzz/%=%); do mkdir -p build/fuzz/corpus/$$f && echo "$$f" && \
-		build/fuzz/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -verbosity=0 \
-		-artifact_prefix=build/fuzz/$$f- build/fuzz/corpus/$$f tests/fuzz/corpus/$${f#fuzz_} \
-		> build/fuzz/$$f.log 2>&1 || { tail -n 40 build/fuzz/$$f.log; exit 1; }; done
-fuzz-build: $(FUZZ)
+	$(Q)tests/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZERS:build/fuzz/fuzz/%=%)
+fuzz-build: $(FUZZERS)
 	@:
 bench: all ## measure beside peers; BENCH="--quick --pairs memory,dir,nfs --reps 9 ..."
 	$(Q)tools/bench/compare.py --build $(B) --out build/bench.json $(BENCH)

@@ -4,7 +4,9 @@
 #include <assert.h>
 #include <errno.h>
 
-#include "backends/nfs/decode.h"
+#include "backends/nfs/nlm_wire.h"
+
+enum { KINDS = 10, NLM_COOKIE = 7 };
 
 static void inside(const struct dec *d, const uint8_t *p, size_t n)
 {
@@ -92,6 +94,32 @@ static void take_read(const uint8_t *data, size_t size)
 	assert(rc || h.head_len <= have);
 }
 
+/* A reply of the lock service, behind the RPC head. */
+static void take_lock(struct dec *d, enum nlm_proc proc)
+{
+	uint32_t cookie_len = dec_u32(d);
+	struct nlm_reply r;
+
+	dec_nlm(d, proc, cookie_len, NLM_COOKIE, &r);
+	assert(d->bad || r.status <= NLM_FAILED);
+	assert(nlm_errno(r.status) <= 0);
+	if (!d->bad && proc == NLM_TEST && r.status == NLM_DENIED)
+		assert(r.start <= r.end && r.end <= BE_LOCK_END);
+}
+
+/* WRITE and COMMIT: what was before and after, then counts and a verifier. */
+static void take_wcc(struct dec *d)
+{
+	struct nfs_wcc wcc;
+
+	dec_wcc(d, &wcc);
+	if (wcc.post_valid && !d->bad)
+		assert(wcc.post.mode & S_IFMT);
+	dec_u32(d);
+	dec_u32(d);
+	dec_u64(d);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -102,7 +130,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!size)
 		return 0;
 	dec_init(&d, data + 1, size - 1);
-	switch (data[0] % 7) {
+	switch (data[0] % KINDS) {
 	case 0:
 		take_lookup(&d);
 		break;
@@ -120,6 +148,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 5:
 		take_fs(&d);
+		break;
+	case 7:
+		take_lock(&d, NLM_TEST);
+		break;
+	case 8:
+		take_lock(&d, NLM_LOCK);
+		break;
+	case 9:
+		take_wcc(&d);
 		break;
 	default:
 		dec_reply_head(&d, &xid);
