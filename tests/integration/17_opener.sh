@@ -34,41 +34,71 @@ swallow() { # ADDRESS PORT
 
 names() { printf '127.0.0.1 localhost\n' >"$work/hosts" && printf '%s nas.test\n' "$@" >>"$work/hosts"; }
 name_service_hangs() { mount --bind "$work/fifo" /etc/hosts; }
-name_service_is_back() { umount /etc/hosts; }
+name_service_is_back() { umount -l /etc/hosts; } # openers still read it
 
-lose_one_connection() { server_say "fault cut count=1 at=0" >/dev/null; }
+# Files that are open, so that no path has to be walked: for each line, a number of
+# seconds, all are read at the server, and the number of those that came is told.
+start_reader() {
+	cat >"$work/reader.py" <<-'PY'
+		import os, sys, threading, time
 
-# Each file is asked for at the server; which of them answer tells which
-# connections are there.
+		fds = [os.open(p, os.O_RDONLY) for p in sys.argv[1:]]
+		for line in sys.stdin:
+		    got = []
+		    for fd in fds:
+		        threading.Thread(target=lambda fd=fd: got.append(os.pread(fd, 100, 0)), daemon=True).start()
+		    end = time.monotonic() + float(line)
+		    while len(got) < len(fds) and time.monotonic() < end:
+		        time.sleep(0.01)
+		    print(len(got), flush=True)
+	PY
+	coproc READER { exec python3 "$work/reader.py" "$@" 2>"$work/log/reader"; }
+	# shellcheck disable=SC2153 # coproc sets it
+	reader=$READER_PID
+}
 ask_all() { # SECONDS
-	local i pids=() got=0
+	echo "$1" >&"${READER[1]}"
+	read -r got <&"${READER[0]}" || fail "the reader ended"
+}
+end_reader() {
+	kill -KILL "$reader"
+	wait "$reader" 2>/dev/null || true
+}
+
+lose_one_connection() { # PROCEDURE
+	server_say "fault cut count=1 at=0 proc=$1" >/dev/null
+}
+opener_runs() { grep -qsx persifs-opener /proc/[0-9]*/comm; }
+
+open_files() {
+	local i paths=()
+	target_mount nconnect=4,consistency=strict
 	for ((i = 0; i < FILES; i++)); do
-		timeout "$1" dd if="$mnt/f$i" of=/dev/null iflag=direct status=none 2>/dev/null &
-		pids+=($!)
+		echo "$i" >"$mnt/f$i"
+		paths+=("$mnt/f$i")
 	done
-	for i in "${pids[@]}"; do if wait "$i"; then got=$((got + 1)); fi; done
-	echo "$got"
+	start_reader "${paths[@]}"
+	ask_all 20
+	[ "$got" = "$FILES" ] || fail "not all files can be read: $got"
 }
 
 hanging_name_service_stops_nobody_else() {
-	local i got start
-	target_mount nconnect=4,attr_timeout=0,entry_timeout=0,consistency=strict
-	for ((i = 0; i < FILES; i++)); do echo "$i" >"$mnt/f$i"; done
-	[ "$(ask_all 20)" = "$FILES" ] || fail "not all files can be read"
+	local got start=$SECONDS
+	open_files
 	name_service_hangs
-	lose_one_connection
-	# Whose call was cut waits, as do others of its connection.
-	timeout 2 cat "$mnt"/f* >/dev/null 2>&1 || true
-	got=$(ask_all 5)
+	lose_one_connection READ
+	ask_all 3
+	opener_runs || fail "no opener waits for the name service"
 	[ "$got" -gt 0 ] || fail "one lost connection stopped all"
-	[ "$got" -lt "$FILES" ] || fail "no connection was lost"
 	log "$got of $FILES files answer while a connection waits for the name service"
 	"$PERSIFS_CTL" stat "$mnt" >/dev/null || fail "stat does not answer"
 	name_service_is_back
-	[ "$(ask_all 30)" = "$FILES" ] || fail "not all files are back with the name service"
+	ask_all 30
+	[ "$got" = "$FILES" ] || fail "not all files are back with the name service: $got"
 	name_service_hangs
-	lose_one_connection
-	timeout 2 cat "$mnt"/f* >/dev/null 2>&1 || true
+	lose_one_connection READ
+	ask_all 1
+	end_reader
 	start=$SECONDS
 	target_umount
 	[ $((SECONDS - start)) -lt 15 ] || fail "umount waited for the name service: $((SECONDS - start)) s"
@@ -80,25 +110,33 @@ hanging_name_service_stops_nobody_else() {
 	name_service_is_back
 }
 
+# The resolver puts 127.0.0.1 first, as the nearer one.
 dead_address_costs_little() {
-	local port start
+	local port start took
+	server_stop
+	rm "$work/fault.ready"
+	server_start_fault --address 127.0.0.3
+	uri=${server_uri/127.0.0.1/nas.test}
 	port=${uri#*nfsport=}
-	swallow 127.0.0.3 "${port%%&*}"
-	names 127.0.0.3 127.0.0.1
+	swallow 127.0.0.1 "${port%%&*}"
+	names 127.0.0.1 127.0.0.3
 	start=$(date +%s%N)
 	target_mount
+	took=$((($(date +%s%N) - start) / 1000000))
 	echo data >"$mnt/late"
 	target_umount
-	log "mounted past a dead address in $((($(date +%s%N) - start) / 1000000)) ms"
-	names 127.0.0.1
+	[ "$took" -ge 400 ] || fail "the dead address was not tried"
+	[ "$took" -le 8000 ] || fail "a dead address costs $took ms"
+	log "mounted past a dead address in $took ms"
 	end_process "$swallower"
+	names 127.0.0.3
 }
 
 reserved_port() {
 	local port low
 	target_mount resvport
 	port=${uri#*nfsport=}
-	low=$(ss -Htn state established dst "127.0.0.1:${port%%&*}" | awk '{ n = split($3, a, ":"); if (a[n] + 0 < 1024) print a[n] }')
+	low=$(ss -Htn state established dst "127.0.0.3:${port%%&*}" | awk '{ n = split($3, a, ":"); if (a[n] + 0 < 1024) print a[n] }')
 	[ -n "$low" ] || fail "no connection from a port below 1024"
 	target_umount
 	# A user who is root only in a namespace of his own may not.
@@ -111,17 +149,17 @@ reserved_port() {
 worker_makes_no_socket() {
 	local super bad openers
 	strace -f -qq -o "$work/trace" -e trace=socket,connect,open,openat,clone,clone3,fork,vfork \
-		"$PERSIFS" mount -f -o nconnect=2 "$uri" "$mnt" </dev/null >>"$work/log/mount" 2>&1 &
+		"$PERSIFS" mount -f -o attr_timeout=0,consistency=strict "$uri" "$mnt" </dev/null >>"$work/log/mount" 2>&1 &
 	wait_until "$STEP_SECONDS" is_mounted || fail "no mount under strace: $(tail -n 3 "$work/log/mount")"
 	wait_until 20 "$PERSIFS_CTL" stat "$mnt" >/dev/null 2>&1 || fail "no answer under strace"
 	super=$(stat_of supervisor_pid)
 	echo data >"$mnt/traced"
-	lose_one_connection
+	lose_one_connection READ
 	timeout 30 cat "$mnt/traced" >/dev/null || fail "cannot read after a lost connection"
 	target_umount
 	# Processes that the supervisor forked, the worker aside: it is the first.
 	openers=$(awk -v s="$super" '$1 == s && /clone|fork/ && $NF ~ /^[0-9]+$/ { print $NF }' "$work/trace" | tail -n +2)
-	[ "$(wc -w <<<"$openers")" -ge 3 ] || fail "no openers in the trace"
+	[ "$(wc -w <<<"$openers")" -ge 4 ] || fail "not for mount, connection, reconnection and unmount: $openers"
 	grep -E '^[0-9]+ +socket\(AF_INET' "$work/trace" >"$work/inet" || fail "the trace shows no socket at all"
 	bad=$(awk -v list="$openers" 'BEGIN { n = split(list, a); for (i = 1; i <= n; i++) is_opener[a[i]] = 1 }
 		!($1 in is_opener) && /AF_INET|\/etc\/(hosts|resolv.conf|nsswitch.conf)/' "$work/trace")
