@@ -238,6 +238,15 @@ struct be_limits {
 bool be_time_hides_changes(const struct be_limits *l, const struct timespec *ctime,
 			   uint64_t seen_ms, uint64_t read_ms);
 
+/* A TCP connection that a backend wants. */
+struct be_dial {
+	const char *host; /* a name, looked up anew each time, or an address */
+	uint16_t port;
+	bool resvport;     /* from a source port below 1024 */
+	unsigned first;    /* which of the name's addresses is tried first, modulo their number */
+	uint32_t limit_ms; /* to give up after */
+};
+
 /* What the mount gives to a backend when it opens it. */
 struct be_env {
 	unsigned nconnect;     /* connections to a server */
@@ -252,8 +261,12 @@ struct be_env {
 	const char *run_dir;
 	bool nlm; /* NFS: file locks are taken at the server (BE_CAP_LOCKS), or the open fails */
 	/* Opens a TCP connection for the backend (a sandboxed worker has others do
-	 * it); NULL: the backend connects by itself. Returns an fd or -errno. */
-	int (*dial)(void *arg, const char *host, uint16_t port, bool resvport, struct err *err);
+	 * it); NULL: the backend connects by itself. dial() does not wait: it returns
+	 * an fd that becomes readable when the outcome is known, or -errno. dialled()
+	 * takes that fd and returns the connection, or -errno with a sentence; NULL:
+	 * what dial() returned is the connection. Closing the fd gives the dialling up. */
+	int (*dial)(void *arg, const struct be_dial *want, struct err *err);
+	int (*dialled)(int fd_take, struct err *err);
 	void *dial_arg;
 	/* Upcall: somebody else changed node. Any thread, no locks held; may be NULL. */
 	void (*changed)(void *arg, struct be_node *node, unsigned what);

@@ -23,6 +23,8 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/runtime.h"
+#include "common/uri.h"
+#include "fusefs/opener.h"
 
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57
@@ -36,6 +38,8 @@ struct supervisor {
 	const struct mount_request *m;
 	int fuse_fd, arena_fd, sock, sig_fd, status_fd;
 	pid_t worker;
+	struct openers openers;
+	struct uri uri; /* of m */
 	bool mounted, told;
 	bool draining;
 	int exit_status;
@@ -130,14 +134,15 @@ static void guard_process(void)
 	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 }
 
-static void exec_worker(const struct supervisor *s, int sock)
+static void exec_worker(const struct supervisor *s, int sock, int opener_sock)
 {
-	char fuse[16], arena[16], up[16], *opts = options_format(s->m->opt);
+	char fuse[16], arena[16], up[16], opener[16], *opts = options_format(s->m->opt);
 	char *argv[] = { (char[]){ "persifs" },
 			 (char[]){ "--worker" },
 			 fuse,
 			 arena,
 			 up,
+			 opener,
 			 (char *)(uintptr_t)(s->m->foreground ? "stderr" : "syslog"),
 			 opts,
 			 (char *)(uintptr_t)s->m->uri,
@@ -148,9 +153,11 @@ static void exec_worker(const struct supervisor *s, int sock)
 	snprintf(fuse, sizeof fuse, "%d", s->fuse_fd);
 	snprintf(arena, sizeof arena, "%d", s->arena_fd);
 	snprintf(up, sizeof up, "%d", sock);
+	snprintf(opener, sizeof opener, "%d", opener_sock);
 	fcntl(s->fuse_fd, F_SETFD, 0);
 	fcntl(s->arena_fd, F_SETFD, 0);
 	fcntl(sock, F_SETFD, 0);
+	fcntl(opener_sock, F_SETFD, 0);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (opts)
@@ -161,9 +168,10 @@ static void exec_worker(const struct supervisor *s, int sock)
 
 static int start_worker(struct supervisor *s)
 {
+	AUTO_FD int opener_sock = openers_start(&s->openers);
 	int sv[2];
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
+	if (opener_sock < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
 		return fail(s, "cannot make a socket pair: %s", strerror(errno));
 	s->worker = fork();
 	if (s->worker < 0) {
@@ -172,10 +180,26 @@ static int start_worker(struct supervisor *s)
 		return fail(s, "cannot fork: %s", strerror(errno));
 	}
 	if (!s->worker)
-		exec_worker(s, sv[1]);
+		exec_worker(s, sv[1], opener_sock);
 	close(sv[1]);
 	s->sock = sv[0];
 	return 0;
+}
+
+/* A line of the worker, which may need connections before it says one. */
+static int worker_line(struct supervisor *s, char *line)
+{
+	struct pollfd p[2] = { { .fd = s->sock, .events = POLLIN },
+			       { .fd = s->openers.fd, .events = POLLIN } };
+
+	for (;;) {
+		if (poll(p, 2, -1) < 0 && errno != EINTR)
+			return -errno;
+		if (p[0].revents)
+			return line_recv(s->sock, line);
+		if (p[1].revents && !openers_serve(&s->openers))
+			p[1].fd = -1;
+	}
 }
 
 /* What the worker must say now; its error is passed on. rest: behind the word. */
@@ -184,7 +208,7 @@ static int expect(struct supervisor *s, const char *word, char *rest)
 	char line[LINE_BYTES_MAX];
 	size_t n = strlen(word);
 
-	if (line_recv(s->sock, line))
+	if (worker_line(s, line))
 		return fail(s, "the worker ended before it was ready");
 	if (!strncmp(line, "error ", 6))
 		return fail(s, "%s", line + 6);
@@ -334,12 +358,14 @@ static void on_signal(struct supervisor *s)
 
 static void live(struct supervisor *s)
 {
-	struct pollfd p[2] = { { .fd = s->sig_fd, .events = POLLIN },
-			       { .fd = s->sock, .events = POLLIN } };
+	struct pollfd p[3] = { { .fd = s->sig_fd, .events = POLLIN },
+			       { .fd = s->sock, .events = POLLIN },
+			       { .fd = s->openers.fd, .events = POLLIN } };
 	char line[LINE_BYTES_MAX];
 
 	while (on_child(s)) {
-		if (poll(p, 2, -1) < 0)
+		openers_reap(&s->openers);
+		if (poll(p, 3, -1) < 0)
 			continue;
 		if (p[0].revents)
 			on_signal(s);
@@ -347,6 +373,8 @@ static void live(struct supervisor *s)
 			on_drained(s, line);
 		else if (p[1].revents)
 			p[1].fd = -1; /* the worker is ending: SIGCHLD comes */
+		if (p[2].revents && !openers_serve(&s->openers))
+			p[2].fd = -1;
 	}
 }
 
@@ -372,6 +400,7 @@ static void end_worker(struct supervisor *s)
 	if (s->fuse_fd >= 0)
 		close(s->fuse_fd);
 	s->fuse_fd = -1;
+	openers_end(&s->openers);
 	if (s->worker > 0) {
 		kill(s->worker, SIGKILL);
 		waitpid(s->worker, NULL, 0);
@@ -386,7 +415,15 @@ int supervisor_run(const struct mount_request *m, int status_fd)
 				.sock = -1,
 				.status_fd = status_fd,
 				.exit_status = 1 };
+	struct opener_conf conf = { .resvport = m->opt->resvport, .connect = opener_connect };
+	struct err err;
 
+	if (uri_parse(m->uri, &s.uri, &err)) {
+		fail(&s, "%s", err.text);
+		return 1;
+	}
+	conf.host = s.uri.host;
+	openers_init(&s.openers, &conf);
 	prctl(PR_SET_NAME, "persifs-super");
 	guard_process();
 	s.sig_fd = signals();

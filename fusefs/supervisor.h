@@ -12,6 +12,8 @@
  *   ------------ "drain" -------------> (SIGTERM)
  *   <------------ "drained RC" --------
  *
+ * All the while it has children open connections for the worker (opener.h).
+ *
  * It never reads /dev/fuse, never maps the arena, never parses foreign data. A
  * worker that dies is not restarted yet: the mount is taken away with an error. */
 #ifndef FUSEFS_SUPERVISOR_H

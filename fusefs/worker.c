@@ -17,12 +17,14 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/runtime.h"
-#include "fusefs/interrupt.h"
+#include "common/uri.h"
 #include "fusefs/control.h"
 #include "fusefs/cred.h"
 #include "fusefs/handle.h"
+#include "fusefs/interrupt.h"
 #include "fusefs/inode.h"
 #include "fusefs/notify.h"
+#include "fusefs/opener.h"
 #include "fusefs/session.h"
 #include "fusefs/supervisor.h"
 
@@ -35,6 +37,8 @@ struct worker {
 	int sock; /* to the supervisor */
 	int arena_fd;
 	int ended_fd; /* eventfd: the session is over */
+	struct opener_client opener;
+	struct uri uri; /* of v */
 	pthread_t uplink;
 };
 
@@ -80,8 +84,9 @@ static void on_changed(void *arg, struct be_node *node, unsigned what)
 	inode_forget(v, nodeid, 1);
 }
 
-static int open_backend(struct volume *v, struct err *err)
+static int open_backend(struct worker *w, struct err *err)
 {
+	struct volume *v = &w->v;
 	const struct mount_options *o = &v->opt;
 	struct be_env env = { .nconnect = (unsigned)o->nconnect,
 			      .rsize = (uint32_t)o->rsize,
@@ -92,15 +97,20 @@ static int open_backend(struct volume *v, struct err *err)
 			      .reply_ms = (uint32_t)o->rpc_timeout,
 			      .read_only = o->ro,
 			      .nlm = o->nlm,
+			      .dial = opener_dial,
+			      .dialled = opener_dialled,
+			      .dial_arg = &w->opener,
 			      .changed = on_changed,
 			      .changed_arg = v };
 	char run_dir[PATH_MAX];
-	int rc;
+	int rc = uri_parse(v->uri, &w->uri, err);
 
+	if (rc)
+		return rc;
+	w->opener.host = w->uri.host;
 	if (!runtime_dir(run_dir, sizeof run_dir, NULL))
 		env.run_dir = run_dir;
 	rc = backend_open(v->uri, o->layers, &env, &v->be, err);
-
 	if (!rc && o->nlm && !(v->be->limits.caps & BE_CAP_LOCKS))
 		return err_set(err, -EINVAL, "option nlm: only an NFS server keeps locks");
 	return rc;
@@ -154,7 +164,7 @@ static int bring_up(struct worker *w, mode_t *root_mode, struct err *err)
 
 	mutex_init(&v->opt_lock, LOCK_options);
 	mutex_init(&v->inode_lock, LOCK_inode_table);
-	rc = open_backend(v, err);
+	rc = open_backend(w, err);
 	if (rc)
 		return rc;
 	v->inline_meta = !(v->be->limits.caps & BE_CAP_BLOCKING);
@@ -313,7 +323,7 @@ int worker_main(int argc, char **argv)
 	struct err err = { "" };
 	int rc;
 
-	if (argc != 9 || !w)
+	if (argc != 10 || !w)
 		return 2;
 	prctl(PR_SET_NAME, "persifs");
 	quiet_signals();
@@ -321,16 +331,18 @@ int worker_main(int argc, char **argv)
 	w->v.fuse_fd = atoi(argv[2]);
 	w->arena_fd = atoi(argv[3]);
 	w->sock = atoi(argv[4]);
-	w->v.uri = argv[7];
-	w->v.mountpoint = argv[8];
+	w->opener.fd = atoi(argv[5]);
+	w->v.uri = argv[8];
+	w->v.mountpoint = argv[9];
 	w->v.supervisor_pid = getppid();
 	w->ended_fd = eventfd(0, EFD_CLOEXEC);
 	fcntl(w->v.fuse_fd, F_SETFD, FD_CLOEXEC);
 	fcntl(w->arena_fd, F_SETFD, FD_CLOEXEC);
 	fcntl(w->sock, F_SETFD, FD_CLOEXEC);
-	if (!strcmp(argv[5], "syslog"))
+	fcntl(w->opener.fd, F_SETFD, FD_CLOEXEC);
+	if (!strcmp(argv[6], "syslog"))
 		log_to_syslog("persifs");
-	if (options_defaults(&w->v.opt) || options_parse(&w->v.opt, argv[6], &err) ||
+	if (options_defaults(&w->v.opt) || options_parse(&w->v.opt, argv[7], &err) ||
 	    bring_up(w, &root_mode, &err))
 		return say_error(w, err.text);
 	line_send(w->sock, "backend %o", root_mode);
@@ -338,6 +350,7 @@ int worker_main(int argc, char **argv)
 		return say_error(w, err.text);
 	rc = shut_down(&w->v);
 	close(w->sock);
+	close(w->opener.fd);
 	close(w->ended_fd);
 	free(w);
 	return rc ? 1 : 0;

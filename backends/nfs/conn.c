@@ -11,6 +11,8 @@
  *            +--------------- | UP | <-------------------------+
  *                             +----+
  *
+ * CONNECTING waits for the socket, or with target.dial for who connects in our place.
+ *
  * 1. A call in flight is in exactly one of all and delayed; in all it is also
  *    in hash, and in sendq until its last byte went out.
  * 2. sendq is in the order of all; only its first call may be sent in part.
@@ -76,10 +78,11 @@ struct nconn {
 	uint64_t heard_ms; /* when bytes last arrived */
 	uint64_t until_ms; /* DOWN: no attempt before; CONNECTING: no longer than */
 	unsigned backoff_ms;
-	unsigned next_addr;
-	unsigned tried; /* addresses in vain since the last connection or lookup of the host */
-	unsigned ups;   /* times that UP was reached */
-	bool wants_out; /* EPOLLOUT is armed */
+	unsigned next_addr; /* with dial: grows with each connection that came to nothing */
+	bool dialling;      /* CONNECTING, and fd is what dial() returned */
+	unsigned tried;     /* addresses in vain since the last connection or lookup of the host */
+	unsigned ups;       /* times that UP was reached */
+	bool wants_out;     /* EPOLLOUT is armed */
 	uint8_t stage[STAGE_BYTES];
 };
 
@@ -365,6 +368,10 @@ static void conn_lost(struct nconn *c, int error)
 	nrec_init(&c->rec, &rec_ops, c);
 	/* The first attempt after a working connection comes at once. */
 	c->until_ms = clock_ms() + c->backoff_ms;
+	c->dialling = false;
+	/* Nothing has worked since it last answered: another address of the name is next. */
+	if (c->target.dial && c->backoff_ms)
+		c->next_addr++;
 	c->backoff_ms = c->backoff_ms ? c->backoff_ms * 2 : BACKOFF_MIN_MS;
 	if (c->backoff_ms > BACKOFF_MAX_MS)
 		c->backoff_ms = BACKOFF_MAX_MS;
@@ -394,7 +401,8 @@ static void conn_up(struct nconn *c)
 /* fd_take: connected or connecting, or -errno. */
 static void conn_adopt(struct nconn *c, int fd_take, bool connected)
 {
-	struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT, .data.fd = fd_take };
+	struct epoll_event ev = { .events = EPOLLIN | (c->dialling ? 0 : EPOLLOUT),
+				  .data.fd = fd_take };
 
 	if (fd_take < 0 || epoll_ctl(c->ep, EPOLL_CTL_ADD, fd_take, &ev)) {
 		int error = fd_take < 0 ? fd_take : -errno;
@@ -413,12 +421,47 @@ static void conn_adopt(struct nconn *c, int fd_take, bool connected)
 		conn_up(c);
 }
 
+/* The first failure in a row is told, the others would only repeat it. */
+static void tell_failure(const struct nconn *c, int fd, const struct err *err)
+{
+	if (fd < 0 && c->backoff_ms == BACKOFF_MIN_MS)
+		log_warn("nfs: %s; trying again", err->text);
+}
+
+static void conn_dial(struct nconn *c)
+{
+	struct err err = { "" };
+	int fd = nsock_dial(&c->target, c->next_addr, CONNECT_MS, &err);
+
+	tell_failure(c, fd, &err);
+	c->dialling = c->target.dialled;
+	if (fd >= 0 && !c->dialling)
+		fd = nsock_dialled(&c->target, fd, NULL);
+	conn_adopt(c, fd, !c->dialling);
+}
+
+/* The outcome of dialling is there. */
+static void conn_dialled(struct nconn *c)
+{
+	struct err err = { "" };
+	int fd = c->fd;
+
+	mutex_lock(&c->lock);
+	c->fd = -1;
+	mutex_unlock(&c->lock);
+	epoll_ctl(c->ep, EPOLL_CTL_DEL, fd, NULL);
+	fd = nsock_dialled(&c->target, fd, &err);
+	tell_failure(c, fd, &err);
+	c->dialling = false;
+	conn_adopt(c, fd, true);
+}
+
 static void conn_try(struct nconn *c)
 {
 	unsigned i;
 
 	if (c->target.dial) {
-		conn_adopt(c, nsock_dial(&c->target, NULL), true);
+		conn_dial(c);
 		return;
 	}
 	/* None of the addresses answers, or the connection was lost. */
@@ -427,8 +470,8 @@ static void conn_try(struct nconn *c)
 		c->tried = c->next_addr = 0;
 	}
 	c->tried++;
-	i = c->next_addr++ % c->target.naddr;
-	conn_adopt(c, nsock_start(&c->target, i), false);
+	i = c->next_addr++;
+	conn_adopt(c, nsock_start(&c->target, i, NULL), false);
 }
 
 /* ---- timers ---------------------------------------------------------- */
@@ -526,6 +569,11 @@ static void conn_events(struct nconn *c, uint32_t events)
 {
 	int rc = 0;
 
+	if (c->dialling) {
+		if (events & (EPOLLIN | EPOLLERR | EPOLLHUP))
+			conn_dialled(c);
+		return;
+	}
 	if (c->state == NCONN_CONNECTING && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP))) {
 		rc = nsock_connected(c->fd);
 		if (!rc)

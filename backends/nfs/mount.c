@@ -24,7 +24,7 @@ static int side_conn(struct nfs_backend *b, const char *name, uint16_t port, uin
 	int fd;
 
 	nsock_set_port(&target, port);
-	fd = nsock_connect(&target, clock_ms() + limit_ms, err);
+	fd = nsock_connect(&target, 0, clock_ms() + limit_ms, NULL, err);
 	if (fd < 0)
 		return fd;
 	return nconn_new(&conf, fd, out);

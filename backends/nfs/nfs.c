@@ -313,7 +313,7 @@ static int connect_all(struct nfs_backend *b, struct err *err)
 	struct nconn_conf conf = {
 		.target = &b->target, .name = name, .xids = &b->xids, .reply_ms = b->env.reply_ms
 	};
-	int fd = nsock_connect(&b->target, clock_ms() + OPEN_LIMIT_MS, err);
+	int fd = nsock_connect(&b->target, 0, clock_ms() + OPEN_LIMIT_MS, NULL, err);
 	unsigned wanted = b->nconns;
 
 	if (fd < 0)
@@ -337,6 +337,7 @@ static void set_env(struct nfs_backend *b, const struct be_env *env)
 		b->env.timeout_ms = SOFT_DEFAULT_MS;
 	b->target.resvport = env->resvport;
 	b->target.dial = env->dial;
+	b->target.dialled = env->dialled;
 	b->target.dial_arg = env->dial_arg;
 }
 

@@ -46,7 +46,7 @@ static int connect_port(struct nlm *n, uint16_t port, struct nconn **conn, int *
 	int fd;
 
 	nsock_set_port(&target, port);
-	fd = nsock_connect(&target, clock_ms() + CONNECT_MS, err);
+	fd = nsock_connect(&target, n->dials++, clock_ms() + CONNECT_MS, &n->stop, err);
 	if (fd < 0)
 		return fd;
 	if (watch) {

@@ -15,6 +15,7 @@
 #include "common/clock.h"
 
 enum { RESV_FIRST = 512, RESV_LAST = 1023 };
+enum { STOP_SLICE_MS = 100 };
 enum { KEEP_IDLE_S = 10, KEEP_INTERVAL_S = 5, KEEP_COUNT = 3, USER_TIMEOUT_MS = 30000 };
 
 int nsock_resolve(struct nsock_target *t, struct err *err)
@@ -92,23 +93,27 @@ static void tune(int fd)
 	set_opt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS);
 }
 
-int nsock_start(const struct nsock_target *t, unsigned i)
+static int cannot(const struct nsock_target *t, int rc, struct err *err)
 {
-	sa_family_t family = t->addr[i].sa.ss_family;
-	AUTO_FD int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	return err_set(err, rc, "cannot connect to %s port %u: %s", t->host, t->port,
+		       strerror(-rc));
+}
+
+int nsock_start(const struct nsock_target *t, unsigned i, struct err *err)
+{
+	const struct sockaddr *sa = (const struct sockaddr *)&t->addr[i % t->naddr].sa;
+	AUTO_FD int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int rc;
 
 	if (fd < 0)
-		return -errno;
+		return cannot(t, -errno, err);
 	tune(fd);
-	if (t->resvport) {
-		rc = bind_reserved(fd, family);
-		if (rc)
-			return rc;
-	}
-	if (connect(fd, (const struct sockaddr *)&t->addr[i].sa, t->addr[i].len) &&
-	    errno != EINPROGRESS)
-		return -errno;
+	rc = t->resvport ? bind_reserved(fd, sa->sa_family) : 0;
+	if (rc)
+		return err_set(err, rc, "option resvport: no source port below 1024: %s",
+			       strerror(-rc));
+	if (connect(fd, sa, t->addr[i % t->naddr].len) && errno != EINPROGRESS)
+		return cannot(t, -errno, err);
 	return take_fd(&fd);
 }
 
@@ -122,9 +127,22 @@ int nsock_connected(int fd)
 	return -error;
 }
 
-int nsock_dial(const struct nsock_target *t, struct err *err)
+/* ---- others connect for us ------------------------------------------- */
+
+int nsock_dial(const struct nsock_target *t, unsigned first, uint32_t limit_ms, struct err *err)
 {
-	int fd = t->dial(t->dial_arg, t->host, t->port, t->resvport, err);
+	struct be_dial want = { .host = t->host,
+				.port = t->port,
+				.resvport = t->resvport,
+				.first = first,
+				.limit_ms = limit_ms };
+
+	return t->dial(t->dial_arg, &want, err);
+}
+
+int nsock_dialled(const struct nsock_target *t, int fd_take, struct err *err)
+{
+	int fd = t->dialled ? t->dialled(fd_take, err) : fd_take;
 
 	if (fd < 0)
 		return fd;
@@ -134,37 +152,115 @@ int nsock_dial(const struct nsock_target *t, struct err *err)
 	return fd;
 }
 
-static int wait_connected(int fd, uint64_t deadline_ms)
+/* How long to wait until at, and not longer than a look at stop allows. */
+static int wait_ms(uint64_t now, uint64_t at)
 {
-	struct pollfd p = { .fd = fd, .events = POLLOUT };
-
-	for (;;) {
-		uint64_t now = clock_ms();
-		int n;
-
-		if (now >= deadline_ms)
-			return -ETIMEDOUT;
-		n = poll(&p, 1, (int)(deadline_ms - now));
-		if (n > 0)
-			return nsock_connected(fd);
-		if (n < 0 && errno != EINTR)
-			return -errno;
-	}
+	return now >= at ? 0 : at - now > STOP_SLICE_MS ? STOP_SLICE_MS : (int)(at - now);
 }
 
-int nsock_connect(const struct nsock_target *t, uint64_t deadline_ms, struct err *err)
+static int dial_and_wait(const struct nsock_target *t, unsigned first, uint64_t deadline_ms,
+			 const atomic_bool *stop, struct err *err)
 {
-	int rc = -ENOENT;
+	uint64_t now = clock_ms();
+	AUTO_FD int fd = -1;
+
+	fd = nsock_dial(t, first, now < deadline_ms ? (uint32_t)(deadline_ms - now) : 1, err);
+	if (fd < 0)
+		return fd;
+	while (t->dialled) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+
+		now = clock_ms();
+		if (poll(&p, 1, wait_ms(now, deadline_ms)) > 0)
+			break;
+		if (stop && atomic_load(stop))
+			return cannot(t, -EINTR, err);
+		if (now >= deadline_ms)
+			return cannot(t, -ETIMEDOUT, err);
+	}
+	return nsock_dialled(t, take_fd(&fd), err);
+}
+
+/* ---- connecting by ourselves ----------------------------------------- */
+
+/* Attempts under way to several addresses at once. */
+struct attempts {
+	const struct nsock_target *t;
+	unsigned first, started;
+	struct pollfd p[NSOCK_ADDRS_MAX]; /* fd -1: failed, or not started */
+	int rc;                           /* of the last that failed */
+};
+
+/* Starts the next address; true when there was one. */
+static bool attempts_more(struct attempts *a, struct err *err)
+{
+	unsigned i = a->started;
+	int fd;
+
+	if (i == a->t->naddr)
+		return false;
+	fd = nsock_start(a->t, a->first + i, err);
+	a->p[i] = (struct pollfd){ .fd = fd < 0 ? -1 : fd, .events = POLLOUT };
+	a->started++;
+	if (fd < 0)
+		a->rc = fd;
+	return true;
+}
+
+static bool attempts_live(const struct attempts *a)
+{
+	for (unsigned i = 0; i < a->started; i++)
+		if (a->p[i].fd >= 0)
+			return true;
+	return false;
+}
+
+/* The fd that is connected, out of the table; -1: none yet. */
+static int attempts_look(struct attempts *a, struct err *err)
+{
+	for (unsigned i = 0; i < a->started; i++) {
+		int rc;
+
+		if (a->p[i].fd < 0 || !a->p[i].revents)
+			continue;
+		rc = nsock_connected(a->p[i].fd);
+		if (!rc)
+			return take_fd(&a->p[i].fd);
+		close(take_fd(&a->p[i].fd));
+		a->rc = cannot(a->t, rc, err);
+	}
+	return -1;
+}
+
+static void attempts_end(struct attempts *a)
+{
+	for (unsigned i = 0; i < a->started; i++)
+		if (a->p[i].fd >= 0)
+			close(a->p[i].fd);
+}
+
+int nsock_connect(const struct nsock_target *t, unsigned first, uint64_t deadline_ms,
+		  const atomic_bool *stop, struct err *err)
+{
+	struct attempts a = { .t = t, .first = first, .rc = -ENOENT };
+	uint64_t now, next = 0;
+	int fd = -1;
 
 	if (t->dial)
-		return nsock_dial(t, err);
-	for (unsigned i = 0; i < t->naddr; i++) {
-		AUTO_FD int fd = nsock_start(t, i);
-
-		rc = fd < 0 ? fd : wait_connected(fd, deadline_ms);
-		if (!rc)
-			return take_fd(&fd);
+		return dial_and_wait(t, first, deadline_ms, stop, err);
+	for (; fd < 0; fd = attempts_look(&a, err)) {
+		now = clock_ms();
+		if (now >= deadline_ms)
+			a.rc = cannot(t, -ETIMEDOUT, err);
+		if (now >= deadline_ms || (stop && atomic_load(stop)))
+			break;
+		/* The next one at once when all so far have failed. */
+		if (now >= next || !attempts_live(&a))
+			next = attempts_more(&a, err) ? now + NSOCK_STAGGER_MS : UINT64_MAX;
+		if (!attempts_live(&a) && a.started == t->naddr)
+			break;
+		poll(a.p, a.started, wait_ms(now, next < deadline_ms ? next : deadline_ms));
 	}
-	return err_set(err, rc, "cannot connect to %s port %u: %s", t->host, t->port,
-		       strerror(-rc));
+	attempts_end(&a);
+	return fd >= 0 ? fd : a.rc;
 }

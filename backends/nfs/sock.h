@@ -23,22 +23,30 @@ struct nsock_target {
 		struct sockaddr_storage sa;
 		socklen_t len;
 	} addr[NSOCK_ADDRS_MAX];
-	/* From be_env: connects in our place; or NULL. */
-	int (*dial)(void *arg, const char *host, uint16_t port, bool resvport, struct err *err);
+	/* From be_env: connect in our place; or NULL. */
+	int (*dial)(void *arg, const struct be_dial *want, struct err *err);
+	int (*dialled)(int fd_take, struct err *err);
 	void *dial_arg;
 };
 
 /* Looks host up (blocks; not needed with dial). -ENOENT with a sentence: t is as it was. */
 int nsock_resolve(struct nsock_target *t, struct err *err);
 void nsock_set_port(struct nsock_target *t, uint16_t port);
-/* Starts to connect to address i: an fd that is connected or becomes writable when
- * it is (nsock_connected()), or -errno. */
-int nsock_start(const struct nsock_target *t, unsigned i);
+/* Starts to connect to address i modulo naddr: an fd that is connected or becomes
+ * writable when it is (nsock_connected()), or -errno, with a sentence. */
+int nsock_start(const struct nsock_target *t, unsigned i, struct err *err);
 /* 0 when fd, now writable, is connected; else -errno. */
 int nsock_connected(int fd);
-/* Asks t->dial for a connection. */
-int nsock_dial(const struct nsock_target *t, struct err *err);
-/* Connects to the first address that answers, until deadline_ms. An fd, or -errno with a sentence. */
-int nsock_connect(const struct nsock_target *t, uint64_t deadline_ms, struct err *err);
+/* With t->dial: asks for a connection, address first of the name before the others.
+ * An fd that becomes readable when nsock_dialled() can be called, or -errno. */
+int nsock_dial(const struct nsock_target *t, unsigned first, uint32_t limit_ms, struct err *err);
+/* Takes what nsock_dial() returned: the connection, or -errno with a sentence. */
+int nsock_dialled(const struct nsock_target *t, int fd_take, struct err *err);
+/* Connects, by t->dial or by itself, until deadline_ms or until *stop (may be NULL).
+ * By itself: to address first, and every NSOCK_STAGGER_MS to another one beside
+ * it; the first that answers is the one. An fd, or -errno with a sentence. */
+int nsock_connect(const struct nsock_target *t, unsigned first, uint64_t deadline_ms,
+		  const atomic_bool *stop, struct err *err);
+#define NSOCK_STAGGER_MS 500
 
 #endif

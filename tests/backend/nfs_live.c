@@ -22,14 +22,12 @@ static pthread_mutex_t cut_lock = PTHREAD_MUTEX_INITIALIZER;
 static int cut_fds[64];
 static unsigned cut_count;
 
-static int cut_dial(void *arg, const char *host, uint16_t port, bool resvport, struct err *err)
+static int cut_dial(void *arg, const struct be_dial *want, struct err *err)
 {
-	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(want->port) };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	(void)arg;
-	(void)host;
-	(void)resvport;
 	sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	if (connect(fd, (struct sockaddr *)&sa, sizeof sa)) {
 		close(fd);

@@ -159,10 +159,10 @@ static void write_errors_come_back(struct live *l)
 
 /* ---- interruption, soft mounts ----------------------------------------------- */
 
-static int dial_refused(void *arg, const char *host, uint16_t port, bool resvport, struct err *err)
+static int dial_refused(void *arg, const struct be_dial *want, struct err *err)
 {
 	if (!atomic_load((_Atomic bool *)arg))
-		return live_env_cut.dial(NULL, host, port, resvport, err);
+		return live_env_cut.dial(NULL, want, err);
 	return -ECONNREFUSED;
 }
 

@@ -244,12 +244,10 @@ int poll(struct pollfd *fds, nfds_t n, int timeout)
 	return 0;
 }
 
-static int dial(void *arg, const char *host, uint16_t port, bool resvport, struct err *err)
+static int dial(void *arg, const struct be_dial *want, struct err *err)
 {
 	(void)arg;
-	(void)host;
-	(void)port;
-	(void)resvport;
+	(void)want;
 	(void)err;
 	return eventfd(0, EFD_CLOEXEC);
 }

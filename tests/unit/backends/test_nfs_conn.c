@@ -31,14 +31,12 @@ static struct {
 	int peer[DIALS_MAX]; /* our ends */
 } t;
 
-static int dial(void *arg, const char *host, uint16_t port, bool resvport, struct err *err)
+static int dial(void *arg, const struct be_dial *want, struct err *err)
 {
 	int pair[2];
 
 	(void)arg;
-	(void)host;
-	(void)port;
-	(void)resvport;
+	(void)want;
 	(void)err;
 	if (atomic_load(&t.refuse) > 0) {
 		atomic_fetch_sub(&t.refuse, 1);
@@ -49,6 +47,43 @@ static int dial(void *arg, const char *host, uint16_t port, bool resvport, struc
 	t.peer[t.dials] = pair[1];
 	atomic_fetch_add(&t.dials, 1); /* publishes the peer */
 	return pair[0];
+}
+
+/* ---- a dialler that answers later --------------------------------------- */
+
+static int late_ends[DIALS_MAX]; /* written to: the outcome is known */
+static _Atomic int lates;
+static unsigned late_first[DIALS_MAX];
+
+static int late_dial(void *arg, const struct be_dial *want, struct err *err)
+{
+	int pair[2], i = atomic_load(&lates);
+
+	(void)arg;
+	(void)err;
+	if (i == DIALS_MAX || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+		return -EMFILE;
+	late_first[i] = want->first;
+	late_ends[i] = pair[1];
+	atomic_store(&lates, i + 1);
+	return pair[0];
+}
+
+static int late_dialled(int fd_take, struct err *err)
+{
+	char c;
+	ssize_t n = read(fd_take, &c, 1);
+
+	close(fd_take);
+	return n == 1 ? dial(NULL, NULL, err) : err_set(err, -ETIMEDOUT, "nobody answered");
+}
+
+static int late_end(int i)
+{
+	for (int ms = 0; ms < WAIT_MS && atomic_load(&lates) <= i; ms++)
+		poll(NULL, 0, 1);
+	assert_true(atomic_load(&lates) > i);
+	return late_ends[i];
 }
 
 static int up_with(uint64_t reply_ms)
@@ -70,6 +105,21 @@ static int up(void **state)
 {
 	(void)state;
 	return up_with(0);
+}
+
+static int up_late(void **state)
+{
+	(void)state;
+	atomic_store(&lates, 0);
+	if (up_with(0))
+		return -1;
+	/* Nothing was submitted: the thread has not looked at it yet. */
+	nconn_free(t.conn);
+	t.target.dial = late_dial;
+	t.target.dialled = late_dialled;
+	return nconn_new(
+		&(struct nconn_conf){ .target = &t.target, .name = "test", .xids = &t.xids }, -1,
+		&t.conn);
 }
 
 static int up_impatient(void **state)
@@ -272,6 +322,53 @@ static void garbage_costs_the_connection_not_the_call(void **state)
 	finish(a, 0, 4);
 }
 
+static void dialling_may_take_its_time(void **state)
+{
+	struct ncall *a = submitted();
+	uint32_t xid;
+
+	(void)state;
+	assert_int_equal(write(late_end(0), "y", 1), 1);
+	xid = take_xid(peer(0));
+	reply(peer(0), xid, 7);
+	finish(a, 0, 7);
+	close(late_ends[0]);
+}
+
+/* Neither deadlines nor the end of the mount wait for it: down() frees. */
+static void dialling_without_an_outcome_holds_up_nothing(void **state)
+{
+	struct ncall *a = call_new(), *b;
+	uint64_t start = clock_ms();
+
+	(void)state;
+	a->deadline_ms = start + 50;
+	nconn_submit(t.conn, ncall_get(a), 0);
+	late_end(0);
+	finish(a, -ETIMEDOUT, 0);
+	b = submitted();
+	nconn_free(t.conn);
+	t.conn = NULL;
+	finish(b, -EIO, 0);
+	assert_true(clock_ms() < start + WAIT_MS / 2);
+	close(late_ends[0]);
+}
+
+static void after_failures_another_address_is_first(void **state)
+{
+	struct ncall *a = submitted();
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		close(late_end(i));
+	assert_int_equal(write(late_end(3), "y", 1), 1);
+	reply(peer(0), take_xid(peer(0)), 1);
+	finish(a, 0, 1);
+	assert_int_equal(late_first[0], 0);
+	assert_true(late_first[3] > late_first[1]);
+	close(late_ends[3]);
+}
+
 /* Others are answered all the time: silence alone would never be noticed. */
 static void a_lost_reply_is_asked_for_again(void **state)
 {
@@ -461,6 +558,11 @@ int main(void)
 		CONN_TEST(an_abandoned_call_is_not_sent_again),
 		CONN_TEST(a_deadline_ends_an_unanswered_call),
 		CONN_TEST(a_delayed_call_waits),
+		cmocka_unit_test_setup_teardown(dialling_may_take_its_time, up_late, down),
+		cmocka_unit_test_setup_teardown(dialling_without_an_outcome_holds_up_nothing,
+						up_late, down),
+		cmocka_unit_test_setup_teardown(after_failures_another_address_is_first, up_late,
+						down),
 		CONN_TEST(closing_fails_what_is_in_flight),
 	};
 

@@ -274,14 +274,12 @@ static struct {
 static struct be_call call;
 static atomic_bool interrupted;
 
-static int dial(void *arg, const char *host, uint16_t port, bool resvport, struct err *err)
+static int dial(void *arg, const struct be_dial *want, struct err *err)
 {
 	int pair[2];
 
 	(void)arg;
-	(void)host;
-	(void)port;
-	(void)resvport;
+	(void)want;
 	(void)err;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
 		return -EMFILE;

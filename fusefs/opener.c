@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* opener.c - see opener.h */
+#include "fusefs/opener.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "backends/nfs/sock.h"
+#include "common/cleanup.h"
+#include "common/clock.h"
+
+/* Who waits leaves this part of its time for the answer, and half of it is kept
+ * between the end of connecting and that of the child. */
+#define ANSWER_SHARE 8
+
+/* ---- messages with a descriptor -------------------------------------- */
+
+union fd_control {
+	char buf[CMSG_SPACE(2 * sizeof(int))]; /* room for one more, to see that it is one */
+	struct cmsghdr align;
+};
+
+static int send_with_fd(int sock, const void *data, size_t len, int fd, int flags)
+{
+	struct iovec iov = { (void *)(uintptr_t)data, len };
+	union fd_control control = { .buf = { 0 } };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (fd >= 0) {
+		struct cmsghdr *c = &control.align;
+
+		msg.msg_control = &control;
+		msg.msg_controllen = CMSG_SPACE(sizeof fd);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof fd);
+		memcpy(CMSG_DATA(c), &fd, sizeof fd);
+	}
+	return sendmsg(sock, &msg, MSG_NOSIGNAL | flags) == (ssize_t)len ? 0 : -errno;
+}
+
+/* The descriptor of a message that has exactly one; others are closed. */
+static int only_fd(struct msghdr *msg)
+{
+	int fds[2], fd = -1;
+	unsigned n = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t at = 0; CMSG_LEN(at + sizeof fd) <= c->cmsg_len; at += sizeof fd) {
+			memcpy(&fd, CMSG_DATA(c) + at, sizeof fd);
+			if (n < ARRAY_LEN(fds))
+				fds[n++] = fd;
+		}
+	}
+	if (n == 1 && !(msg->msg_flags & MSG_CTRUNC))
+		return fds[0];
+	while (n)
+		close(fds[--n]);
+	return -1;
+}
+
+/* One message. The bytes that came, whatever len; 0 at the end; or -errno. */
+static ssize_t recv_with_fd(int sock, void *data, size_t len, int *fd)
+{
+	struct iovec iov = { data, len };
+	union fd_control control;
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
+			      .msg_controllen = sizeof control };
+	ssize_t n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);
+
+	*fd = -1;
+	if (n < 0)
+		return -errno;
+	*fd = only_fd(&msg);
+	return n;
+}
+
+static void answer(int sock, int rc, int fd, const char *text)
+{
+	struct opener_answer a = { .rc = rc };
+
+	snprintf(a.text, sizeof a.text, "%s", text);
+	/* Nobody there, or no room: the asker sees the end of the socket instead. */
+	(void)send_with_fd(sock, &a, sizeof a, fd, MSG_DONTWAIT);
+}
+
+/* ---- the child ------------------------------------------------------- */
+
+int opener_connect(const struct opener_conf *conf, const struct opener_request *req,
+		   struct err *err)
+{
+	struct nsock_target t = { .port = (uint16_t)req->port, .resvport = conf->resvport };
+	uint64_t end = clock_ms() + req->limit_ms;
+	int rc;
+
+	snprintf(t.host, sizeof t.host, "%s", conf->host);
+	rc = nsock_resolve(&t, err);
+	return rc ? rc : nsock_connect(&t, req->first, end, NULL, err);
+}
+
+static void end_after(uint32_t ms)
+{
+	struct itimerval when = { .it_value = { ms / 1000, (suseconds_t)(ms % 1000) * 1000 } };
+
+	signal(SIGALRM, SIG_DFL);
+	setitimer(ITIMER_REAL, &when, NULL);
+}
+
+static void child_main(const struct opener_conf *conf, const struct opener_request *req, int sock)
+	__attribute__((noreturn));
+static void child_main(const struct opener_conf *conf, const struct opener_request *req, int sock)
+{
+	struct err err = { "" };
+	sigset_t none;
+	int fd;
+
+	prctl(PR_SET_NAME, "persifs-opener");
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGINT, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	end_after(req->limit_ms + req->limit_ms / (2 * ANSWER_SHARE));
+	/* Above all the device: the mount ends when the worker has closed it. */
+	if (dup2(sock, STDERR_FILENO + 1) < 0 || close_range(STDERR_FILENO + 2, ~0U, 0))
+		_exit(1);
+	sock = STDERR_FILENO + 1;
+	fd = conf->connect(conf, req, &err);
+	answer(sock, fd < 0 ? fd : 0, fd, err.text);
+	_exit(0);
+}
+
+/* ---- the supervisor -------------------------------------------------- */
+
+void openers_init(struct openers *o, const struct opener_conf *conf)
+{
+	*o = (struct openers){ .conf = *conf, .fd = -1 };
+}
+
+int openers_start(struct openers *o)
+{
+	int sv[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv))
+		return -errno;
+	o->fd = sv[0];
+	return sv[1];
+}
+
+void openers_reap(struct openers *o)
+{
+	for (unsigned i = 0; i < o->count;) {
+		pid_t rc = waitpid(o->pids[i], NULL, WNOHANG);
+
+		if (rc == o->pids[i] || (rc < 0 && errno == ECHILD))
+			o->pids[i] = o->pids[--o->count];
+		else
+			i++;
+	}
+}
+
+static const char *wrong(const struct openers *o, const struct opener_request *req)
+{
+	if (!o->conf.host || !*o->conf.host)
+		return "this mount has no server to connect to";
+	if (req->magic != OPENER_MAGIC || !req->port || req->port > UINT16_MAX ||
+	    req->first > OPENER_FIRST_MAX || !req->limit_ms || req->limit_ms > OPENER_LIMIT_MS)
+		return "the supervisor refuses the request for a connection";
+	return NULL;
+}
+
+static void start_child(struct openers *o, const struct opener_request *req, int sock)
+{
+	pid_t pid;
+
+	openers_reap(o);
+	if (o->count == OPENERS_MAX) {
+		answer(sock, -EAGAIN, -1, "too many connections are being opened");
+		return;
+	}
+	pid = fork();
+	if (!pid)
+		child_main(&o->conf, req, sock);
+	if (pid < 0)
+		answer(sock, -errno, -1, "cannot start a process to connect to the server");
+	else
+		o->pids[o->count++] = pid;
+}
+
+bool openers_serve(struct openers *o)
+{
+	struct opener_request req;
+	AUTO_FD int sock = -1;
+	ssize_t n = recv_with_fd(o->fd, &req, sizeof req, &sock);
+	const char *why;
+
+	if (n < 0)
+		return n == -EAGAIN || n == -EINTR;
+	/* A datagram of no bytes with a descriptor is a wrong request, not the end. */
+	if (sock < 0)
+		return n > 0;
+	why = n == sizeof req ? wrong(o, &req) : "a request for a connection has the wrong size";
+	if (why)
+		answer(sock, -EINVAL, -1, why);
+	else
+		start_child(o, &req, sock);
+	return true;
+}
+
+void openers_end(struct openers *o)
+{
+	if (o->fd >= 0)
+		close(take_fd(&o->fd));
+	openers_reap(o);
+	/* Not waited for: the kernel may hold one. They stay in the table until they end. */
+	for (unsigned i = 0; i < o->count; i++)
+		kill(o->pids[i], SIGKILL);
+}
+
+/* ---- the worker ------------------------------------------------------ */
+
+int opener_dial(void *arg, const struct be_dial *want, struct err *err)
+{
+	const struct opener_client *c = arg;
+	struct opener_request req = { .magic = OPENER_MAGIC,
+				      .port = want->port,
+				      .first = want->first & OPENER_FIRST_MAX,
+				      .limit_ms = want->limit_ms - want->limit_ms / ANSWER_SHARE };
+	AUTO_FD int ours = -1, theirs = -1;
+	int sv[2], rc;
+
+	if (strcmp(want->host, c->host) != 0)
+		return err_set(err, -EINVAL, "'%.100s' is not this mount's server", want->host);
+	if (req.limit_ms > OPENER_LIMIT_MS)
+		req.limit_ms = OPENER_LIMIT_MS;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv))
+		return err_set(err, -errno, "cannot make a socket pair: %s", strerror(errno));
+	ours = sv[0];
+	theirs = sv[1];
+	rc = send_with_fd(c->fd, &req, sizeof req, theirs, MSG_DONTWAIT);
+	if (rc)
+		return err_set(err, rc, "cannot connect to %s: the supervisor %s", c->host,
+			       rc == -EAGAIN ? "is busy" : "is gone");
+	return take_fd(&ours);
+}
+
+int opener_dialled(int fd_take, struct err *err)
+{
+	AUTO_FD int sock = fd_take;
+	AUTO_FD int fd = -1;
+	struct opener_answer a;
+	ssize_t n = recv_with_fd(sock, &a, sizeof a, &fd);
+
+	/* Its time was over, in the name service as a rule: connect() ends by itself. */
+	if (n == 0)
+		return err_set(err, -ETIMEDOUT,
+			       "cannot connect to the server: no outcome in time "
+			       "(does the name service answer?)");
+	if (n != sizeof a || a.rc > 0 || (!a.rc && fd < 0))
+		return err_set(err, -EIO, "the opener's answer makes no sense");
+	a.text[sizeof a.text - 1] = '\0';
+	return a.rc ? err_set(err, a.rc, "%s", a.text) : take_fd(&fd);
+}
