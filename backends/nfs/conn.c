@@ -248,6 +248,17 @@ void nconn_abandon(struct nconn *c, struct ncall *call)
 	complete_list(&gone, -EINTR);
 }
 
+bool nconn_owes_abandoned(struct nconn *c)
+{
+	bool owes = false;
+
+	mutex_lock(&c->lock);
+	list_for_each(it, &c->all)
+		owes |= list_entry(it, struct ncall, all_link)->abandoned;
+	mutex_unlock(&c->lock);
+	return owes;
+}
+
 /* ---- receiving ------------------------------------------------------- */
 
 static struct ncall *conn_find(void *arg, uint32_t xid)

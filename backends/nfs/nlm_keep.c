@@ -30,6 +30,8 @@ enum {
 	BACKOFF_MIN_MS = 100,
 	BACKOFF_MAX_MS = 2000,
 	SETTLE_MS = 5000, /* an answer while settling */
+	ORDER_MS = 2000,  /* an answer to what was given up */
+	ORDER_SLICE_MS = 20,
 	GRACE_MS = 1000,
 };
 
@@ -273,11 +275,23 @@ static int settle_doubt(struct nlm *n, struct nlm_doubt *d)
 	return rc;
 }
 
+/* A server carries out calls in any order: an UNLOCK sent now may overtake the LOCK that
+ * it is to undo. So that one's answer is waited for, if there is ever one. */
+static void await_given_up(struct nlm *n)
+{
+	uint64_t end = clock_ms() + ORDER_MS;
+
+	while (!n->stop && clock_ms() < end && nconn_owes_abandoned(n->conn))
+		keeper_pause(n, ORDER_SLICE_MS);
+}
+
 static int settle_doubts(struct nlm *n)
 {
 	for (;;) {
 		struct nlm_doubt *d = NULL;
 		int rc;
+
+		await_given_up(n);
 
 		mutex_lock(&n->lock);
 		if (!list_empty(&n->doubts))

@@ -602,6 +602,27 @@ static void interrupted_lock_is_given_back(void **state)
 	assert_int_equal(b.nlm->table.nheld, 1);
 }
 
+/* The server may carry them out in any order. */
+static void unlock_does_not_overtake_the_lock_it_undoes(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	srv.silent = true;
+	assert_int_equal(pthread_create(&thread, NULL, interrupt_soon, NULL), 0);
+	assert_int_equal(take(), -EINTR);
+	pthread_join(thread, NULL);
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(count(&srv.unlocks), 0);
+		usleep(10000);
+	}
+	pthread_mutex_lock(&srv.lock);
+	srv.silent = false;
+	pthread_mutex_unlock(&srv.lock);
+	wait_count(&srv.unlocks, 1);
+	interrupted = false;
+}
+
 static void close_gives_all_back(void **state)
 {
 	(void)state;
@@ -644,6 +665,7 @@ int main(void)
 		SERVER_TEST(outside_of_grace_they_are_ordinary_locks),
 		SERVER_TEST(lock_that_cannot_be_had_again_is_lost),
 		SERVER_TEST(interrupted_lock_is_given_back),
+		SERVER_TEST(unlock_does_not_overtake_the_lock_it_undoes),
 		SERVER_TEST(close_gives_all_back),
 		SERVER_TEST(test_tells_who_is_in_the_way),
 	};
