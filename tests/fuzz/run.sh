@@ -15,11 +15,11 @@ shift
 cd "$(dirname "$0")/../.."
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1}
 
-# of the processes that this shell has waited for
+# Of the processes that this shell has waited for; into $cpu, as a subshell has waited for none.
 cpu_hundredths() {
-	local times
-	times=$(times | tail -n 1) # 1m2.345s 0m0.678s
-	awk '{ for (i = 1; i <= 2; i++) { split($i, t, /[ms]/); s += t[1] * 60 + t[2] } printf "%d", s * 100 }' <<<"$times"
+	times >build/fuzz/times # second line, theirs: 1m2.345s 0m0.678s
+	cpu=$(awk 'NR == 2 { for (i = 1; i <= 2; i++) { split($i, t, /[ms]/); s += t[1] * 60 + t[2] }
+		printf "%d", s * 100 }' build/fuzz/times)
 }
 
 stat_of() { awk -v k="stat::$2:" '$1 == k { n += $2 } END { print n + 0 }' "$1"; }
@@ -28,7 +28,8 @@ fuzz() { # TARGET
 	local log=build/fuzz/$1.log before used=0 covered
 	mkdir -p "build/fuzz/corpus/$1"
 	: >"$log"
-	before=$(cpu_hundredths)
+	cpu_hundredths
+	before=$cpu
 	while [ "$used" -lt $((seconds * 100)) ]; do
 		"build/fuzz/fuzz/$1" -max_total_time=$((seconds - used / 100)) -timeout=20 -verbosity=1 \
 			-print_final_stats=1 -artifact_prefix="build/fuzz/$1-" \
@@ -36,7 +37,8 @@ fuzz() { # TARGET
 			grep -v 'NEW\|REDUCE\|pulse' "$log" | tail -n 40
 			return 1
 		}
-		used=$(($(cpu_hundredths) - before))
+		cpu_hundredths
+		used=$((cpu - before))
 	done
 	covered=$(grep -o 'cov: [0-9]* ft: [0-9]*' "$log" | tail -n 1)
 	printf '%-18s %12d executions  %-22s %6d CPU s\n' "$1" \
