@@ -6,6 +6,9 @@ fits="nfs"
 # shellcheck source=lib/test.sh
 . "${BASH_SOURCE%/*}/lib/test.sh"
 
+# The server that every scenario has, with the lock service; rpcbind tells its port.
+eval "$(declare -f server_conf | sed 's/Enable_NLM = false/Enable_NLM = true; NSM_Use_Caller_Name = true/')"
+
 # The server is at 10.9.N.1, cell N at 10.9.N.2.
 cell_up() { # N
 	local dir=$work/cell$1
@@ -18,7 +21,7 @@ cell_up() { # N
 	ip link set "cell$1" up
 	in_cell "$1" ip addr add "10.9.$1.2/24" dev eth0
 	in_cell "$1" ip link set eth0 up
-	in_cell "$1" env PERSIFS_RUNTIME_DIR="$dir/run" timeout 30 "$PERSIFS" mount -o rpc_timeout=5 \
+	in_cell "$1" env PERSIFS_RUNTIME_DIR="$dir/run" timeout 30 "$PERSIFS" mount -o rpc_timeout=5,nlm \
 		"${uri/127.0.0.1/10.9.$1.1}" "$dir/mnt" </dev/null >>"$work/log/mount" 2>&1 ||
 		fail "cell $1: $(tail -n 2 "$work/log/mount")"
 }
@@ -83,6 +86,29 @@ a_growing_file_is_seen_to_grow() {
 	done
 }
 
+# Each step locks the file, reads, adds one, writes, unlocks: none may be lost.
+both_count() { # STEPS
+	local cell pids=()
+	cat >"$work/count.py" <<-'PY'
+		import fcntl, os, sys
+		fd = os.open(sys.argv[1], os.O_RDWR)
+		for _ in range(int(sys.argv[2])):
+		    fcntl.lockf(fd, fcntl.LOCK_EX)
+		    n = int(os.pread(fd, 16, 0))
+		    os.pwrite(fd, b"%15d\n" % (n + 1), 0)
+		    fcntl.lockf(fd, fcntl.LOCK_UN)
+	PY
+	printf '%15d\n' 0 >"$work/cell1/mnt/counter"
+	for cell in 1 2; do
+		timeout 1200 python3 "$work/count.py" "$work/cell$cell/mnt/counter" "$1" &
+		pids+=($!)
+	done
+	wait "${pids[0]}" || fail "cell 1 could not count"
+	wait "${pids[1]}" || fail "cell 2 could not count"
+	reads "$work/cell1/mnt/counter" "$(printf '%15d' $((2 * $1)))"
+	log "both cells counted to $((2 * $1)) under one lock"
+}
+
 a_cut_cell_goes_on_afterwards() { # SECONDS
 	local b=$work/cell2/mnt writer
 	head -c $((24 << 20)) /dev/urandom >"$work/data"
@@ -100,7 +126,7 @@ a_cut_cell_goes_on_afterwards() { # SECONDS
 }
 
 scenario() {
-	need ip nsenter unshare
+	need ip nsenter unshare python3
 	[ "${PERSIFS_TEST_NS:-}" = 1 ] || skip "no network of its own"
 	server_for_all
 	cell_up 1
@@ -109,6 +135,7 @@ scenario() {
 	a_replaced_file_is_the_new_one "$(scaled 50 2000 20)"
 	turns_at_a_log_keep_every_line "$(scaled 40 400 20)"
 	a_growing_file_is_seen_to_grow "$(scaled 30 300 10)"
+	both_count "$(scaled 100 10000 30)"
 	a_cut_cell_goes_on_afterwards "$(scaled 3 60 3)"
 	cell_down 1
 	cell_down 2
