@@ -64,6 +64,7 @@ struct cache_file {
 	_Atomic uint64_t retry_at_ms;
 	uint64_t retry_delay_ms;
 	uint64_t losses; /* times that the backend lost unstable data */
+	unsigned sure;   /* fsyncs that want writes to be durable at once */
 	struct be_cred *creds[FILE_CREDS];
 	unsigned ncreds;
 	/* guarded by cache->wb_lock */

@@ -22,6 +22,7 @@
 
 #define BATCH 1024     /* frames sorted at once */
 #define FSYNC_TRIES 16 /* rounds of rewriting after changes of the verifier */
+#define SURE_AFTER 2   /* of them, then writes are durable by themselves: each is progress */
 
 struct run_seg {
 	uint32_t frame;
@@ -214,7 +215,7 @@ static struct run *run_new_locked(struct cache_file *f, uint64_t off, uint32_t c
 				.cred = be_cred_get(f->creds[cred]),
 				.iov = r->iov,
 				.off = off,
-				.want = BE_UNSTABLE,
+				.want = f->sure ? BE_FILE_SYNC : BE_UNSTABLE,
 				.mtime = f->mtime,
 				.done = run_done,
 				.priv = r };
@@ -575,14 +576,23 @@ static uint64_t file_losses(struct cache_file *f)
 	return n;
 }
 
+static void want_sure(struct cache_file *f, int more)
+{
+	mutex_lock(&f->lock);
+	f->sure += (unsigned)more;
+	mutex_unlock(&f->lock);
+}
+
 int cache_fsync(struct cache_file *f, bool datasync, const struct be_cred *cred, bool nowait)
 {
 	bool slow = f->c->be->limits.caps & BE_CAP_SLOW_COMMIT, busy, first = true;
 	uint64_t losses;
-	int rc = 0;
+	int rc = 0, tries;
 
 	file_get(f);
-	for (int i = 0; i < FSYNC_TRIES; i++) {
+	for (tries = 0; tries < FSYNC_TRIES; tries++) {
+		if (tries == SURE_AFTER)
+			want_sure(f, 1);
 		losses = file_losses(f);
 		rc = cache_flush(f, nowait);
 		if (rc)
@@ -603,6 +613,8 @@ int cache_fsync(struct cache_file *f, bool datasync, const struct be_cred *cred,
 			break; /* what is dirty now was written after we began */
 		rc = -EIO;     /* the server lost what it had: once more */
 	}
+	if (tries >= SURE_AFTER)
+		want_sure(f, -1);
 	file_put(f);
 	return rc;
 }

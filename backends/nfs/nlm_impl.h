@@ -53,7 +53,7 @@ struct nlm {
 	/* the keeper's; others may use conn between enter and leave */
 	struct nconn *conn;
 	unsigned dials; /* so that one address that fails is not always the first */
-	int watch_fd; /* a second descriptor of conn's first socket: tells when it is lost */
+	int watch_fd;   /* a second descriptor of conn's first socket: tells when it is lost */
 
 	struct mutex lock;
 	/* guarded by lock */

@@ -94,7 +94,7 @@ static void run_write(struct fake *fb, struct fake_node *n, const struct fake_re
 	if (rq->off + rq->len > n->size)
 		n->size = rq->off + rq->len;
 	n->mtime = io->mtime;
-	io->stable = fb->stable;
+	io->stable = io->want > fb->stable && !fb->never_sure ? io->want : fb->stable;
 	if (io->stable != BE_UNSTABLE) {
 		memcpy(n->durable + rq->off, n->live + rq->off, rq->len);
 		if (rq->off + rq->len > n->durable_size)

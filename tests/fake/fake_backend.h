@@ -49,6 +49,7 @@ struct fake {
 	struct backend be; /* limits may be changed before the cache is made */
 	enum fake_mode mode;
 	enum be_stable stable; /* what a write achieves */
+	bool never_sure;       /* a write is no more durable than that, whatever is wanted */
 	bool post;             /* writes and commits tell the attributes after them */
 	/* Called at the start of each request's completion, no locks held; may be NULL. */
 	void (*hook)(struct fake *fb, enum fake_kind kind, void *arg);

@@ -59,6 +59,25 @@ static void much_unstable_data_is_committed_unasked(void **state)
 	fx_done(x);
 }
 
+/* It never keeps for long what is not committed: only durable writes help. */
+static void a_server_that_restarts_all_the_time_is_outlasted(void **state)
+{
+	struct fx *x = unstable_fx(FAKE_QUEUED);
+	struct call c;
+
+	(void)state;
+	put(x, 0, 3 * PAGE, 4);
+	fsync_begin(&c, x);
+	while (!waiting_over(&c.w)) {
+		fake_crash(x->fb);
+		if (!fake_complete_next(x->fb))
+			sched_yield();
+	}
+	assert_int_equal(call_end(&c), 0);
+	expect_stored(x, 0, 3 * PAGE, 4, true);
+	fx_done(x);
+}
+
 static atomic_bool told;
 
 static void *told_fsync(void *arg)
@@ -240,7 +259,7 @@ static void crash_once(struct fake *fb, enum fake_kind kind, void *arg)
 static void fsync_goes_on_until_one_instance_has_it_all(void **state)
 {
 	struct fx *x = unstable_fx(FAKE_INLINE);
-	unsigned crashes = 5;
+	unsigned crashes = 1;
 
 	(void)state;
 	x->fb->hook = crash_once;
@@ -258,6 +277,7 @@ static void fsync_gives_up_on_a_server_that_always_forgets(void **state)
 	unsigned crashes = 100;
 
 	(void)state;
+	x->fb->never_sure = true;
 	x->fb->hook = crash_once;
 	x->fb->hook_arg = &crashes;
 	put(x, 0, UNIT, 7);
@@ -430,6 +450,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fsync_makes_durable),
 		cmocka_unit_test(much_unstable_data_is_committed_unasked),
+		cmocka_unit_test(a_server_that_restarts_all_the_time_is_outlasted),
 		cmocka_unit_test(an_interrupted_fsync_goes_on_without_its_caller),
 		cmocka_unit_test(fsync_of_a_clean_file_asks_nothing),
 		cmocka_unit_test(data_lost_before_the_commit_is_written_again),
