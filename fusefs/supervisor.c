@@ -193,8 +193,11 @@ static int worker_line(struct supervisor *s, char *line)
 			       { .fd = s->openers.fd, .events = POLLIN } };
 
 	for (;;) {
-		if (poll(p, 2, -1) < 0 && errno != EINTR)
-			return -errno;
+		if (poll(p, 2, -1) < 0) {
+			if (errno != EINTR)
+				return -EIO;
+			continue;
+		}
 		if (p[0].revents)
 			return line_recv(s->sock, line);
 		if (p[1].revents && !openers_serve(&s->openers))

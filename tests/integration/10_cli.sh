@@ -75,9 +75,9 @@ no_descriptor_is_inherited() {
 	exec 8>"$work/mine"
 	target_mount
 	exec 8>&-
-	for pid in $(cat "$work/pids"); do
+	while read -r pid; do
 		[ -z "$(find "/proc/$pid/fd" -lname "$work/mine")" ] || fail "process $pid inherited a descriptor"
-	done
+	done <"$work/pids"
 	target_umount
 }
 
