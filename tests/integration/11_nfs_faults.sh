@@ -15,6 +15,9 @@ WITHOUT=punch,fallocate,zero_range,xattr,tmpfile,exchange,noreplace,dirtimes,rmd
 LOSSLESS=(drop:3 lose:3 delay:100 duplicate:200 reorder:200 cut:40 half:3 stall:3 refuse:3
 	restart:40 crash:40 jukebox:3 short_read:500 short_write:500 fragments:300 wrong_xid:3
 	unknown:300 no_attr:200 no_handle:500 close_accept:500)
+# Of these, those that cost no waiting: most calls meet one.
+STORM=(duplicate:200 fragments:300 unknown:300 no_attr:200 no_handle:300 short_read:300 short_write:300
+	reorder:20 cut:10 restart:4 crash:4)
 HOSTILE=(stale toosmall serverfault bad_count long_opaque huge_opaque marker truncated garble
 	auth_error prog_mismatch garbage_args system_err huge_list endless_list same_cookie
 	empty_list bad_type other_type other_fileid short_verf)
@@ -98,6 +101,16 @@ mixed_lossless() { # OPS
 		log "mixed passed, processes: $n"
 	done
 }
+
+storm() { # OPS
+	local n
+	for n in 1 4; do
+		run_model "storm$n" "$1" "$n" "${STORM[@]}"
+		log "storm passed, processes: $n"
+	done
+}
+
+all_faults() { said fault | awk '{ n += $2 } END { print n + 0 }'; }
 
 # Listings that need several calls, from a server that forgets its cookies.
 listing() {
@@ -196,7 +209,10 @@ scenario() {
 	[ -n "${ONLY:-}" ] || run_model none "$(scaled 4000 100000 2000)" 1
 	each_lossless "$(scaled 300 20000 150)"
 	if [ -z "${ONLY:-}" ]; then
-		mixed_lossless "$(scaled 1000 50000 500)"
+		mixed_lossless "$(scaled 800 10000 400)"
+		storm "$(scaled 500 25000 300)"
+		log "$(all_faults) faults so far"
+		[ "$(all_faults)" -ge "$(scaled 1000 100000 500)" ] || fail "too few faults: $(all_faults)"
 		listing
 	fi
 	each_hostile
