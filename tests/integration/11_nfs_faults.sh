@@ -130,11 +130,12 @@ listing() {
 
 # ---- hostile --------------------------------------------------------------------
 
-# Anything may fail here, but nothing may hang.
+# Anything may fail here, and a root that is stale all the time is asked for once a second;
+# but nothing may hang.
 look_around() { # DIR
 	local rc=0
 	# shellcheck disable=SC2016 # the other shell's
-	timeout -k 5 10 sh -c 'ls -lR "$1"; cat "$1"/*; ls -la "$1"/sub; cat "$1"/sub/*; readlink "$1"/link
+	timeout -k 5 60 sh -c 'ls -lR "$1"; cat "$1"/*; ls -la "$1"/sub; cat "$1"/sub/*; readlink "$1"/link
 		touch "$1"/new && rm "$1"/new; df "$1"' - "$1" >/dev/null 2>&1 || rc=$?
 	[ "$rc" -lt 124 ]
 }
