@@ -285,6 +285,9 @@ struct be_env {
 struct backend_ops {
 	const char *scheme; /* in the URI, "nfs" */
 	void (*close)(struct backend *be);
+	/* Optional. Nobody wants what is being read any more: reads in flight end soon, with
+	 * -ETIMEDOUT, and so do later ones. NULL: they end by themselves. */
+	void (*fail_reads)(struct backend *be);
 	void (*node_free)(struct be_node *node);
 	int (*root)(struct backend *be, struct be_entry *out);
 
@@ -464,6 +467,7 @@ int backend_opendir(struct backend *be, const struct be_call *call, struct be_no
 int backend_readdir(struct backend *be, const struct be_call *call, struct be_dir *d,
 		    uint64_t cookie, bool plus, be_emit *emit, void *arg);
 void backend_closedir(struct backend *be, struct be_dir *d);
+void backend_fail_reads(struct backend *be);
 int backend_fsyncdir(struct backend *be, const struct be_call *call, struct be_node *dir);
 int backend_statfs(struct backend *be, const struct be_call *call, struct be_node *node,
 		   struct statvfs *out);

@@ -324,6 +324,12 @@ void backend_closedir(struct backend *be, struct be_dir *d)
 	be->ops->closedir(be, d);
 }
 
+void backend_fail_reads(struct backend *be)
+{
+	if (be->ops->fail_reads)
+		be->ops->fail_reads(be);
+}
+
 int backend_fsyncdir(struct backend *be, const struct be_call *call, struct be_node *dir)
 {
 	enter_call(be, call, dir);

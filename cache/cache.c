@@ -4,6 +4,7 @@
 #include "cache/cache.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,6 +72,13 @@ fail:
 	frames_done(c);
 	free(c);
 	return -ENOMEM;
+}
+
+void cache_stop_reads(struct cache *c)
+{
+	backend_fail_reads(c->be);
+	while (atomic_load(&c->fills))
+		poll(NULL, 0, STOP_TICK_MS);
 }
 
 void cache_free(struct cache *c)

@@ -55,6 +55,9 @@ struct cache_config {
 /* arena and be are borrowed until cache_free(). Starts the writeback thread. */
 int cache_new(const struct cache_config *config, struct arena *arena, struct backend *be,
 	      struct cache **out);
+/* Nothing reads any more: ends what is being read from the backend, and waits until it
+ * has ended. Before files are freed for good. */
+void cache_stop_reads(struct cache *c);
 /* Stops writeback. All files must have been freed. */
 void cache_free(struct cache *c);
 void cache_tune(struct cache *c, const struct cache_tunables *tun);

@@ -17,6 +17,7 @@
 #define WB_TICK_MS 250
 #define WAIT_TICK_MS 1000        /* a net under lost wake-ups */
 #define INTR_TICK_MS 250         /* how often a wait looks whether it was interrupted */
+#define STOP_TICK_MS 1           /* how often the end looks for reads in flight */
 #define ROOM_TICK_MS 10          /* while somebody waits for a frame */
 #define STREAM_BYTES (16u << 20) /* written on end are written back at once: the store keeps up */
 #define COMMIT_BYTES (64u << 20) /* of a file, unstable, are committed though more is dirty */
@@ -101,6 +102,7 @@ struct cache {
 	struct policy policy;
 
 	_Atomic uint64_t dirty_units, unstable_units;
+	_Atomic unsigned fills; /* reads in flight, of all files */
 	_Atomic uint32_t held_frames;
 	_Atomic uint32_t held_background, held_limit;
 	_Atomic uint64_t dirty_age_ms, readahead_max;

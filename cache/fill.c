@@ -62,6 +62,7 @@ static void fill_done(struct be_io *io)
 {
 	struct fill *fl = io->priv;
 	struct cache_file *f = fl->file;
+	struct cache *c = f->c;
 	struct list woken = LIST_INIT(woken);
 	size_t got = io->result < 0 ? 0 : (size_t)io->result;
 	int err = io->result < 0 ? (int)io->result : 0;
@@ -87,6 +88,7 @@ static void fill_done(struct be_io *io)
 	waiters_wake(&woken, err);
 	file_put(f);
 	free(fl);
+	c->fills--; /* last: from here the cache may go */
 }
 
 /* ---- issue ---- */
@@ -114,6 +116,7 @@ static struct fill *fill_new_locked(struct cache_file *f, const struct be_cred *
 				 .priv = fl };
 	file_get(f);
 	f->fills++;
+	f->c->fills++;
 	return fl;
 }
 

@@ -285,6 +285,9 @@ static int shut_down(struct volume *v)
 	rc = final_drain(v, &left);
 	notifier_free(v->notifier);
 	v->notifier = NULL;
+	/* The programs that asked were killed; a store that does not answer would still hold
+	 * frames and files. */
+	cache_stop_reads(v->cache);
 	handles_done(v);
 	inodes_done(v);
 	control_free(v->control, rc, left.dirty_bytes);

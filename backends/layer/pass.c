@@ -301,6 +301,11 @@ static void pass_unreserve(struct backend *be, struct be_node *node, uint64_t of
 	PASS_VOID(unreserve, node, backend_unreserve(be->next, node, off, len));
 }
 
+static void pass_fail_reads(struct backend *be)
+{
+	backend_fail_reads(be->next);
+}
+
 static ssize_t pass_node_save(struct backend *be, struct be_node *node, void *buf, size_t cap)
 {
 	return PASS_RC(node_save, NULL, node, NULL, backend_node_save(be->next, node, buf, cap));
@@ -314,6 +319,7 @@ static int pass_node_restore(struct backend *be, const void *buf, size_t len, st
 const struct backend_ops layer_backend_ops = {
 	.scheme = "layer",
 	.close = pass_close,
+	.fail_reads = pass_fail_reads,
 	.root = pass_root,
 	.submit_read = pass_read,
 	.submit_write = pass_write,

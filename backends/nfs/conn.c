@@ -63,7 +63,7 @@ struct nconn {
 	pthread_t thread;
 	int ep, ev;
 
-	atomic_bool stop;
+	atomic_bool stop, no_reads;
 	_Atomic unsigned big_reads; /* READs of more than BIG_READ in flight */
 	struct mutex lock;
 	/* guarded by lock */
@@ -229,6 +229,7 @@ void nconn_submit(struct nconn *c, struct ncall *call, uint64_t delay_ms)
 		wake = list_empty(&c->all);
 		enter_locked(c, call);
 	}
+	wake |= call->kind == NCALL_READ && atomic_load(&c->no_reads);
 	mutex_unlock(&c->lock);
 	if (wake)
 		conn_wake(c);
@@ -246,6 +247,12 @@ void nconn_abandon(struct nconn *c, struct ncall *call)
 	}
 	mutex_unlock(&c->lock);
 	complete_list(&gone, -EINTR);
+}
+
+void nconn_fail_reads(struct nconn *c)
+{
+	atomic_store(&c->no_reads, true);
+	conn_wake(c);
 }
 
 bool nconn_owes_abandoned(struct nconn *c)
@@ -502,6 +509,12 @@ static void start_delayed(struct nconn *c, uint64_t now)
 }
 
 /* Takes out of list what is late; true when the stream to the server is cut by it. */
+static bool is_late(const struct nconn *c, const struct ncall *call, uint64_t now)
+{
+	return (call->deadline_ms && call->deadline_ms <= now) ||
+	       (call->kind == NCALL_READ && atomic_load(&c->no_reads));
+}
+
 static bool expire_locked(struct nconn *c, struct list *list, uint64_t now, struct list *late)
 {
 	bool cut = false;
@@ -509,7 +522,7 @@ static bool expire_locked(struct nconn *c, struct list *list, uint64_t now, stru
 	list_for_each_safe(it, tmp, list) {
 		struct ncall *call = list_entry(it, struct ncall, all_link);
 
-		if (!call->deadline_ms || call->deadline_ms > now)
+		if (!is_late(c, call, now))
 			continue;
 		cut |= call->sent && !list_empty(&call->send_link);
 		nrec_forget(&c->rec, call);

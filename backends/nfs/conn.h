@@ -31,6 +31,8 @@ void nconn_submit(struct nconn *c, struct ncall *call, uint64_t delay_ms);
 /* The waiting thread gives call up: its buffers stay the connection's, and done()
  * still runs once, with any result, now or later. */
 void nconn_abandon(struct nconn *c, struct ncall *call);
+/* READs fail from now on, with -ETIMEDOUT: those in flight soon, others when they come. */
+void nconn_fail_reads(struct nconn *c);
 /* True while a call that was given up may still be answered on this connection. */
 bool nconn_owes_abandoned(struct nconn *c);
 

@@ -417,6 +417,12 @@ static void be_nfs_close(struct backend *be)
 	be_nfs_destroy(b);
 }
 
+static void be_nfs_fail_reads(struct backend *be)
+{
+	for (unsigned i = 0; i < be_nfs(be)->nconns; i++)
+		nconn_fail_reads(be_nfs(be)->conns[i]);
+}
+
 /* A program that believes to be alone with the file must learn that it is not. */
 static bool refuse_lost(struct backend *be, struct be_io *io)
 {
@@ -439,6 +445,7 @@ static enum be_submit guarded_write(struct backend *be, struct be_io *io)
 const struct backend_ops be_nfs_ops = {
 	.scheme = "nfs",
 	.close = be_nfs_close,
+	.fail_reads = be_nfs_fail_reads,
 	.node_free = be_nfs_node_free,
 	.root = be_nfs_root,
 	.submit_read = guarded_read,

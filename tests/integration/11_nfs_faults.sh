@@ -211,7 +211,7 @@ scenario() {
 	each_lossless "$(scaled 300 20000 150)"
 	if [ -z "${ONLY:-}" ]; then
 		mixed_lossless "$(scaled 800 10000 400)"
-		storm "$(scaled 500 25000 300)"
+		storm "$(scaled 500 30000 300)"
 		log "$(all_faults) faults so far"
 		[ "$(all_faults)" -ge "$(scaled 1000 100000 500)" ] || fail "too few faults: $(all_faults)"
 		listing

@@ -148,7 +148,8 @@ reserved_port() {
 # The first words of a line of the trace are a thread and its call.
 worker_makes_no_socket() {
 	local super bad openers
-	strace -f -qq -o "$work/trace" -e trace=socket,connect,open,openat,clone,clone3,fork,vfork \
+	# Leaks cannot be looked for under a tracer.
+	ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 strace -f -qq -o "$work/trace" -e trace=socket,connect,open,openat,clone,clone3,fork,vfork \
 		"$PERSIFS" mount -f -o attr_timeout=0,consistency=strict "$uri" "$mnt" </dev/null >>"$work/log/mount" 2>&1 &
 	wait_until "$STEP_SECONDS" is_mounted || fail "no mount under strace: $(tail -n 3 "$work/log/mount")"
 	wait_until 20 "$PERSIFS_CTL" stat "$mnt" >/dev/null 2>&1 || fail "no answer under strace"

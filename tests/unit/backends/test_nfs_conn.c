@@ -513,6 +513,34 @@ static void a_deadline_ends_an_unanswered_call(void **state)
 	finish(b, 0, 2);
 }
 
+/* Sent, delayed, and submitted afterwards; other calls go on. */
+static void reads_can_be_ended_all_at_once(void **state)
+{
+	struct ncall *reads[3], *other;
+	uint32_t sent, xid;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		reads[i] = call_new();
+		reads[i]->kind = NCALL_READ;
+	}
+	nconn_submit(t.conn, ncall_get(reads[0]), 0);
+	sent = take_xid(peer(0));
+	nconn_submit(t.conn, ncall_get(reads[1]), 60000);
+	nconn_fail_reads(t.conn);
+	finish(reads[0], -ETIMEDOUT, 0);
+	finish(reads[1], -ETIMEDOUT, 0);
+	nconn_submit(t.conn, ncall_get(reads[2]), 0);
+	finish(reads[2], -ETIMEDOUT, 0);
+	reply(peer(0), sent, 1); /* too late, and harmless */
+	other = submitted();
+	do
+		xid = take_xid(peer(0));
+	while (xid != other->xid);
+	reply(peer(0), xid, 2);
+	finish(other, 0, 2);
+}
+
 static void a_delayed_call_waits(void **state)
 {
 	struct ncall *a = call_new(), *b;
@@ -557,6 +585,7 @@ int main(void)
 		CONN_TEST(a_large_write_goes_out_whole_past_a_full_socket),
 		CONN_TEST(an_abandoned_call_is_not_sent_again),
 		CONN_TEST(a_deadline_ends_an_unanswered_call),
+		CONN_TEST(reads_can_be_ended_all_at_once),
 		CONN_TEST(a_delayed_call_waits),
 		cmocka_unit_test_setup_teardown(dialling_may_take_its_time, up_late, down),
 		cmocka_unit_test_setup_teardown(dialling_without_an_outcome_holds_up_nothing,

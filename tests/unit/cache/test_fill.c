@@ -222,6 +222,33 @@ static void readahead_fills_before_it_is_asked(void **state)
 	fx_done(x);
 }
 
+static void *stop_reads(void *arg)
+{
+	struct call *c = arg;
+
+	cache_stop_reads(c->f->c);
+	waiting_end(&c->w, 0);
+	return NULL;
+}
+
+static void the_end_waits_for_what_is_being_read(void **state)
+{
+	struct fx *x = fx_new(FAKE_QUEUED, 4 * PAGE);
+	uint8_t buf[UNIT];
+	struct reading rd;
+	struct call c;
+
+	(void)state;
+	read_begin(&rd, x->f, x->cred, 0, UNIT);
+	call_begin(&c, x, stop_reads);
+	usleep(20000);
+	assert_false(waiting_over(&c.w));
+	fake_complete_all(x->fb);
+	assert_int_equal(call_end(&c), 0);
+	assert_int_equal(read_end(&rd, buf), UNIT);
+	fx_done(x);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -238,6 +265,7 @@ int main(void)
 		cmocka_unit_test(read_larger_than_the_free_frames_succeeds),
 		cmocka_unit_test(waiting_for_a_frame_is_not_spinning),
 		cmocka_unit_test(readahead_fills_before_it_is_asked),
+		cmocka_unit_test(the_end_waits_for_what_is_being_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
