@@ -90,10 +90,10 @@ scenario() {
 	long_listing "$(scaled 2000 50000)"
 	target_remount "$OPTIONS,wsize=16k,rsize=16k" # many calls
 	faults_on
-	verified_fio "$(scaled 16 128 8)"
+	verified_fio "$(scaled 8 128 4)"
 	n=$(happened)
 	faults_off
-	[ "$n" -ge "$(scaled 50 5000)" ] || fail "only $n faults"
+	[ "$n" -ge "$(scaled 20 5000 10)" ] || fail "only $n faults"
 	log "fio verified under $n faults"
 	target_umount
 	nodes_take_turns "$(scaled 3 50 2)" "$(scaled 16 64 8)"
