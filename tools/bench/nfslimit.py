@@ -97,7 +97,10 @@ class Limit:
 
     def new_name(self):
         """Of a file that never was: servers remember what a name was."""
-        rows.remove(os.path.join(self.export, "out%d" % self.files))
+        last = os.path.join(self.export, "out%d" % self.files)
+        if os.path.exists(last):
+            os.truncate(last, 0)            # the server may keep it open
+            os.unlink(last)
         self.files += 1
         return "out%d" % self.files
 
