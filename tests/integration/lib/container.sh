@@ -48,3 +48,9 @@ container_stop() {
 	runtime "$1" kill "$(container_id "$2")" KILL
 	wait_until 20 container_is_gone "$1" "$2" || fail "container $2 of $1 does not end"
 }
+
+# container_image FILE: a root folder as a tar, for engines that import it as an image
+container_image() {
+	"$root/tests/tools/bundle.py" "$work/bundles/image" -- true || fail "no root folder for an image"
+	tar -C "$work/bundles/image/rootfs" -cf "$1" .
+}

@@ -58,3 +58,6 @@ driver_done() {
 	wait_until 20 no_persifs_runs || fail "daemons are left: $(ps -o pid,args -p "$(persifs_pids | paste -sd,)")"
 	no_sanitizer_reports
 }
+
+# driver_call ROUTE [JSON]: the answer, as dockerd would get it; status 1 with an Err
+driver_call() { "$root/tests/tools/dockerd.py" "unix://$driver_socket" --call "$@"; }
