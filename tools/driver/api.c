@@ -112,7 +112,7 @@ static json_t *list(struct call *c)
 	json_t *volumes;
 
 	if (n < 0) {
-		fail(&c->f, -ENOMEM, "out of memory");
+		failure_set(&c->f, -ENOMEM, "out of memory");
 		return NULL;
 	}
 	volumes = json_array();
@@ -167,7 +167,7 @@ static json_t *parse_body(const char *body, size_t len, struct failure *f)
 	json_t *j;
 
 	if (!body) {
-		fail(f, -E2BIG, "The request's body is too long");
+		failure_set(f, -E2BIG, "The request's body is too long");
 		return NULL;
 	}
 	while (len && strchr(" \t\r\n", body[len - 1]) && body[len - 1])
@@ -181,10 +181,10 @@ static json_t *parse_body(const char *body, size_t len, struct failure *f)
 		return j;
 	/* e.text quotes the body, which may hold a secret. */
 	if (j)
-		fail(f, -EINVAL, "The request's body is not a JSON object");
+		failure_set(f, -EINVAL, "The request's body is not a JSON object");
 	else
-		fail(f, -EINVAL, "The request's body is not JSON: line %d, column %d", e.line,
-		     e.column);
+		failure_set(f, -EINVAL, "The request's body is not JSON: line %d, column %d",
+			    e.line, e.column);
 	json_decref(j);
 	return NULL;
 }
@@ -197,7 +197,7 @@ static int find_name(struct call *c, const struct route *r)
 	if (!r->wants_name || !name || json_is_null(name))
 		return 0;
 	if (!json_is_string(name) || strlen(json_string_value(name)) != json_string_length(name))
-		return fail(&c->f, -EINVAL, "Name is not a string, or holds a NUL");
+		return failure_set(&c->f, -EINVAL, "Name is not a string, or holds a NUL");
 	c->name = json_string_value(name);
 	return 0;
 }
@@ -244,7 +244,7 @@ json_t *api_answer(const struct api *api, const char *path, const char *body, si
 	undo->mounted = NULL;
 	strcpy(c.f.err.text, "out of memory");
 	if (!r) {
-		fail(&c.f, -ENOENT, "No such route");
+		failure_set(&c.f, -ENOENT, "No such route");
 		return failed(NULL, &c.f);
 	}
 	answer = run_route(&c, r, body, len);

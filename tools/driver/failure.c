@@ -10,7 +10,7 @@ static void store(struct failure *f, bool safe, const char *fmt, va_list ap)
 	vsnprintf(f->err.text, sizeof f->err.text, fmt, ap);
 }
 
-int fail(struct failure *f, int code, const char *fmt, ...)
+int failure_set(struct failure *f, int code, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -20,7 +20,7 @@ int fail(struct failure *f, int code, const char *fmt, ...)
 	return code;
 }
 
-int fail_safe(struct failure *f, int code, const char *fmt, ...)
+int failure_set_safe(struct failure *f, int code, const char *fmt, ...)
 {
 	va_list ap;
 

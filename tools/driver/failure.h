@@ -16,8 +16,9 @@ struct failure {
 };
 
 /* Both store the sentence and return code. */
-int fail(struct failure *f, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-int fail_safe(struct failure *f, int code, const char *fmt, ...)
+int failure_set(struct failure *f, int code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+int failure_set_safe(struct failure *f, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
 #endif

@@ -39,12 +39,12 @@ int directory_filter(const char *attr, const char *user, char *buf, size_t cap)
 static int broken(struct failure *f, const char *what, int rc)
 {
 	log_error("driver: directory: %s: %s", what, ldap_err2string(rc));
-	return fail_safe(f, -EIO, "the directory of users does not answer as it should");
+	return failure_set_safe(f, -EIO, "the directory of users does not answer as it should");
 }
 
 static int wrong(struct failure *f)
 {
-	return fail_safe(f, -EACCES, "username or password is wrong");
+	return failure_set_safe(f, -EACCES, "username or password is wrong");
 }
 
 static int connect_to(const struct directory *d, LDAP **out, struct failure *f)
@@ -108,7 +108,7 @@ static int bind_searcher(LDAP *ld, const struct directory *d, struct failure *f)
 	rc = read_password(d->bind_password_file, password, sizeof password);
 	if (rc) {
 		log_error("driver: directory: '%s': %s", d->bind_password_file, strerror(-rc));
-		return fail_safe(f, rc, "the directory of users cannot be asked");
+		return failure_set_safe(f, rc, "the directory of users cannot be asked");
 	}
 	rc = bind_as(ld, d->bind_dn, password);
 	explicit_bzero(password, sizeof password);
@@ -143,7 +143,7 @@ static int take_entry(LDAP *ld, LDAPMessage *found, char **dn, uint32_t *uid, ui
 		return wrong(f); /* nobody, or not one only */
 	if (read_id(ld, entry, "uidNumber", uid) || read_id(ld, entry, "gidNumber", gid)) {
 		log_error("driver: directory: an entry has no uidNumber and gidNumber above 0");
-		return fail_safe(f, -EINVAL, "the user has no uid and gid in the directory");
+		return failure_set_safe(f, -EINVAL, "the user has no uid and gid in the directory");
 	}
 	*dn = ldap_get_dn(ld, entry);
 	return *dn ? 0 : broken(f, "entry", LDAP_NO_MEMORY);

@@ -111,7 +111,7 @@ static int fail_with_list(struct failure *f, const char *head, const char **name
 	size_t used;
 
 	qsort(names, n, sizeof *names, by_name);
-	fail_safe(f, 0, "%s: ", head);
+	failure_set_safe(f, 0, "%s: ", head);
 	for (size_t i = 0; i < n; i++) {
 		used = strlen(f->err.text);
 		snprintf(f->err.text + used, sizeof f->err.text - used, "%s%.60s", i ? ", " : "",
@@ -128,7 +128,7 @@ static int refuse_unknown(json_t *opts, const struct mountopts_rules *r, struct 
 	size_t n = 0;
 
 	if (!bad)
-		return fail(f, -ENOMEM, "out of memory");
+		return failure_set(f, -ENOMEM, "out of memory");
 	json_object_foreach(opts, key, value) {
 		if (find_key(key) < 0 && !is_allowed_option(r, key))
 			bad[n++] = key;
@@ -156,7 +156,7 @@ static int parse_known(json_t *opts, struct parsed *p, struct failure *f)
 		free(p->value[key]);
 		p->value[key] = value_text(v);
 		if (!p->value[key])
-			return fail_safe(
+			return failure_set_safe(
 				f, -EINVAL,
 				"option %s: want a string, number or boolean of at most %d bytes",
 				known_keys[i].name, MOUNTOPTS_VALUE_MAX);
@@ -183,7 +183,7 @@ static int refuse_missing(const struct parsed *p, struct failure *f)
 static int parse_bool(const char *name, const char *text, bool *out, struct failure *f)
 {
 	if (text && strcmp(text, "true") && strcmp(text, "false"))
-		return fail_safe(f, -EINVAL, "option %s: want true or false", name);
+		return failure_set_safe(f, -EINVAL, "option %s: want true or false", name);
 	*out = text && !strcmp(text, "true");
 	return 0;
 }
@@ -193,11 +193,11 @@ static int parse_id(const char *name, const char *text, uint32_t *out, struct fa
 	unsigned long v;
 
 	if (!*text || strlen(text) > 10 || strspn(text, "0123456789") != strlen(text))
-		return fail_safe(f, -EINVAL, "option %s: want a positive integer", name);
+		return failure_set_safe(f, -EINVAL, "option %s: want a positive integer", name);
 	v = strtoul(text, NULL, 10);
 	if (v < 1 || v > ID_MAX)
-		return fail_safe(f, -EINVAL, "option %s: want a positive integer up to %lu", name,
-				 ID_MAX);
+		return failure_set_safe(f, -EINVAL, "option %s: want a positive integer up to %lu",
+					name, ID_MAX);
 	*out = (uint32_t)v;
 	return 0;
 }
@@ -214,7 +214,8 @@ static int check_version(const char *text, struct failure *f)
 				 text);
 		return 0;
 	}
-	return text ? fail_safe(f, -EINVAL, "option version: want 3, 4, 4.0, 4.1 or 4.2") : 0;
+	return text ? failure_set_safe(f, -EINVAL, "option version: want 3, 4, 4.0, 4.1 or 4.2") :
+		      0;
 }
 
 /* *mapped tells whether there is an identity; it comes from uid and gid or from the directory. */
@@ -226,18 +227,20 @@ static int find_identity(const struct parsed *p, const struct mountopts_rules *r
 
 	*mapped = u || user;
 	if (user && (u || g))
-		return fail_safe(f, -EINVAL, "options username and uid or gid exclude each other");
+		return failure_set_safe(f, -EINVAL,
+					"options username and uid or gid exclude each other");
 	if (u && !g)
-		return fail_safe(f, -EINVAL, "option uid: wants gid beside it");
+		return failure_set_safe(f, -EINVAL, "option uid: wants gid beside it");
 	if (g && !u)
-		return fail_safe(f, -EINVAL, "option gid: wants uid beside it");
+		return failure_set_safe(f, -EINVAL, "option gid: wants uid beside it");
 	if (u)
 		return parse_id("uid", u, uid, f) || parse_id("gid", g, gid, f) ? -EINVAL : 0;
 	if (!user)
 		return 0;
 	if (!r->identify)
-		return fail_safe(f, -EINVAL,
-				 "options username and password: no directory is configured here");
+		return failure_set_safe(
+			f, -EINVAL,
+			"options username and password: no directory is configured here");
 	return r->identify(r->identify_arg, user, p->value[KEY_PASSWORD], uid, gid, f);
 }
 
@@ -277,12 +280,13 @@ static int put_named(FILE *out, json_t *opts, struct mountopts *m, struct failur
 			continue;
 		text = value_text(value);
 		if (!text)
-			return fail_safe(f, -EINVAL,
-					 "option %.60s: want a string, number or boolean", key);
+			return failure_set_safe(
+				f, -EINVAL, "option %.60s: want a string, number or boolean", key);
 		if (!strcmp(key, PREFIX "cache_size")) {
 			m->cache_wanted = parse_size(text);
 			if (!m->cache_wanted)
-				return fail_safe(f, -EINVAL, "option %s: want a size, as 64m", key);
+				return failure_set_safe(f, -EINVAL,
+							"option %s: want a size, as 64m", key);
 			continue;
 		}
 		put_option(out, key + strlen(PREFIX), text);
@@ -329,10 +333,10 @@ static int build(json_t *opts, struct parsed *p, const struct mountopts_rules *r
 		return rc;
 	out = open_memstream(&m->options, &len);
 	if (!out)
-		return fail(f, -ENOMEM, "out of memory");
+		return failure_set(f, -ENOMEM, "out of memory");
 	rc = put_all(out, opts, p, r, m, f);
 	if (fclose(out) && !rc)
-		rc = fail(f, -ENOMEM, "out of memory");
+		rc = failure_set(f, -ENOMEM, "out of memory");
 	return rc;
 }
 

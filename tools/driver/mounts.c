@@ -92,15 +92,15 @@ static int detach_and_remove(const char *point, struct failure *f)
 	for (int i = 0; i < DETACH_TRIES; i++) {
 		while (real_is_mounted(NULL, point))
 			if (umount2(point, MNT_DETACH | UMOUNT_NOFOLLOW))
-				return fail(f, -errno, "cannot unmount '%s': %s", point,
-					    strerror(errno));
+				return failure_set(f, -errno, "cannot unmount '%s': %s", point,
+						   strerror(errno));
 		if (!rmdir(point) || errno == ENOENT)
 			return 0;
 		rc = -errno;
 		if (rc != -EBUSY)
 			break;
 	}
-	return fail(f, rc, "cannot remove the folder '%s': %s", point, strerror(-rc));
+	return failure_set(f, rc, "cannot remove the folder '%s': %s", point, strerror(-rc));
 }
 
 /* --- mount ----------------------------------------------------------------- */
@@ -112,10 +112,11 @@ static int make_folder(const char *point, struct failure *f)
 	if (!mkdir(point, 0755))
 		return 0;
 	if (errno != EEXIST)
-		return fail(f, -errno, "cannot make the folder '%s': %s", point, strerror(errno));
+		return failure_set(f, -errno, "cannot make the folder '%s': %s", point,
+				   strerror(errno));
 	/* What an earlier driver left: an empty folder, or a mount that nobody counts. */
 	if (detach_and_remove(point, &ignored) || mkdir(point, 0755))
-		return fail(f, -EEXIST, "something is in the way at '%s'", point);
+		return failure_set(f, -EEXIST, "something is in the way at '%s'", point);
 	return 0;
 }
 
@@ -126,21 +127,22 @@ static int explain(int status, const char *text, unsigned limit_ms, struct failu
 	const char *option = strstr(text, "option ");
 
 	if (status == -ETIMEDOUT)
-		return fail_safe(f, -ETIMEDOUT, "the share did not become usable within %u seconds",
-				 limit_ms / 1000);
+		return failure_set_safe(f, -ETIMEDOUT,
+					"the share did not become usable within %u seconds",
+					limit_ms / 1000);
 	if (status == -ECANCELED)
-		return fail(f, -ECANCELED, "nobody waits for this mount any more");
+		return failure_set(f, -ECANCELED, "nobody waits for this mount any more");
 	if (status < 0)
-		return fail(f, status, "cannot run persifs: %s", strerror(-status));
+		return failure_set(f, status, "cannot run persifs: %s", strerror(-status));
 	if (status == PERSIFS_USAGE && option)
-		return fail_safe(f, -EINVAL, "%.300s", option);
+		return failure_set_safe(f, -EINVAL, "%.300s", option);
 	if (strstr(text, strerror(EACCES)) || strstr(text, strerror(EPERM)))
-		return fail_safe(f, -EACCES, "no access to the share");
+		return failure_set_safe(f, -EACCES, "no access to the share");
 	if (strstr(text, strerror(ENOENT)))
-		return fail_safe(f, -ENOENT, "the share does not exist");
+		return failure_set_safe(f, -ENOENT, "the share does not exist");
 	if (strstr(text, strerror(ENOTDIR)))
-		return fail_safe(f, -ENOTDIR, "the share is not a folder");
-	return fail_safe(f, -EIO, "the share cannot be mounted");
+		return failure_set_safe(f, -ENOTDIR, "the share is not a folder");
+	return failure_set_safe(f, -EIO, "the share cannot be mounted");
 }
 
 static int real_mount(void *arg, const struct mount_spec *m, const struct cancel *cancel,

@@ -140,10 +140,11 @@ static bool is_allowed(const struct uri *u, const char *path, const char *const 
 static int resolve_dir(const struct uri *u, char *real, struct failure *f)
 {
 	if (*u->host || u->nparams)
-		return fail_safe(f, -EINVAL, "source: a folder is named as dir:/path");
+		return failure_set_safe(f, -EINVAL, "source: a folder is named as dir:/path");
 	/* One sentence for what is missing and what is forbidden: no probing of the cell. */
 	if (u->path[0] != '/' || !realpath(u->path, real))
-		return fail_safe(f, -EACCES, "source is not among those that are allowed here");
+		return failure_set_safe(f, -EACCES,
+					"source is not among those that are allowed here");
 	return 0;
 }
 
@@ -156,25 +157,27 @@ int source_resolve(const char *text, const char *const *allowed, size_t nallowed
 	bool is_dir;
 
 	if (strlen(text) > SOURCE_MAX || !is_clean(text))
-		return fail_safe(f, -EINVAL, "source is too long, or holds control characters");
+		return failure_set_safe(f, -EINVAL,
+					"source is too long, or holds control characters");
 	uri = to_uri(text);
 	if (!uri || !u)
-		return fail(f, -ENOMEM, "out of memory");
+		return failure_set(f, -ENOMEM, "out of memory");
 	if (uri_parse(uri, u, NULL) || strchr(u->host, '@') || strchr(u->host, '/'))
-		return fail_safe(f, -EINVAL,
-				 "source is neither nfs://server/path nor server:/path");
+		return failure_set_safe(f, -EINVAL,
+					"source is neither nfs://server/path nor server:/path");
 	if (has_dotdot(u->path))
-		return fail_safe(f, -EINVAL, "source holds \"..\"");
+		return failure_set_safe(f, -EINVAL, "source holds \"..\"");
 	is_dir = !strcmp(u->scheme, "dir");
 	if (is_dir && resolve_dir(u, real, f))
 		return -EINVAL;
 	if (!is_allowed(u, is_dir ? real : u->path, allowed, nallowed))
-		return fail_safe(f, -EACCES, "source is not among those that are allowed here");
+		return failure_set_safe(f, -EACCES,
+					"source is not among those that are allowed here");
 	if (!strcmp(u->scheme, "nfs") && (!*u->host || u->path[0] != '/'))
-		return fail_safe(f, -EINVAL,
-				 "source is neither nfs://server/path nor server:/path");
+		return failure_set_safe(f, -EINVAL,
+					"source is neither nfs://server/path nor server:/path");
 	*out = is_dir ? join_escaped("dir:", 4, real) : take_ptr(&uri);
-	return *out ? 0 : fail(f, -ENOMEM, "out of memory");
+	return *out ? 0 : failure_set(f, -ENOMEM, "out of memory");
 }
 
 int source_check_prefix(const char *prefix, struct err *err)

@@ -25,17 +25,19 @@ static bool has_control(const char *name)
 int volume_name_check(const struct volumes_env *env, const char *name, struct failure *f)
 {
 	if (!*name)
-		return fail(f, -EINVAL, "Missing mandatory 'volume_name'");
+		return failure_set(f, -EINVAL, "Missing mandatory 'volume_name'");
 	if (strlen(name) > VOLUME_NAME_MAX)
-		return fail(f, -ENAMETOOLONG, "Volume name is longer than %d bytes",
-			    VOLUME_NAME_MAX);
+		return failure_set(f, -ENAMETOOLONG, "Volume name is longer than %d bytes",
+				   VOLUME_NAME_MAX);
 	if (strpbrk(name, "/\\") || has_control(name) || !strcmp(name, ".") || !strcmp(name, ".."))
-		return fail(f, -EINVAL,
-			    "Volume name may not be a dot or two, nor hold slashes, backslashes "
-			    "or control characters");
+		return failure_set(
+			f, -EINVAL,
+			"Volume name may not be a dot or two, nor hold slashes, backslashes "
+			"or control characters");
 	/* The state file is written beside itself first, under the name with a tail. */
 	if (env->reserved && !strncmp(name, env->reserved, strlen(env->reserved)))
-		return fail(f, -EINVAL, "Volume name '%s' is taken by the driver", env->reserved);
+		return failure_set(f, -EINVAL, "Volume name '%s' is taken by the driver",
+				   env->reserved);
 	return 0;
 }
 
@@ -229,7 +231,7 @@ int volumes_save(struct volumes *vs, struct failure *f)
 	}
 	mutex_unlock(&vs->save_lock);
 	if (rc)
-		return fail(f, rc, "The driver cannot save its state: %s", strerror(-rc));
+		return failure_set(f, rc, "The driver cannot save its state: %s", strerror(-rc));
 	return 0;
 }
 
@@ -247,9 +249,9 @@ static void log_create(const char *name, const json_t *opts)
 static int check_opts(const json_t *opts, struct failure *f)
 {
 	if (opts && !json_is_null(opts) && !json_is_object(opts))
-		return fail(f, -EINVAL, "Opts is not an object");
+		return failure_set(f, -EINVAL, "Opts is not an object");
 	if (opts && json_dumpb(opts, NULL, 0, 0) > VOLUMES_OPTS_MAX)
-		return fail(f, -E2BIG, "Opts is longer than %d bytes", VOLUMES_OPTS_MAX);
+		return failure_set(f, -E2BIG, "Opts is longer than %d bytes", VOLUMES_OPTS_MAX);
 	return 0;
 }
 
@@ -290,7 +292,7 @@ int volumes_create(struct volumes *vs, const char *name, const json_t *opts, str
 	log_create(name, opts);
 	copy = json_is_object(opts) ? json_deep_copy(opts) : json_object();
 	if (!copy)
-		return fail(f, -ENOMEM, "out of memory");
+		return failure_set(f, -ENOMEM, "out of memory");
 	for (;;) {
 		mutex_lock(&vs->lock);
 		v = vol_find_locked(vs, name);
@@ -303,7 +305,7 @@ int volumes_create(struct volumes *vs, const char *name, const json_t *opts, str
 	if (!v) {
 		mutex_unlock(&vs->lock);
 		json_decref(copy);
-		return fail(f, -ENOSPC, "No more than %d volumes are possible", VOLUMES_MAX);
+		return failure_set(f, -ENOSPC, "No more than %d volumes are possible", VOLUMES_MAX);
 	}
 	rc = replace_opts(vs, v, copy, f);
 	leave(vs, v);
@@ -345,7 +347,7 @@ int vol_unmount(struct volumes *vs, struct vol *v, unsigned drain_ms, const stru
 	int rc;
 
 	if (!point)
-		return fail(f, -ENOMEM, "out of memory");
+		return failure_set(f, -ENOMEM, "out of memory");
 	mutex_lock(&vs->lock);
 	v->state = VOLUME_UNMOUNTING;
 	mutex_unlock(&vs->lock);
@@ -375,7 +377,7 @@ static int drop_one(struct volumes *vs, struct vol *v)
 
 static int not_there(const char *name, const char *why, struct failure *f)
 {
-	return fail(f, -ENOENT, "Volume %s does not exist%s", name, why);
+	return failure_set(f, -ENOENT, "Volume %s does not exist%s", name, why);
 }
 
 int volumes_unmount(struct volumes *vs, const char *name, struct failure *f)
@@ -454,7 +456,7 @@ int volumes_get(struct volumes *vs, const char *name, struct volume_info *out, s
 	if (ok)
 		return 0;
 	volume_info_done(out);
-	return fail(f, -ENOMEM, "out of memory");
+	return failure_set(f, -ENOMEM, "out of memory");
 }
 
 int volumes_path(struct volumes *vs, const char *name, char **point, struct failure *f)
@@ -467,7 +469,7 @@ int volumes_path(struct volumes *vs, const char *name, char **point, struct fail
 	if (*i.point)
 		*point = take_ptr(&i.point);
 	else
-		rc = fail(f, -ENOENT, "Volume %s is not mounted", name);
+		rc = failure_set(f, -ENOENT, "Volume %s is not mounted", name);
 	volume_info_done(&i);
 	return rc;
 }

@@ -29,7 +29,7 @@
 #include "tools/driver/mountopts.h"
 #include "tools/driver/mounts.h"
 
-#define VOLUMES_MAX 10000        /* names; the oldest unused one without an ID makes room */
+#define VOLUMES_MAX 4096         /* names; the oldest unused one without an ID makes room */
 #define VOLUME_NAME_MAX 255      /* bytes: a component of a path */
 #define VOLUMES_OPTS_MAX 65536   /* bytes of one volume's Opts as JSON */
 #define EVACUATE_PARALLEL_MAX 64 /* volumes unmounted at a time */

@@ -95,10 +95,11 @@ static int build_spec(struct attempt *a, struct mountopts *m, char **options, st
 	mutex_unlock(&vs->lock);
 	if (lost || !opts) {
 		json_decref(opts);
-		return fail(f, -ESTALE, "Volume %s must be created again before being mounted: %s",
-			    a->v->name,
-			    lost ? "its credentials do not outlive a restart of the driver" :
-				   "its options are not known");
+		return failure_set(f, -ESTALE,
+				   "Volume %s must be created again before being mounted: %s",
+				   a->v->name,
+				   lost ? "its credentials do not outlive a restart of the driver" :
+					  "its options are not known");
 	}
 	rc = mountopts_build(opts, vs->env.rules, m, f);
 	json_decref(opts);
@@ -115,7 +116,7 @@ static int build_spec(struct attempt *a, struct mountopts *m, char **options, st
 		rc = asprintf(options, "%s", m->options);
 	if (rc < 0) {
 		mountopts_done(m);
-		return fail(f, -ENOMEM, "out of memory");
+		return failure_set(f, -ENOMEM, "out of memory");
 	}
 	return 0;
 }
@@ -193,7 +194,7 @@ static int count_one(struct attempt *a, struct failure *f)
 	had_id = v->docker;
 	if (!a->hopes || a->vs->closed) {
 		mutex_unlock(&a->vs->lock);
-		return fail(f, -ECANCELED, "nobody waits for this mount any more");
+		return failure_set(f, -ECANCELED, "nobody waits for this mount any more");
 	}
 	v->count++;
 	v->docker |= a->caller->has_id;
@@ -236,9 +237,9 @@ static int mount_turn(struct attempt *a, struct failure *f)
 
 	a->point = vol_point(a->vs, a->v);
 	if (!a->point)
-		return fail(f, -ENOMEM, "out of memory");
+		return failure_set(f, -ENOMEM, "out of memory");
 	if (!still_wanted(a))
-		return fail(f, -ECANCELED, "nobody waits for this mount any more");
+		return failure_set(f, -ECANCELED, "nobody waits for this mount any more");
 	rc = make_usable(a, f);
 	return rc ? rc : count_one(a, f);
 }
@@ -256,9 +257,10 @@ int volumes_mount(struct volumes *vs, const char *name, const struct caller *cal
 	mutex_lock(&vs->lock);
 	a.v = vol_find_locked(vs, name);
 	if (vs->closed)
-		rc = fail(f, -ESHUTDOWN, "The driver is being evacuated");
+		rc = failure_set(f, -ESHUTDOWN, "The driver is being evacuated");
 	else if (!a.v)
-		rc = fail(f, -ENOENT, "Volume %s must be created before being mounted", name);
+		rc = failure_set(f, -ENOENT, "Volume %s must be created before being mounted",
+				 name);
 	if (rc) {
 		mutex_unlock(&vs->lock);
 		return rc;
@@ -268,7 +270,8 @@ int volumes_mount(struct volumes *vs, const char *name, const struct caller *cal
 		rc = mount_turn(&a, f);
 		mutex_lock(&vs->lock);
 	} else {
-		rc = fail(f, -ENOENT, "Volume %s must be created before being mounted", name);
+		rc = failure_set(f, -ENOENT, "Volume %s must be created before being mounted",
+				 name);
 	}
 	undo_unwanted_locked(&a);
 	count = a.v->count;
