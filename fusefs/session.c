@@ -264,7 +264,8 @@ void sessions_set_timeouts(struct volume *v, uint64_t attr, uint64_t entry, uint
 	mutex_unlock(&v->sessions_lock);
 }
 
-bool session_find(struct volume *v, const struct session_options *opt, int *fd)
+bool session_find(struct volume *v, const struct inode *root, const struct session_options *opt,
+		  int *fd)
 {
 	bool found = false;
 
@@ -272,13 +273,31 @@ bool session_find(struct volume *v, const struct session_options *opt, int *fd)
 	for (unsigned i = 0; i < SESSIONS_MAX && !found; i++) {
 		struct session *s = v->sessions[i];
 
-		if (!s || s->unmounted || !s->ready || !session_options_equal(&s->opt, opt))
+		if (!s || s->unmounted || !s->ready || s->root != root ||
+		    !session_options_equal(&s->opt, opt))
 			continue;
 		*fd = fcntl(s->fuse_fd, F_DUPFD_CLOEXEC, 3);
 		found = *fd >= 0;
 	}
 	mutex_unlock(&v->sessions_lock);
 	return found;
+}
+
+bool session_has_left(struct volume *v, unsigned maj, unsigned min)
+{
+	bool found = false, others = false;
+
+	mutex_lock(&v->sessions_lock);
+	for (unsigned i = 0; i < SESSIONS_MAX; i++) {
+		const struct session *s = v->sessions[i];
+
+		if (s && s->maj == maj && s->min == min)
+			found = true;
+		else if (s)
+			others = true;
+	}
+	mutex_unlock(&v->sessions_lock);
+	return others && !found;
 }
 
 static int take_slot(struct session *s)

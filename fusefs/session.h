@@ -71,9 +71,12 @@ int session_start(struct session *s, struct err *err);
 void session_drop(struct session *s);
 /* Waits until the last session is gone; none can come after that. */
 void sessions_join(struct volume *v);
-/* The session of these options, or NULL. Its descriptor, duplicated into *fd, keeps the
- * superblock usable even when the session ends meanwhile. */
-bool session_find(struct volume *v, const struct session_options *opt, int *fd);
+/* True when there is a session of this root and these options: a duplicate of its
+ * descriptor, by which it can be mounted once more, is in *fd. */
+bool session_find(struct volume *v, const struct inode *root, const struct session_options *opt,
+		  int *fd);
+/* True when the session of that device is over, and others serve. */
+bool session_has_left(struct volume *v, unsigned maj, unsigned min);
 /* New timeouts for all sessions. */
 void sessions_set_timeouts(struct volume *v, uint64_t attr, uint64_t entry, uint64_t negative);
 /* What may be promised to the kernel now. */

@@ -33,8 +33,9 @@ struct session;
 struct volume {
 	struct mount_options opt; /* runtime options are guarded by opt_lock */
 	struct mutex opt_lock;
-	_Atomic uint64_t busy_poll; /* a copy for the data path */
-	const char *uri, *mountpoint;
+	_Atomic uint64_t busy_poll;   /* a copy for the data path */
+	const char *uri, *mountpoint; /* of the first session */
+	char key[BE_KEY_BYTES];
 	struct backend *be;
 	struct cache *cache;
 	struct arena *arena;
@@ -48,7 +49,9 @@ struct volume {
 	struct mutex sessions_lock;
 	struct cond sessions_cond; /* one has left */
 	bool ending;               /* guarded by sessions_lock: none can come any more */
-	void (*left)(struct volume *v, unsigned maj, unsigned min); /* upcall, any thread */
+	/* upcalls, any thread: a session that joined; one that is over */
+	void (*came)(struct volume *v, unsigned maj, unsigned min);
+	void (*left)(struct volume *v, unsigned maj, unsigned min);
 
 	/* request.c */
 	struct mutex slot_lock;

@@ -15,9 +15,11 @@
 
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "common/fdpass.h"
 #include "common/log.h"
 #include "common/runtime.h"
 #include "common/uri.h"
+#include "fusefs/claim.h"
 #include "fusefs/control.h"
 #include "fusefs/cred.h"
 #include "fusefs/handle.h"
@@ -34,6 +36,7 @@ struct worker {
 	struct volume v;
 	int sock; /* to the supervisor */
 	int arena_fd, fuse_fd;
+	int claim_fd; /* kept open: the volume is ours for as long as we live */
 	struct be_entry root;
 	int ended_fd; /* eventfd: the session is over */
 	struct opener_client opener;
@@ -71,6 +74,18 @@ static void on_changed(void *arg, struct be_node *node, unsigned what)
 	inode_unhold(in);
 }
 
+/* Upcalls of sessions that come and go. */
+static void on_came(struct volume *v, unsigned maj, unsigned min)
+{
+	line_send(CONTAINER_OF(v, struct worker, v)->sock, "session %u %u", maj, min);
+}
+
+static void on_left(struct volume *v, unsigned maj, unsigned min)
+{
+	line_send(CONTAINER_OF(v, struct worker, v)->sock, "left %u %u", maj, min);
+	control_left(v->control);
+}
+
 static int open_backend(struct worker *w, struct err *err)
 {
 	struct volume *v = &w->v;
@@ -82,7 +97,6 @@ static int open_backend(struct worker *w, struct err *err)
 			      .soft = o->soft || !o->hard,
 			      .timeout_ms = (uint32_t)o->timeout,
 			      .reply_ms = (uint32_t)o->rpc_timeout,
-			      .read_only = o->ro,
 			      .nlm = o->nlm,
 			      .dial = opener_dial,
 			      .dialled = opener_dialled,
@@ -188,10 +202,10 @@ static void *uplink_main(void *arg)
 	}
 }
 
-static int open_control(struct volume *v, unsigned maj, unsigned min, struct err *err)
+static int open_control(struct volume *v, struct err *err)
 {
 	char path[PATH_MAX];
-	int rc = runtime_socket_path(maj, min, path, sizeof path, err);
+	int rc = claim_socket(v->key, path, sizeof path, err);
 
 	umask(0177);
 	if (!rc)
@@ -223,9 +237,10 @@ static int serve(struct worker *w, struct err *err)
 	uint64_t one = 1;
 	int rc;
 
-	if (line_recv(w->sock, line) || sscanf(line, "mounted %u %u", &maj, &min) != 2)
+	if (fd_recv(w->sock, line, 1, &w->claim_fd, 0) != 1 || line_recv(w->sock, line) ||
+	    sscanf(line, "mounted %u %u %95s", &maj, &min, v->key) != 3)
 		return err_set(err, -EPIPE, "the supervisor ended before it mounted");
-	rc = open_control(v, maj, min, err);
+	rc = open_control(v, err);
 	if (!rc)
 		rc = first_session(w, maj, min, err);
 	if (rc)
@@ -307,6 +322,7 @@ int worker_main(int argc, char **argv)
 {
 	struct worker *w = calloc(1, sizeof *w);
 	mode_t root_mode = S_IFDIR;
+	char key[BE_KEY_BYTES];
 	struct err err = { "" };
 	int rc;
 
@@ -322,6 +338,9 @@ int worker_main(int argc, char **argv)
 	w->v.uri = argv[8];
 	w->v.mountpoint = argv[9];
 	w->v.supervisor_pid = getppid();
+	w->v.came = on_came;
+	w->v.left = on_left;
+	w->claim_fd = -1;
 	w->ended_fd = eventfd(0, EFD_CLOEXEC);
 	fcntl(w->fuse_fd, F_SETFD, FD_CLOEXEC);
 	fcntl(w->arena_fd, F_SETFD, FD_CLOEXEC);
@@ -332,7 +351,9 @@ int worker_main(int argc, char **argv)
 	if (options_defaults(&w->v.opt) || options_parse(&w->v.opt, argv[7], &err) ||
 	    bring_up(w, &root_mode, &err))
 		return say_error(w, err.text);
-	line_send(w->sock, "backend %o", root_mode);
+	if (backend_key(w->v.be, key))
+		strcpy(key, "-");
+	line_send(w->sock, "backend %o %s", root_mode, key);
 	if (serve(w, &err))
 		return say_error(w, err.text);
 	rc = shut_down(&w->v);
