@@ -4,10 +4,13 @@
  *   supervisor                          worker (the same program, exec'd)
  *   opens /dev/fuse, makes the arena
  *   starts the worker  ---------------> opens the backend
- *   <------------ "backend MODE" ------ (or "error SENTENCE", and ends)
+ *   <-------- "backend MODE KEY" ------ (or "error SENTENCE", and ends)
+ *   takes the volume KEY (claim.h); when it has a daemon: ends the worker, joins (join.h)
  *   mounts
- *   ------------ "mounted MAJ MIN" ---> control socket, receivers, INIT
+ *   ------ the claim's descriptor ----> keeps it
+ *   -------- "mounted MAJ MIN KEY" ---> control socket, receivers, INIT
  *   <------------------- "ready" ------
+ *   <---- "session MAJ MIN", "left MAJ MIN": sessions that come and go
  *   tells who waits for the mount; waits for signals and the worker's end
  *   ------------ "drain" -------------> (SIGTERM)
  *   <------------ "drained RC" --------
@@ -33,7 +36,9 @@ struct mount_request {
 	bool foreground;
 };
 
-/* Mounts and stays until the mount is gone. status_fd: gets one byte 0 when the
+#define SUPERVISOR_JOINED (-1) /* instead of an exit status: another daemon serves the mount */
+
+/* Mounts and stays until the volume is unmounted, or joins its daemon and returns. status_fd: gets one byte 0 when the
  * mount is usable, or 1 and a sentence; it is closed then. -1: nobody waits, the
  * sentence goes to stderr. Returns the exit status. */
 int supervisor_run(const struct mount_request *m, int status_fd);
