@@ -84,6 +84,9 @@ int join_volume(const struct mount_request *m, const char *key, unsigned *maj, u
 				  (mode_t)json_integer_value(json_object_get(reply, "root_type")),
 				  maj, min, err);
 	json_decref(reply);
+	/* Its last mount went after it was found: the kernel has no superblock any more. */
+	if (same >= 0 && rc == -ENOTCONN)
+		rc = -ESHUTDOWN;
 	if (!rc)
 		rc = claim_link(key, *maj, *min, err);
 	if (!rc)
