@@ -19,7 +19,7 @@ import sys
 import time
 
 from voldriver import (APP, CHECKS, PROMPT_SECONDS, Bench, Driver, add_arguments, as_app, check, expect, in_parallel, mounts,
-                       read, run_checks, tls_context, write)
+                       read, run_checks, safe_description, tls_context, write)
 
 ACCEPT = "application/vnd.docker.plugins.v1.2+json"
 TURN = itertools.count()
@@ -92,11 +92,19 @@ def an_unknown_route_is_json_with_err(bench):
         expect(json.loads(data).get("Err"), f"{path}: {status} {data!r}")
 
 
+def refuses_without_source(bench, name, opts):
+    """Section 7 Create, no usable source: an Err of Create's, or, by R5, of the Mount that follows."""
+    if not bench.driver.call("Create", dict({"Name": name}, **opts)).get("Err"):
+        err = bench.driver.err("Mount", {"Name": name, "ID": container_id()})
+        expect("source" in (safe_description(err) or ""), f"R5: no source, and Mount says {err}")
+        expect(bench.is_gone(name), "R12: a Mount without source leaves something")
+
+
 @check("section 1: unknown keys; section 2: Opts null or absent")
 def unknown_keys_are_ignored_and_opts_may_be_missing(bench):
     name = bench.name()
     for opts in ({}, {"Opts": None}, {"Opts": {}}):
-        bench.driver.err("Create", dict({"Name": name}, **opts))     # section 7: no usable source
+        refuses_without_source(bench, name, opts)
     bench.driver.ok("Create", {"Name": name, "Opts": bench.opts(), "Labels": {"a": [1]}, "Version": 7})
     bench.driver.ok("Mount", {"Name": name, "ID": container_id(), "Reason": None})
 
@@ -232,11 +240,9 @@ def removing_the_unknown_succeeds(bench):
 @check("R3: Docker's values are strings")
 def options_are_strings(bench):
     first = bench.create(uid="1500", gid="1500", readonly="false")
-    os.chown(bench.backing, 1500, 1500)
     where = bench.mount(first, ID=container_id())
     as_app("/bin/sh", "-c", f"echo app >{where}/strings")
     owner = os.stat(os.path.join(bench.backing, "strings")).st_uid
-    os.chown(bench.backing, 0, 0)
     expect(owner == 1500, f"uid as a string: the file is {owner}'s")
     expect(os.stat(where + "/strings").st_uid == APP, "the app does not see itself as owner")
     second = bench.create(ro="true")

@@ -172,7 +172,8 @@ def wait_until(seconds, condition):
 
 
 class Bench:
-    """What checks work on: a driver, a source it may mount, the folder behind it, the mount root."""
+    """What checks work on: a driver, a source it may mount, the folder behind it, writable for all, and
+    the mount root."""
 
     def __init__(self, args, driver):
         self.driver = driver
@@ -189,6 +190,12 @@ class Bench:
 
     def opts(self, **more):
         return dict({"source": self.source}, **more)
+
+    def subfolder(self, name):
+        """Makes a folder in the source; its own source."""
+        os.makedirs(os.path.join(self.backing, name), exist_ok=True)
+        path, mark, arguments = self.source.partition("?")
+        return f"{path}/{name}{mark}{arguments}"
 
     def create(self, name=None, **more):
         name = name or self.name()

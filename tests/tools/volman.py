@@ -215,19 +215,17 @@ def bindings_of_one_source_share_it(bench):
     plain = bench.container(bench.opts()).create().where[0]
     read_only = bench.container(bench.opts(ro="true")).create().where[0]
     mapped = bench.container(bench.opts(uid=1500, gid=1500)).create().where[0]
-    os.makedirs(bench.backing + "/sub", exist_ok=True)
-    path, mark, arguments = bench.source.partition("?")
-    below = bench.container({"source": path + "/sub" + mark + arguments}).create().where[0]
-    workers = {bench.stat(where, "worker_pid") for where in (plain, read_only, mapped, below)}
+    below = bench.container({"source": bench.subfolder("sub")}).create().where[0]
+    workers = {bench.stat(where, "worker_pid") for where in (plain, read_only, mapped)}
     expect(len(workers) == 1, f"daemons {workers} for one source")
+    if bench.source.startswith("nfs:"):     # a folder of this machine is a volume for itself
+        expect(bench.stat(below, "worker_pid") in workers, "a subfolder of an export has a daemon of its own")
     for i in range(20):
         write(plain + "/shared", f"round {i}")
         expect(read(read_only + "/shared") == f"round {i}", "read-only reads old data")
         expect(read(mapped + "/shared") == f"round {i}", "another mapping reads old data at its next open")
         write(below + "/deep", f"round {i}")
         expect(read(read_only + "/sub/deep") == f"round {i}", "a subfolder's file is old above it")
-    os.chmod(bench.backing, 0o777)
-    expect(wait_until(10, lambda: os.stat(mapped).st_mode & 0o777 == 0o777), "the mode of the folder is old")
     as_app("/bin/sh", "-c", f"echo mapped >{mapped}/mapped")
     expect(read(plain + "/mapped") == "mapped\n", "what the mapped one closed is not read")
     expect(os.stat(plain + "/mapped").st_uid == 1500 and os.stat(mapped + "/mapped").st_uid == APP, "owners")
@@ -320,8 +318,10 @@ def create_records_and_mounts_nothing(bench):
     bench.create(name, readonly=False)                   # known and mounted: undisturbed
     expect(where in mounts() and bench.count(name) == 1, "Create disturbs a mount")
     bench.driver.err("Create", {"Opts": bench.opts()})   # no Name
-    bench.driver.err("Create", {"Name": bench.name(), "Opts": {}})
-    bench.driver.err("Create", {"Name": bench.name()})
+    for body in ({"Opts": {}}, {}):                      # no usable source: R5 leaves it to Mount
+        name = bench.name()
+        if not bench.driver.call("Create", dict(body, Name=name)).get("Err"):
+            expect("source" in (safe_description(bench.driver.err("Mount", {"Name": name})) or ""), "Mount without source")
 
 
 @check("section 7 Mount")
@@ -459,7 +459,6 @@ TAKEN = [
 
 @check("R3, section 9: keys and forms that people send; section 11.8")
 def options_are_taken_in_each_form(bench):
-    os.chmod(bench.backing, 0o777)
     for opts in TAKEN:
         name = bench.create(**opts)
         where = bench.mount(name)
@@ -484,12 +483,12 @@ def options_are_refused_with_words(bench):
 
 @check("section 9: no read access for that uid")
 def a_folder_that_the_uid_cannot_read(bench):
-    os.chmod(bench.backing, 0o700)
-    os.chown(bench.backing, 0, 0)
-    try:
-        bench.refused(uid=1500, gid=1500)
-    finally:
-        os.chmod(bench.backing, 0o777)
+    source = bench.subfolder("locked")
+    os.chmod(bench.backing + "/locked", 0o700)
+    bench.refused("access", source=source, uid=1500, gid=1500)
+    name = bench.name()
+    bench.driver.ok("Create", {"Name": name, "Opts": {"source": source}})
+    bench.mount(name)                       # others may
 
 
 @check("section 9, 11.5: missing keys are named")

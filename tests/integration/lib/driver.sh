@@ -5,7 +5,7 @@
 #   driver_prepare          once a run: the mount root, shared as a cell's is, and certificates
 #   driver_start [ARGUMENT...]   starts it, waits until it is ready; $driver_pid
 #   driver_stop, driver_kill     SIGTERM, promptly; SIGKILL
-#   driver_tls              arguments that make the TCP address one of mutual TLS
+#   driver_tls              TCP is mutual TLS from the next start on; certificates in $work/tls
 #   driver_done             what must hold at the end: nothing mounted, known or left
 #
 # It listens at $driver_socket and at 127.0.0.1:$driver_port; $driver_root is its mount root,
@@ -26,14 +26,49 @@ driver_prepare() {
 	driver_port=$(free_port) driver_admin=127.0.0.1:$(free_port)
 }
 
+# driver_configure [KEY=JSON...]: the configuration file, for the next start
+driver_configure() {
+	python3 - "$work/driver.json" "$store" "$@" <<-'PY'
+		import json, sys
+		path, store = sys.argv[1:3]
+		config = {"sources": ["dir:" + store, "nfs://"], "mount_timeout": 8, "budget": "1g"}
+		config.update((pair.split("=", 1)[0], json.loads(pair.split("=", 1)[1])) for pair in sys.argv[3:])
+		with open(path, "w") as out:
+		    json.dump(config, out, indent=1)
+	PY
+}
+
+# An authority, and certificates that it signed for the driver and for its client.
+certificates() {
+	local name tls=$work/tls
+	mkdir -p "$tls"
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=authority \
+		-keyout "$tls/ca.key" -out "$tls/ca.crt" 2>/dev/null || fail "openssl makes no authority"
+	printf 'subjectAltName=IP:127.0.0.1\n' >"$tls/san"
+	for name in server client; do
+		openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$name" \
+			-keyout "$tls/$name.key" -out "$tls/$name.csr" 2>/dev/null
+		openssl x509 -req -in "$tls/$name.csr" -CA "$tls/ca.crt" -CAkey "$tls/ca.key" -CAcreateserial -days 2 \
+			-extfile "$tls/san" -out "$tls/$name.crt" 2>/dev/null || fail "openssl signs nothing"
+	done
+}
+
+driver_tls() {
+	local tls=$work/tls
+	certificates
+	driver_configure "tls={\"cert\":\"$tls/server.crt\",\"key\":\"$tls/server.key\",\"client_ca\":\"$tls/ca.crt\",
+		\"discovery_ca\":\"$tls/ca.crt\",\"discovery_cert\":\"$tls/client.crt\",\"discovery_key\":\"$tls/client.key\"}" "$@"
+}
+
 driver_says() { grep -q "$1" "$driver_log"; }
 driver_is_up_or_dead() { driver_says driver-server.started || process_is_gone "$driver_pid"; }
 
 driver_start() {
 	: >"$driver_log"
-	"$DRIVER" --listen "unix:$driver_socket" --listen "tcp:127.0.0.1:$driver_port" --admin "$driver_admin" \
-		--mount-root "$driver_root" --discovery "$driver_specs" --state "$work/driver.state" "$@" \
-		</dev/null >>"$driver_log" 2>&1 &
+	[ -e "$work/driver.json" ] || driver_configure
+	"$DRIVER" --config "$work/driver.json" --listen "unix:$driver_socket" --listen "tcp:127.0.0.1:$driver_port" \
+		--admin "$driver_admin" --mount-root "$driver_root" --discovery "$driver_specs" --state "$work/driver.state" \
+		"$@" </dev/null >>"$driver_log" 2>&1 &
 	driver_pid=$!
 	wait_until 10 driver_is_up_or_dead || fail "the driver is not ready"
 	! process_is_gone "$driver_pid" || fail "the driver did not start: $(tail -n 3 "$driver_log")"
