@@ -125,9 +125,13 @@ class Storm:
     # ---- leaks
 
     def descriptors(self):
-        folder = f"/proc/{self.args.driver_pid}/fd"
-        links = [os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder) if os.path.lexists(f"{folder}/{fd}")]
-        return sum(not link.startswith("socket:") for link in links)
+        folder, count = f"/proc/{self.args.driver_pid}/fd", 0
+        for fd in os.listdir(folder):
+            try:
+                count += not os.readlink(f"{folder}/{fd}").startswith("socket:")
+            except FileNotFoundError:
+                pass    # closed meanwhile
+        return count
 
     def rss(self):
         with open(f"/proc/{self.args.driver_pid}/statm", encoding="ascii") as file:

@@ -31,7 +31,7 @@ driver_configure() {
 	python3 - "$work/driver.json" "$store" "$@" <<-'PY'
 		import json, sys
 		path, store = sys.argv[1:3]
-		config = {"sources": ["dir:" + store, "nfs://"], "mount_timeout": 8, "budget": "1g"}
+		config = {"sources": ["dir:" + store, "nfs://"], "mount_timeout": 3, "budget": "1g"}
 		config.update((pair.split("=", 1)[0], json.loads(pair.split("=", 1)[1])) for pair in sys.argv[3:])
 		with open(path, "w") as out:
 		    json.dump(config, out, indent=1)
