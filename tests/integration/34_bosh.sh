@@ -81,7 +81,7 @@ drain_in_order() {
 	drain_ends 60
 	[ -z "$(ls "$specs")" ] || fail "R6: a discovery file is left"
 	process_is_gone "$driver_pid" || fail "the driver is left"
-	[ -z "$(grep -F " $mounts/" /proc/self/mountinfo)" ] || fail "a mount is left"
+	! grep -F " $mounts/" /proc/self/mountinfo || fail "a mount is left"
 	[ "$(cat "$store/last")" = last ] || fail "data is lost"
 }
 
