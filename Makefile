@@ -19,13 +19,13 @@ MAKEFLAGS += --no-print-directory
 PAR = $(Q)$(MAKE) $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
 
 # --- flags ---------------------------------------------------------------------
-PKGS := fuse3 libnfs jansson
+PKGS := fuse3 libnfs jansson libseccomp
 WARN := -Wall -Wextra -Wshadow -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wvla
 FLAGS_release := -O2 -g
 FLAGS_debug := -O1 -g -DPERSIFS_DEBUG
-FLAGS_asan := $(FLAGS_debug) -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-FLAGS_tsan := $(FLAGS_debug) -fsanitize=thread
-FLAGS_cov := $(FLAGS_debug) --coverage
+FLAGS_asan := $(FLAGS_debug) -DPERSIFS_NO_SANDBOX -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+FLAGS_tsan := $(FLAGS_debug) -DPERSIFS_NO_SANDBOX -fsanitize=thread
+FLAGS_cov := $(FLAGS_debug) -DPERSIFS_NO_SANDBOX --coverage
 FLAGS_fuzz := $(FLAGS_asan) -fsanitize=fuzzer-no-link
 # Asked once, at first use: `make deps` may have installed pkg-config by then.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)

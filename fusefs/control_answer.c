@@ -43,13 +43,24 @@ static json_t *option_values(struct volume *v)
 	return all;
 }
 
+static json_t *sandbox_parts(const struct sandbox *s)
+{
+	json_t *all = json_pack("{s:s}", "state", sandbox_state(s));
+
+	for (int i = 0; i < SANDBOX_PARTS && s->mode != SANDBOX_OFF; i++)
+		json_object_set_new(all, sandbox_part_name((enum sandbox_part)i),
+				    json_sprintf("%s%s", s->part[i].missing ? "no: " : "",
+						 s->part[i].said));
+	return all;
+}
+
 json_t *control_stat(struct volume *v)
 {
 	struct cache_usage u;
 
 	cache_usage(v->cache, &u);
 	return json_pack(
-		"{s:s, s:s, s:s, s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
+		"{s:s, s:s, s:s, s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}",
 		"uri", v->uri, "mountpoint", v->mountpoint, "version", PERSIFS_VERSION,
 		"supervisor_pid", (int)v->supervisor_pid, "worker_pid", (int)getpid(), "survive",
 		"no", "dirty_bytes", (json_int_t)u.dirty_bytes, "unstable_bytes",
@@ -58,7 +69,7 @@ json_t *control_stat(struct volume *v)
 		(json_int_t)u.held_frames, "writers_waiting", (json_int_t)u.writers_held,
 		"files_failing", (json_int_t)u.files_failing, "inodes", (json_int_t)v->ninodes,
 		"open_handles", (json_int_t)v->nhandles, "counters", counters(), "counter_help",
-		counter_help(), "options", option_values(v));
+		counter_help(), "options", option_values(v), "sandbox", sandbox_parts(&v->sandbox));
 }
 
 static json_t *refuse(int err, const char *sentence)

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -24,6 +25,8 @@
 #include "common/log.h"
 #include "common/runtime.h"
 #include "common/uri.h"
+#include "fusefs/errand.h"
+#include "fusefs/fusermount.h"
 #include "fusefs/opener.h"
 
 #ifndef PR_SET_IO_FLUSHER
@@ -39,6 +42,8 @@ struct supervisor {
 	int fuse_fd, arena_fd, sock, sig_fd, status_fd;
 	pid_t worker;
 	struct openers openers;
+	struct errands errands;
+	bool by_helper; /* fusermount3 mounts, and unmounts */
 	struct uri uri; /* of m */
 	bool mounted, told;
 	bool draining;
@@ -154,7 +159,8 @@ static void exec_worker(const struct supervisor *s, int sock, int opener_sock)
 	snprintf(arena, sizeof arena, "%d", s->arena_fd);
 	snprintf(up, sizeof up, "%d", sock);
 	snprintf(opener, sizeof opener, "%d", opener_sock);
-	fcntl(s->fuse_fd, F_SETFD, 0);
+	if (s->fuse_fd >= 0)
+		fcntl(s->fuse_fd, F_SETFD, 0);
 	fcntl(s->arena_fd, F_SETFD, 0);
 	fcntl(sock, F_SETFD, 0);
 	fcntl(opener_sock, F_SETFD, 0);
@@ -241,16 +247,35 @@ static uint32_t arena_frames(const struct mount_options *o)
 static int open_things(struct supervisor *s)
 {
 	const struct mount_options *o = s->m->opt;
+	struct err err;
 	int rc;
 
-	s->fuse_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	if (s->fuse_fd < 0)
+	s->by_helper = s->m->adopted_fd < 0 && fusermount_needed();
+	if (s->by_helper && fusermount_check(o, FUSERMOUNT_CONF, &err))
+		return fail(s, "%s", err.text);
+	if (s->m->adopted_fd >= 0)
+		s->fuse_fd = s->m->adopted_fd;
+	else if (!s->by_helper)
+		s->fuse_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (s->fuse_fd < 0 && !s->by_helper)
 		return fail(s, "cannot open /dev/fuse: %s%s", strerror(errno),
 			    errno == ENOENT ? " (is the fuse module loaded?)" : "");
 	rc = arena_create((uint32_t)o->page_size, arena_frames(o), &s->arena_fd);
 	if (rc)
 		return fail(s, "cannot make a cache of %llu bytes: %s",
 			    (unsigned long long)o->cache_size, strerror(-rc));
+	return 0;
+}
+
+static int mount_by_helper(struct supervisor *s)
+{
+	struct err err;
+	int fd = fusermount_mount(s->m->opt, s->m->uri, s->m->dir, &err);
+
+	if (fd < 0)
+		return fail(s, "%s", err.text);
+	s->mounted = true;
+	s->errands.device_fd = fd;
 	return 0;
 }
 
@@ -261,6 +286,10 @@ static int do_mount(struct supervisor *s, const char *root_mode)
 			      (o->noexec ? MS_NOEXEC : 0);
 	char data[256];
 
+	if (s->m->adopted_fd >= 0)
+		return 0;
+	if (s->by_helper)
+		return mount_by_helper(s);
 	snprintf(data, sizeof data, "fd=%d,rootmode=%.8s,user_id=%u,group_id=%u%s%s", s->fuse_fd,
 		 root_mode, geteuid(), getegid(), o->allow_other ? ",allow_other" : "",
 		 o->default_permissions && !options_mapped(o) ? ",default_permissions" : "");
@@ -287,6 +316,51 @@ static void raise_read_ahead(unsigned maj, unsigned min)
 	fclose(f);
 }
 
+/* The kernel tells the number of a connection, which is that of its mount's device, since 6.17. */
+static bool fdinfo_dev(int fd, unsigned *maj, unsigned *min)
+{
+	char path[64], line[128];
+	bool found = false;
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+	f = fopen(path, "re");
+	*maj = 0;
+	while (f && !found && fgets(line, sizeof line, f))
+		found = sscanf(line, "fuse_connection: %u", min) == 1;
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static int mounted_dev(struct supervisor *s, unsigned *maj, unsigned *min, struct err *err)
+{
+	const char *given = s->m->opt->device;
+	char end;
+
+	if (s->m->adopted_fd < 0)
+		return runtime_mount_dev(s->m->dir, maj, min, NULL, 0, err);
+	if (!given && fdinfo_dev(s->fuse_fd, maj, min))
+		return 0;
+	if (!given)
+		return err_set(
+			err, -ENOENT,
+			"'%s': this kernel does not tell which mount it is: option device is "
+			"wanted",
+			s->m->dir);
+	if (sscanf(given, "%u:%u%c", maj, min, &end) != 2)
+		return err_set(err, -EINVAL, "option device=%.100s: want MAJOR:MINOR", given);
+	return 0;
+}
+
+static int make_control(struct supervisor *s, unsigned maj, unsigned min, struct err *err)
+{
+	char path[PATH_MAX];
+	int rc = runtime_socket_path(maj, min, path, sizeof path, err);
+
+	return rc ? rc : errands_listen(&s->errands, path, err);
+}
+
 static int bring_up(struct supervisor *s)
 {
 	unsigned maj, min;
@@ -295,9 +369,9 @@ static int bring_up(struct supervisor *s)
 
 	if (open_things(s) || start_worker(s) || expect(s, "backend", mode) || do_mount(s, mode))
 		return -1;
-	if (runtime_mount_dev(s->m->dir, &maj, &min, NULL, 0, &err))
+	if (mounted_dev(s, &maj, &min, &err) || make_control(s, maj, min, &err))
 		return fail(s, "%s", err.text);
-	if (line_send(s->sock, "mounted %u %u", maj, min))
+	if (line_send(s->sock, "mounted"))
 		return fail(s, "the worker ended before it was ready");
 	if (expect(s, "ready", NULL))
 		return -1;
@@ -307,10 +381,21 @@ static int bring_up(struct supervisor *s)
 
 /* ---- living on ---- */
 
+static int take_away(const struct supervisor *s, int flags)
+{
+	if (!umount2(s->m->dir, flags))
+		return 0;
+	if (errno == EPERM && s->by_helper)
+		return fusermount_umount(s->m->dir, flags & MNT_DETACH);
+	return -errno;
+}
+
 static void detach(struct supervisor *s)
 {
-	if (s->mounted && umount2(s->m->dir, MNT_DETACH) && errno != EINVAL && errno != ENOENT)
-		log_error("cannot unmount '%s': %s", s->m->dir, strerror(errno));
+	int rc = s->mounted ? take_away(s, MNT_DETACH) : 0;
+
+	if (rc && rc != -EINVAL && rc != -ENOENT)
+		log_error("cannot unmount '%s': %s", s->m->dir, strerror(-rc));
 	s->mounted = false;
 }
 
@@ -322,7 +407,11 @@ static void on_drained(struct supervisor *s, const char *line)
 		log_error("'%s' stays mounted: not everything could be written", s->m->dir);
 		return;
 	}
-	if (!umount2(s->m->dir, 0)) {
+	if (s->m->adopted_fd >= 0) {
+		log_info("'%s' is drained, and served until it is unmounted", s->m->dir);
+		return;
+	}
+	if (!take_away(s, 0)) {
 		s->mounted = false;
 		return;
 	}
@@ -408,6 +497,7 @@ static void end_worker(struct supervisor *s)
 		kill(s->worker, SIGKILL);
 		waitpid(s->worker, NULL, 0);
 	}
+	errands_done(&s->errands);
 }
 
 int supervisor_run(const struct mount_request *m, int status_fd)
@@ -425,7 +515,12 @@ int supervisor_run(const struct mount_request *m, int status_fd)
 		fail(&s, "%s", err.text);
 		return 1;
 	}
+	if (errands_init(&s.errands)) {
+		fail(&s, "no random bytes");
+		return 1;
+	}
 	conf.host = s.uri.host;
+	conf.errands = &s.errands;
 	openers_init(&s.openers, &conf);
 	prctl(PR_SET_NAME, "persifs-super");
 	guard_process();

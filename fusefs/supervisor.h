@@ -4,15 +4,20 @@
  *   supervisor                          worker (the same program, exec'd)
  *   opens /dev/fuse, makes the arena
  *   starts the worker  ---------------> opens the backend
+ *                                       prepares it, enters the sandbox
  *   <------------ "backend MODE" ------ (or "error SENTENCE", and ends)
- *   mounts
- *   ------------ "mounted MAJ MIN" ---> control socket, receivers, INIT
+ *   mounts, makes the control socket
+ *   ------------ "mounted" -----------> receivers, INIT
  *   <------------------- "ready" ------
  *   tells who waits for the mount; waits for signals and the worker's end
  *   ------------ "drain" -------------> (SIGTERM)
  *   <------------ "drained RC" --------
  *
- * All the while it has children open connections for the worker (opener.h).
+ * All the while it has children open connections for the worker (opener.h), and opens other
+ * things for it (errand.h).
+ *
+ * A caller who may not mount has fusermount3 do it; where a descriptor of a mount was given
+ * there is nothing to mount, and nothing to unmount.
  *
  * It never reads /dev/fuse, never maps the arena, never parses foreign data. A
  * worker that dies is not restarted yet: the mount is taken away with an error. */
@@ -29,6 +34,7 @@
 struct mount_request {
 	const char *uri;
 	const char *dir; /* absolute */
+	int adopted_fd; /* owned: /dev/fuse of a mount that somebody else made, and takes away; or -1 */
 	struct mount_options *opt;
 	bool foreground;
 };

@@ -18,8 +18,10 @@
 #include "common/log.h"
 #include "common/runtime.h"
 #include "common/uri.h"
+#include "fusefs/confine.h"
 #include "fusefs/control.h"
 #include "fusefs/cred.h"
+#include "fusefs/errand.h"
 #include "fusefs/handle.h"
 #include "fusefs/interrupt.h"
 #include "fusefs/inode.h"
@@ -38,7 +40,8 @@ struct worker {
 	int arena_fd;
 	int ended_fd; /* eventfd: the session is over */
 	struct opener_client opener;
-	struct uri uri; /* of v */
+	struct errand_client errands; /* over the same socket */
+	struct uri uri;               /* of v */
 	pthread_t uplink;
 };
 
@@ -102,6 +105,7 @@ static int open_backend(struct worker *w, struct err *err)
 			      .dial_arg = &w->opener,
 			      .changed = on_changed,
 			      .changed_arg = v };
+	struct be_prepared prepared = BE_PREPARED_NONE;
 	char run_dir[PATH_MAX];
 	int rc = uri_parse(v->uri, &w->uri, err);
 
@@ -110,7 +114,11 @@ static int open_backend(struct worker *w, struct err *err)
 	w->opener.host = w->uri.host;
 	if (!runtime_dir(run_dir, sizeof run_dir, NULL))
 		env.run_dir = run_dir;
-	rc = backend_open(v->uri, o->layers, &env, &v->be, err);
+	rc = confine(v, &w->errands, &env, &prepared, err);
+	if (!rc)
+		rc = backend_open(v->uri, o->layers, &env, &v->be, err);
+	be_prepared_done(&prepared);
+	be_cred_put(env.self);
 	if (!rc && o->nlm && !(v->be->limits.caps & BE_CAP_LOCKS))
 		return err_set(err, -EINVAL, "option nlm: only an NFS server keeps locks");
 	return rc;
@@ -140,7 +148,7 @@ static int open_tables(struct volume *v, struct err *err)
 	if (interrupts_init(v) || offload_init(v))
 		return err_set(err, -EAGAIN, "cannot start a thread");
 	filelocks_init(&v->locks);
-	v->creds = cred_cache_new();
+	v->creds = cred_cache_new(v->errands);
 	v->notifier = notifier_new(v);
 	return v->creds && v->notifier ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
@@ -216,29 +224,36 @@ static int wait_init(struct volume *v)
 	return 0;
 }
 
-static int open_control(struct volume *v, unsigned maj, unsigned min, struct err *err)
+/* What the supervisor made when it mounted. */
+static int take_made(struct worker *w, struct err *err)
 {
-	char path[PATH_MAX];
-	int rc = runtime_socket_path(maj, min, path, sizeof path, err);
+	struct volume *v = &w->v;
+	int fd;
 
-	umask(0177);
-	if (!rc)
-		rc = control_new(v, path, &v->control, err);
-	umask(0); /* modes come from the kernel with the caller's umask applied */
-	return rc;
+	if (v->fuse_fd < 0) {
+		v->fuse_fd = errand_plain(&w->errands, ERRAND_DEVICE);
+		if (v->fuse_fd < 0)
+			return err_set(err, v->fuse_fd,
+				       "the supervisor does not give /dev/fuse: %s",
+				       strerror(-v->fuse_fd));
+	}
+	fd = errand_plain(&w->errands, ERRAND_CONTROL);
+	if (fd < 0)
+		return err_set(err, fd, "the supervisor does not give the control socket: %s",
+			       strerror(-fd));
+	return control_new(v, fd, &v->control, err);
 }
 
 static int serve(struct worker *w, struct err *err)
 {
 	struct volume *v = &w->v;
 	char line[LINE_BYTES_MAX];
-	unsigned maj, min;
 	uint64_t one = 1;
 	int rc;
 
-	if (line_recv(w->sock, line) || sscanf(line, "mounted %u %u", &maj, &min) != 2)
+	if (line_recv(w->sock, line) || strcmp(line, "mounted") != 0)
 		return err_set(err, -EPIPE, "the supervisor ended before it mounted");
-	rc = open_control(v, maj, min, err);
+	rc = take_made(w, err);
 	if (!rc)
 		rc = session_start(v, err);
 	if (!rc && wait_init(v))
@@ -339,6 +354,9 @@ int worker_main(int argc, char **argv)
 	w->v.mountpoint = argv[9];
 	w->v.supervisor_pid = getppid();
 	w->ended_fd = eventfd(0, EFD_CLOEXEC);
+	w->errands.fd = w->opener.fd;
+	w->v.errands = &w->errands;
+	umask(0); /* modes come from the kernel with the caller's umask applied */
 	fcntl(w->v.fuse_fd, F_SETFD, FD_CLOEXEC);
 	fcntl(w->arena_fd, F_SETFD, FD_CLOEXEC);
 	fcntl(w->sock, F_SETFD, FD_CLOEXEC);
@@ -352,6 +370,7 @@ int worker_main(int argc, char **argv)
 	if (serve(w, &err))
 		return say_error(w, err.text);
 	rc = shut_down(&w->v);
+	log_reopen_stop();
 	close(w->sock);
 	close(w->opener.fd);
 	close(w->ended_fd);
