@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fusermount.h - mounting for who may not: fusermount3, set-uid root
  *
- * It opens /dev/fuse, mounts, and sends the descriptor over the socket that _FUSE_COMMFD names. It
+ * It opens /dev/fuse as the user, mounts, and sends the descriptor over the socket that _FUSE_COMMFD names. It
  * allows a user his own folders, always without set-uid programs and devices, and allow_other
  * only when /etc/fuse.conf says so. A process without other threads. */
 #ifndef FUSEFS_FUSERMOUNT_H

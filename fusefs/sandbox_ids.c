@@ -128,7 +128,7 @@ static int become(uint32_t id)
 }
 
 /* The id to become; 0: none, which has been said. */
-static int choose(struct sandbox *s, uint64_t caps, const struct id_map *uids,
+static int choose(struct sandbox *s, uint64_t caps, uint64_t keep, const struct id_map *uids,
 		  const struct id_map *gids, uint32_t *out, struct err *err)
 {
 	const uint64_t need = CAP(SETUID) | CAP(SETGID);
@@ -140,13 +140,13 @@ static int choose(struct sandbox *s, uint64_t caps, const struct id_map *uids,
 			       "option sandbox_uid=%" PRId64
 			       ": not an id that the caller can give to a process here",
 			       s->uid);
-	if (s->folder)
+	if (keep)
 		sandbox_said(s, SANDBOX_PART_UID, "%u, acts for callers", geteuid());
 	else if ((caps & need) != need)
 		sandbox_said(s, SANDBOX_PART_UID, "%u, the caller has no other", geteuid());
 	else if (s->uid > 0)
 		*out = (uint32_t)s->uid;
-	else if (!(*out = spare_id(uids, gids)))
+	else if (s->folder || !(*out = spare_id(uids, gids)))
 		sandbox_said(s, SANDBOX_PART_UID, "%u, the namespace has no other", geteuid());
 	return 0;
 }
@@ -165,7 +165,7 @@ int sandbox_ids_choose(struct sandbox *s, struct sandbox_ids *out, struct err *e
 	/* With one id there is no caller but ourselves to act for. */
 	if (s->folder && uids->total > 1)
 		out->keep = out->caps & FOLDER_CAPS;
-	return choose(s, out->caps, uids, uids + 1, &out->id, err);
+	return choose(s, out->caps, out->keep, uids, uids + 1, &out->id, err);
 }
 
 int sandbox_ids_enter(struct sandbox *s, const struct sandbox_ids *ids, struct err *err)

@@ -316,7 +316,7 @@ static void raise_read_ahead(unsigned maj, unsigned min)
 	fclose(f);
 }
 
-/* The kernel tells the number of a connection, which is that of its mount's device, since 6.17. */
+/* Newer kernels tell the number of a connection, which is that of its mount's device. */
 static bool fdinfo_dev(int fd, unsigned *maj, unsigned *min)
 {
 	char path[64], line[128];

@@ -183,7 +183,7 @@ static int bring_up(struct worker *w, mode_t *root_mode, struct err *err)
 		rc = open_tables(v, err);
 	if (!rc)
 		rc = open_root(v, root_mode, err);
-	return rc ? rc : decoder_init(v, err);
+	return rc;
 }
 
 /* ---- running ---- */
@@ -254,6 +254,8 @@ static int serve(struct worker *w, struct err *err)
 	if (line_recv(w->sock, line) || strcmp(line, "mounted") != 0)
 		return err_set(err, -EPIPE, "the supervisor ended before it mounted");
 	rc = take_made(w, err);
+	if (!rc)
+		rc = decoder_init(v, err);
 	if (!rc)
 		rc = session_start(v, err);
 	if (!rc && wait_init(v))
