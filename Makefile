@@ -49,7 +49,9 @@ REPLAY := $(patsubst tests/fuzz/%.c,$(B)/replay/%,$(wildcard tests/fuzz/fuzz_*.c
 FUZZ ?= $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZERS := $(FUZZ:%=build/fuzz/fuzz/fuzz_%)
 NFSFAULT := $(B)/tests/tools/nfsfault
-TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/tools/*.c)) $(NFSFAULT)
+# The program with a control command that tries what its sandbox refuses.
+TRY := $(B)/tests/tools/persifs-try
+TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/tools/*.c)) $(NFSFAULT) $(TRY)
 FAKES := $(wildcard tests/fake/*.c)
 SCENARIOS := $(sort $(wildcard tests/integration/*.sh))
 MAN := $(patsubst %.pod,$(B)/man/%,$(notdir $(POD_FILES)))
@@ -83,6 +85,10 @@ $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(LIB)
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LIBS)
 $(NFSFAULT): $(patsubst %.c,$(B)/%.o,$(wildcard tests/server/*.c))
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -o $@ $^
+$(B)/tests/sandbox/%.o: fusefs/%.c
+	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) -DPERSIFS_SANDBOX_TEST -MMD -MP -c -o $@ $<
+$(TRY): $(B)/fusefs/main.o $(B)/tests/sandbox/control_answer.o $(B)/tests/sandbox/try.o $(LIB)
+	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/tests/tools/%: tests/tools/%.c
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -MMD -MP -MF $@.d -MT $@ -o $@ $< -pthread
 $(B)/%.o: %.c
