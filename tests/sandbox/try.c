@@ -82,7 +82,7 @@ static int write_self(void)
 }
 static int make_file(void)
 {
-	return OPEN(SYS_openat, AT_FDCWD, "/made", O_WRONLY | O_CREAT, 0600);
+	return OPEN(SYS_openat, AT_FDCWD, "/run/persifs-try-made", O_WRONLY | O_CREAT, 0600);
 }
 static int stat_passwd(void)
 {
