@@ -157,6 +157,13 @@ int backend_prepare(const char *uri, const struct be_env *env, struct be_prepare
 	return type->prepare ? type->prepare(uri, env, out, err) : 0;
 }
 
+int backend_uri_key(const char *uri, char *out)
+{
+	const struct backend_type *type = type_find(uri);
+
+	return type && type->uri_key ? type->uri_key(uri, out) : -ENOTSUP;
+}
+
 void be_prepared_done(struct be_prepared *p)
 {
 	cleanup_fd(&p->folder_fd);

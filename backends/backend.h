@@ -279,7 +279,6 @@ struct be_env {
 	bool soft;             /* give up after timeout_ms, else retry for ever */
 	uint32_t timeout_ms;
 	uint32_t reply_ms; /* a server that has not answered for so long is asked again; 0: 60 s */
-	bool read_only;
 	/* A folder that the daemons of this machine share, gone with the machine; NULL: none.
 	 * Borrowed during the open. */
 	const char *run_dir;
@@ -311,6 +310,7 @@ struct be_env {
 #define BE_CHANGED_DATA 2u
 #define BE_CHANGED_NAMES 4u
 
+#define BE_KEY_BYTES 96
 #define BE_NODE_SAVE_MAX 128 /* bytes of a saved node in the arena */
 
 /* ---- the table ------------------------------------------------------ */
@@ -325,6 +325,12 @@ struct backend_ops {
 	void (*fail_reads)(struct backend *be);
 	void (*node_free)(struct be_node *node);
 	int (*root)(struct backend *be, struct be_entry *out);
+	/* Optional. What the volume is, however it was named: mounts of one key on one machine
+	 * must share a cache. Letters, digits, ".", "_", "-"; less than BE_KEY_BYTES with
+	 * its NUL. NULL: each mount is a volume of its own. May wait. */
+	int (*key)(struct backend *be, char *out);
+	/* Optional. The folder that another URI names. -EXDEV: it is of another volume. May wait. */
+	int (*folder)(struct backend *be, const char *uri, struct be_entry *out, struct err *err);
 
 	enum be_submit (*submit_read)(struct backend *be, struct be_io *io);
 	enum be_submit (*submit_write)(struct backend *be, struct be_io *io);
@@ -454,6 +460,7 @@ struct backend_type {
 	/* Optional: opens what open() needs by path. */
 	int (*prepare)(const char *uri, const struct be_env *env, struct be_prepared *out,
 		       struct err *err);
+	int (*uri_key)(const char *uri, char *out); /* optional */
 };
 
 /* Opens by path whatever backend_open() of the URI will need, reads no content and asks no
@@ -461,6 +468,9 @@ struct backend_type {
  * BE_PREPARED_NONE before. */
 int backend_prepare(const char *uri, const struct be_env *env, struct be_prepared *out,
 		    struct err *err);
+/* The key that the volume of this URI would have now, as far as it can be told without opening it:
+ * out[BE_KEY_BYTES]. -ENOTSUP: it cannot. */
+int backend_uri_key(const char *uri, char *out);
 /* Closes what is still in it. */
 void be_prepared_done(struct be_prepared *p);
 
@@ -477,6 +487,8 @@ enum be_submit backend_write(struct backend *be, struct be_io *io);
 enum be_submit backend_commit(struct backend *be, struct be_io *io);
 
 int backend_root(struct backend *be, struct be_entry *out);
+int backend_key(struct backend *be, char *out); /* -ENOTSUP: it has none */
+int backend_folder(struct backend *be, const char *uri, struct be_entry *out, struct err *err);
 int backend_lookup(struct backend *be, const struct be_call *call, struct be_node *dir,
 		   const char *name, struct be_entry *out);
 int backend_getattr(struct backend *be, const struct be_call *call, struct be_node *node,

@@ -6,7 +6,6 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -16,7 +15,7 @@ union fd_control {
 	struct cmsghdr align;
 };
 
-int fdpass_send(int sock, const void *data, size_t len, int fd, int flags)
+int fd_send(int sock, const void *data, size_t len, int fd, int flags)
 {
 	struct iovec iov = { (void *)(uintptr_t)data, len };
 	union fd_control control = { .buf = { 0 } };
@@ -57,7 +56,7 @@ static int only_fd(struct msghdr *msg)
 	return -1;
 }
 
-ssize_t fdpass_recv(int sock, void *data, size_t len, int *fd)
+ssize_t fd_recv(int sock, void *data, size_t len, int *fd, int flags)
 {
 	struct iovec iov = { data, len };
 	union fd_control control;
@@ -65,7 +64,7 @@ ssize_t fdpass_recv(int sock, void *data, size_t len, int *fd)
 			      .msg_iovlen = 1,
 			      .msg_control = &control,
 			      .msg_controllen = sizeof control };
-	ssize_t n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);
+	ssize_t n = recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC);
 
 	*fd = -1;
 	if (n < 0)

@@ -21,18 +21,21 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/ctlsock.h"
+#include "common/fdpass.h"
 #include "common/list.h"
 #include "common/log.h"
 #include "fusefs/errand.h"
-#include "fusefs/volume.h"
+#include "fusefs/session.h"
 
 #define PROGRESS_MS 500
+#define GONE_LOOK_MS 100
 #define GONE_WAIT_MS 5000 /* for the kernel to end the session after the last unmount */
 
 struct client {
 	struct list link;
 	struct control *c;
 	int fd;
+	int passed; /* the last descriptor that came, or -1; owned */
 	size_t len; /* bytes read and not used yet */
 	char buf[65536];
 };
@@ -73,16 +76,21 @@ static json_t *next_line(struct client *cl, bool *bad)
 
 	*bad = false;
 	while (!(nl = memchr(cl->buf, '\n', cl->len))) {
+		int fd = -1;
 		ssize_t n;
 
 		if (cl->len == sizeof cl->buf) {
 			*bad = true;
 			return NULL;
 		}
-		n = recv(cl->fd, cl->buf + cl->len, sizeof cl->buf - cl->len, 0);
+		n = fd_recv(cl->fd, cl->buf + cl->len, sizeof cl->buf - cl->len, &fd, 0);
 		if (n <= 0)
 			return NULL;
 		cl->len += (size_t)n;
+		if (fd >= 0) {
+			cleanup_fd(&cl->passed);
+			cl->passed = fd;
+		}
 	}
 	obj = json_loadb(cl->buf, (size_t)(nl - cl->buf), JSON_REJECT_DUPLICATES, NULL);
 	cl->len -= (size_t)(nl + 1 - cl->buf);
@@ -128,20 +136,28 @@ static bool drain_for(struct client *cl)
 	return false;
 }
 
-/* Waits for the end of the volume and says so meanwhile; false when it does not
- * come: another mount namespace still has the mount. */
-static bool wait_gone(struct client *cl)
+/* Waits for the end of the volume, or of the session alone when others go on. */
+static enum {
+	VOLUME_GONE,
+	SESSION_GONE,
+	STILL_THERE
+} wait_gone(struct client *cl, unsigned maj, unsigned min)
 {
 	struct control *c = cl->c;
 	uint64_t limit = clock_ms() + GONE_WAIT_MS;
-	bool gone;
+	bool gone, left = false;
 
 	mutex_lock(&c->lock);
-	while (!c->gone && clock_ms() < limit)
-		cond_wait_until(&c->cond, &c->lock, limit);
+	while (!c->gone && !left && clock_ms() < limit) {
+		mutex_unlock(&c->lock);
+		left = session_has_left(c->v, maj, min);
+		mutex_lock(&c->lock);
+		if (!c->gone && !left)
+			cond_wait_until(&c->cond, &c->lock, clock_ms() + GONE_LOOK_MS);
+	}
 	gone = c->gone;
 	mutex_unlock(&c->lock);
-	return gone;
+	return gone ? VOLUME_GONE : left ? SESSION_GONE : STILL_THERE;
 }
 
 static bool is_gone(struct control *c)
@@ -161,36 +177,70 @@ static bool said_unmounted(const json_t *line)
 	return cmd && !strcmp(cmd, "unmounted");
 }
 
-static void do_umount(struct client *cl)
+/* It goes on elsewhere: what can be promised is that all is written. */
+static void umount_partly(struct client *cl, const char *note)
+{
+	if (drain_for(cl))
+		send_json(cl->fd,
+			  json_pack("{s:b,s:i,s:s}", "ok", 1, "dirty_bytes", 0, "note", note));
+}
+
+static void umount_end(struct client *cl, unsigned maj, unsigned min)
 {
 	struct control *c = cl->c;
+
+	switch (wait_gone(cl, maj, min)) {
+	case SESSION_GONE:
+		umount_partly(cl, "other sessions of the volume go on");
+		break;
+	case STILL_THERE:
+		umount_partly(cl, "still mounted in another mount namespace");
+		break;
+	default:
+		if (c->rc)
+			send_json(cl->fd,
+				  failure(c->rc,
+					  "data written after the drain is not on the backend"));
+		else
+			send_json(cl->fd, json_pack("{s:b,s:I}", "ok", 1, "dirty_bytes",
+						    (json_int_t)c->dirty_bytes));
+	}
+}
+
+static void do_umount(struct client *cl, const json_t *request)
+{
+	unsigned maj = (unsigned)json_integer_value(json_object_get(request, "major"));
+	unsigned min = (unsigned)json_integer_value(json_object_get(request, "minor"));
+	bool said, others, bad;
 	json_t *line;
-	bool bad;
 
 	if (!drain_for(cl))
 		return;
 	if (send_json(cl->fd, json_pack("{s:{s:s}}", "progress", "state", "drained")))
 		return;
 	line = next_line(cl, &bad);
-	/* The kernel may tell us of the unmount before the client does. */
-	if (!said_unmounted(line) && !is_gone(c)) {
-		json_decref(line);
-		send_json(cl->fd, failure(-ECANCELED, "not unmounted; everything was written"));
-		return;
-	}
+	said = said_unmounted(line);
+	others = json_is_true(json_object_get(line, "others"));
 	json_decref(line);
-	if (!wait_gone(cl)) {
-		/* Gone from here, but not everywhere: what can be promised is that all is written. */
-		if (drain_for(cl))
-			send_json(cl->fd,
-				  json_pack("{s:b,s:i,s:s}", "ok", 1, "dirty_bytes", 0, "note",
-					    "still mounted in another mount namespace"));
-	} else if (c->rc)
-		send_json(cl->fd,
-			  failure(c->rc, "data written after the drain is not on the backend"));
+	/* The kernel may tell us of the unmount before the client does. */
+	if (!said && !is_gone(cl->c))
+		send_json(cl->fd, failure(-ECANCELED, "not unmounted; everything was written"));
+	else if (others)
+		umount_partly(cl, "other mounts of the session go on");
 	else
-		send_json(cl->fd, json_pack("{s:b,s:I}", "ok", 1, "dirty_bytes",
-					    (json_int_t)c->dirty_bytes));
+		umount_end(cl, maj, min);
+}
+
+/* An answer that may have a descriptor beside it. */
+static void answer_join(struct client *cl, const json_t *request)
+{
+	int fd = -1;
+	json_t *line = control_join(cl->c->v, request, &fd);
+
+	if (line)
+		ctlsock_send_fd(cl->fd, line, fd, NULL);
+	json_decref(line);
+	cleanup_fd(&fd);
 }
 
 static void serve_line(struct client *cl, const json_t *line)
@@ -201,7 +251,11 @@ static void serve_line(struct client *cl, const json_t *line)
 		if (drain_for(cl))
 			send_json(cl->fd, json_pack("{s:b,s:i}", "ok", 1, "dirty_bytes", 0));
 	} else if (cmd && !strcmp(cmd, "umount")) {
-		do_umount(cl);
+		do_umount(cl, line);
+	} else if (cmd && !strcmp(cmd, "join")) {
+		answer_join(cl, line);
+	} else if (cmd && !strcmp(cmd, "mounted")) {
+		send_json(cl->fd, control_mounted(cl->c->v, line, take_fd(&cl->passed)));
 	} else {
 		send_json(cl->fd, control_answer(cl->c->v, line));
 	}
@@ -228,6 +282,7 @@ static void *client_main(void *arg)
 	list_del(&cl->link);
 	c->nclients--;
 	close(cl->fd);
+	cleanup_fd(&cl->passed);
 	cond_broadcast(&c->cond);
 	mutex_unlock(&c->lock);
 	free(cl);
@@ -256,6 +311,7 @@ static void start_client(struct control *c, int fd)
 	}
 	cl->c = c;
 	cl->fd = fd;
+	cl->passed = -1;
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	mutex_lock(&c->lock);
@@ -323,6 +379,15 @@ int control_new(struct volume *v, int fd_take, struct control **out, struct err 
 	}
 	*out = c;
 	return 0;
+}
+
+void control_left(struct control *c)
+{
+	if (!c)
+		return;
+	mutex_lock(&c->lock);
+	cond_broadcast(&c->cond);
+	mutex_unlock(&c->lock);
 }
 
 void control_free(struct control *c, int rc, unsigned long long dirty_bytes)

@@ -2,7 +2,8 @@
 /* control.h - the daemon's side of the control socket (common/ctlsock.h tells the protocol)
  *
  * One thread listens; each client gets a thread of its own, at most
- * CONTROL_CLIENTS_MAX at a time. Only root and the user who mounted are served. */
+ * CONTROL_CLIENTS_MAX at a time; more wait to be accepted. Only root and the user who
+ * mounted are served. */
 #ifndef FUSEFS_CONTROL_H
 #define FUSEFS_CONTROL_H
 
@@ -24,6 +25,12 @@ void control_free(struct control *c, int rc, unsigned long long dirty_bytes);
 /* The answer to one request line: a new object. Clients' commands that need a
  * conversation (drain, umount) are handled elsewhere. Exposed for the fuzzer. */
 json_t *control_answer(struct volume *v, const json_t *request);
+/* A session has left: who waits for that looks again. NULL is fine. */
+void control_left(struct control *c);
+/* control_join.c: the two questions of join.h. *fd_out: a descriptor that goes with the answer
+ * (the caller's), else untouched. */
+json_t *control_join(struct volume *v, const json_t *request, int *fd_out);
+json_t *control_mounted(struct volume *v, const json_t *request, int fd_take);
 /* Puts the options that may change while mounted in force; v->opt_lock held, or alone. */
 void control_apply(struct volume *v);
 /* Statistics as persifs-ctl shows them; a new object. */

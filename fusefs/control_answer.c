@@ -7,7 +7,7 @@
 #include "common/log.h"
 #include "common/stats.h"
 #include "fusefs/control.h"
-#include "fusefs/volume.h"
+#include "fusefs/session.h"
 
 #ifdef PERSIFS_SANDBOX_TEST
 /* tests/sandbox/try.c: what somebody would try who has taken this process over. */
@@ -86,9 +86,6 @@ void control_apply(struct volume *v)
 {
 	struct cache_tunables tun;
 
-	v->attr_ms = v->opt.attr_timeout;
-	v->entry_ms = v->opt.entry_timeout;
-	v->negative_ms = v->opt.negative_timeout;
 	v->busy_poll = v->opt.busy_poll;
 	log_level = (enum log_level)v->opt.log_level;
 	options_tunables(&v->opt, &tun);
@@ -116,6 +113,9 @@ static json_t *tune_locked(struct volume *v, const char *name, const char *value
 	}
 	/* Only this member is written: the others are read without the lock. */
 	opt_set(mount_option_table, &v->opt, name, value, NULL);
+	if (strstr(name, "_timeout"))
+		sessions_set_timeouts(v, v->opt.attr_timeout, v->opt.entry_timeout,
+				      v->opt.negative_timeout);
 	log_info("tune: %s=%s", name, value);
 	return json_pack("{s:b}", "ok", 1);
 }

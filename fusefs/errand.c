@@ -178,13 +178,15 @@ int errands_listen(struct errands *e, const char *path, struct err *err)
 
 int errands_init(struct errands *e)
 {
-	*e = (struct errands){ .folder_fd = -1, .control_fd = -1, .device_fd = -1 };
+	*e = (struct errands)ERRANDS_NONE;
 	return getrandom(e->key, sizeof e->key, 0) == sizeof e->key ? 0 : -EIO;
 }
 
-void errands_done(struct errands *e)
+void errands_done(struct errands *e, bool unused)
 {
 	unlink_control(e);
+	if (unused)
+		unlink_run_file(e);
 	cleanup_fd(&e->folder_fd);
 	cleanup_fd(&e->control_fd);
 	cleanup_fd(&e->device_fd);
@@ -265,11 +267,11 @@ void errands_serve(struct errands *e, const struct errand *req, int sock)
 	char byte;
 
 	/* A descriptor that goes along was put into sock before. */
-	(void)fdpass_recv(sock, &byte, 1, &in);
+	(void)fd_recv(sock, &byte, 1, &in, MSG_DONTWAIT);
 	if (req->magic == ERRAND_MAGIC)
 		a.rc = serve(e, req, &in, &out, &a.handle);
 	/* Nobody there, or no room: the worker sees the end of the socket instead. */
-	(void)fdpass_send(sock, &a, sizeof a, out, MSG_DONTWAIT);
+	(void)fd_send(sock, &a, sizeof a, out, MSG_DONTWAIT);
 }
 
 /* ---- the worker ------------------------------------------------------ */
@@ -284,8 +286,8 @@ static int send_errand(const struct errand_client *c, struct errand *req, int fd
 	*ours = sv[0];
 	theirs = sv[1];
 	if (fd >= 0)
-		rc = fdpass_send(*ours, "", 1, fd, MSG_DONTWAIT);
-	return rc ? rc : fdpass_send(c->fd, req, sizeof *req, theirs, MSG_DONTWAIT);
+		rc = fd_send(*ours, "", 1, fd, MSG_DONTWAIT);
+	return rc ? rc : fd_send(c->fd, req, sizeof *req, theirs, MSG_DONTWAIT);
 }
 
 int errand_run(const struct errand_client *c, struct errand *req, int fd, struct be_handle *handle,
@@ -308,7 +310,7 @@ int errand_run(const struct errand_client *c, struct errand *req, int fd, struct
 	while (rc < 0 && errno == EINTR);
 	if (rc <= 0)
 		return rc ? -errno : -ETIMEDOUT;
-	n = fdpass_recv(ours, &a, sizeof a, &got);
+	n = fd_recv(ours, &a, sizeof a, &got, MSG_DONTWAIT | MSG_TRUNC);
 	if (n == 0 || n == -ECONNRESET)
 		return -EPIPE;
 	if (n != sizeof a || a.rc > 0)

@@ -75,8 +75,11 @@ struct errands {
 	ino_t control_ino;
 };
 
-int errands_init(struct errands *e);  /* -errno without random bytes */
-void errands_done(struct errands *e); /* removes the control socket if it is there yet */
+#define ERRANDS_NONE { .folder_fd = -1, .control_fd = -1, .device_fd = -1 }
+int errands_init(struct errands *e); /* for a new worker; -errno without random bytes */
+/* Removes the control socket if it is there yet; unused: and the run file, for nothing was done that it
+ * stands for. */
+void errands_done(struct errands *e, bool unused);
 /* Listens at path, removed first: its mount is new. Only our own user can connect. */
 int errands_listen(struct errands *e, const char *path, struct err *err);
 /* Answers on sock, which stays the caller's. Never waits. */

@@ -15,7 +15,7 @@
 #include "common/stats.h"
 #include "fusefs/inode.h"
 #include "fusefs/request.h"
-#include "fusefs/volume.h"
+#include "fusefs/session.h"
 
 #define POLL_MIN_MS 50
 #define POLL_MAX_MS 1000
@@ -312,7 +312,7 @@ static void claim_end_locked(struct lk_wait *c)
 static bool cancel_wait(struct request *rq)
 {
 	struct volume *v = rq->v;
-	struct inode *in = inode_of(v, rq->hdr->nodeid);
+	struct inode *in = inode_of(rq->s, rq->hdr->nodeid);
 	struct lk_wait *w;
 
 	mutex_lock(&v->locks.lock);
@@ -374,20 +374,6 @@ static struct lk_wait *wait_new(struct request *rq, struct inode *in, const stru
 
 /* ---- with a backend that keeps locks ---------------------------------- */
 
-/* Pages of the inode leave the kernel before this returns. It may ask for reads and
- * writes of the file meanwhile, which receivers and connections answer: not for
- * their threads, nor with a lock held. */
-static void drop_kernel_pages(struct volume *v, uint64_t nodeid)
-{
-	struct fuse_notify_inval_inode_out body = { .ino = nodeid };
-	struct fuse_out_header out = { .len = sizeof out + sizeof body,
-				       .error = FUSE_NOTIFY_INVAL_INODE };
-	struct iovec iov[2] = { { &out, sizeof out }, { &body, sizeof body } };
-
-	if (writev(v->fuse_fd, iov, 2) > 0)
-		stats_inc(STAT_notify_inval);
-}
-
 /* Two changes within one tick of the server's clock look like none, so whatever
  * the attributes say, nothing read before the lock is good enough. */
 static void see_others_changes(struct request *rq, struct inode *in)
@@ -404,7 +390,8 @@ static void see_others_changes(struct request *rq, struct inode *in)
 		cache_revalidate(f, &attr, seq);
 	rq->call.flags &= ~BE_REVALIDATE;
 	cache_invalidate(f);
-	drop_kernel_pages(in->v, in->nodeid);
+	session_drop_pages(rq->s, in);
+	inode_changed(in, rq->s, BE_CHANGED_DATA);
 }
 
 /* A failure stays with the file, for fsync and close. */

@@ -147,7 +147,7 @@ static int run_mount(char *const argv[], const char *dir, struct err *err)
 	if (pid > 0) {
 		read_words(words[0], said); /* until it ends */
 		rc = wait_for(pid);
-		if (!rc && (fdpass_recv(sv[0], &byte, 1, &fd) < 0 || fd < 0))
+		if (!rc && (fd_recv(sv[0], &byte, 1, &fd, MSG_DONTWAIT) < 0 || fd < 0))
 			rc = -EPROTO;
 	} else if (!rc) {
 		rc = -errno;

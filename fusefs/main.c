@@ -6,16 +6,21 @@
 #include <getopt.h>
 #include <libgen.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/runtime.h"
 #include "common/uri.h"
+#include "fusefs/claim.h"
+#include "fusefs/join.h"
+#include "fusefs/mounting.h"
 #include "fusefs/supervisor.h"
 #include "fusefs/umount.h"
 
@@ -160,13 +165,53 @@ static void to_background(int keep, int also)
 	log_to_syslog("persifs");
 }
 
+/* In the foreground, without a daemon of one's own: until the mount is gone, or a signal
+ * says that it is to go. */
+static int stay(const struct mount_request *m)
+{
+	sigset_t set;
+	int sig = 0;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	while (!sig && mounting_is_at(m->dir)) {
+		const struct timespec look = { .tv_sec = 1 };
+
+		sig = sigtimedwait(&set, NULL, &look) > 0;
+	}
+	return sig ? umount_dir(m->dir, false) : 0;
+}
+
+/* A URI whose volume has a daemon needs no process of its own. 1: none; else the outcome. */
+static int try_join(const struct mount_request *m)
+{
+	char key[BE_KEY_BYTES], now[BE_KEY_BYTES];
+	unsigned maj, min;
+	struct err err;
+	int rc;
+
+	/* The hint may be of what was there before: the daemon has no paths to look at. */
+	if (!claim_of_uri(m->uri, key) || (!backend_uri_key(m->uri, now) && strcmp(key, now) != 0))
+		return 1;
+	rc = join_volume(m, key, &maj, &min, &err);
+	if (rc == -ECONNREFUSED || rc == -ESHUTDOWN || rc == -ECONNRESET || rc == -EXDEV)
+		return 1;
+	return rc ? complain(EXIT_FAILED, err.text) : m->foreground ? stay(m) : 0;
+}
+
 static int run(const struct mount_request *m)
 {
-	int fds[2];
+	int fds[2], rc = try_join(m);
 	pid_t pid;
 
-	if (m->foreground)
-		return supervisor_run(m, -1);
+	if (rc != 1)
+		return rc;
+	if (m->foreground) {
+		rc = supervisor_run(m, -1);
+		return rc == SUPERVISOR_JOINED ? stay(m) : rc;
+	}
 	if (pipe2(fds, O_CLOEXEC))
 		return complain(EXIT_FAILED, strerror(errno));
 	pid = fork();
@@ -175,7 +220,8 @@ static int run(const struct mount_request *m)
 	if (!pid) {
 		close(fds[0]);
 		to_background(fds[1], m->adopted_fd);
-		_exit(supervisor_run(m, fds[1]));
+		rc = supervisor_run(m, fds[1]);
+		_exit(rc == SUPERVISOR_JOINED ? 0 : rc);
 	}
 	close(fds[1]);
 	return wait_mounted(fds[0]);

@@ -27,7 +27,7 @@ static void answer(int sock, int rc, int fd, const char *text)
 
 	snprintf(a.text, sizeof a.text, "%s", text);
 	/* Nobody there, or no room: the asker sees the end of the socket instead. */
-	(void)fdpass_send(sock, &a, sizeof a, fd, MSG_DONTWAIT);
+	(void)fd_send(sock, &a, sizeof a, fd, MSG_DONTWAIT);
 }
 
 /* ---- the child ------------------------------------------------------- */
@@ -140,7 +140,7 @@ bool openers_serve(struct openers *o)
 		struct errand errand;
 	} req;
 	AUTO_FD int sock = -1;
-	ssize_t n = fdpass_recv(o->fd, &req, sizeof req, &sock);
+	ssize_t n = fd_recv(o->fd, &req, sizeof req, &sock, MSG_DONTWAIT | MSG_TRUNC);
 	const char *why;
 
 	if (n < 0)
@@ -191,7 +191,7 @@ int opener_dial(void *arg, const struct be_dial *want, struct err *err)
 		return err_set(err, -errno, "cannot make a socket pair: %s", strerror(errno));
 	ours = sv[0];
 	theirs = sv[1];
-	rc = fdpass_send(c->fd, &req, sizeof req, theirs, MSG_DONTWAIT);
+	rc = fd_send(c->fd, &req, sizeof req, theirs, MSG_DONTWAIT);
 	if (rc)
 		return err_set(err, rc, "cannot connect to %s: the supervisor %s", c->host,
 			       rc == -EAGAIN ? "is busy" : "is gone");
@@ -203,7 +203,7 @@ int opener_dialled(int fd_take, struct err *err)
 	AUTO_FD int sock = fd_take;
 	AUTO_FD int fd = -1;
 	struct opener_answer a;
-	ssize_t n = fdpass_recv(sock, &a, sizeof a, &fd);
+	ssize_t n = fd_recv(sock, &a, sizeof a, &fd, MSG_DONTWAIT | MSG_TRUNC);
 
 	/* Its time was over, in the name service as a rule: connect() ends by itself. */
 	if (n == 0)

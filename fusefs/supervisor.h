@@ -3,12 +3,15 @@
  *
  *   supervisor                          worker (the same program, exec'd)
  *   opens /dev/fuse, makes the arena
- *   starts the worker  ---------------> opens the backend
- *                                       prepares it, enters the sandbox
- *   <------------ "backend MODE" ------ (or "error SENTENCE", and ends)
+ *   starts the worker  ---------------> prepares the backend, enters the sandbox (confine.h),
+ *                                       opens it
+ *   <-------- "backend MODE KEY" ------ (or "error SENTENCE", and ends)
+ *   takes the volume KEY (claim.h); when it has a daemon: ends the worker, joins (join.h)
  *   mounts, makes the control socket
- *   ------------ "mounted" -----------> receivers, INIT
+ *   ------ the claim's descriptor ----> keeps it
+ *   -------- "mounted MAJ MIN KEY" ---> receivers, INIT
  *   <------------------- "ready" ------
+ *   <---- "session MAJ MIN", "left MAJ MIN": sessions that come and go
  *   tells who waits for the mount; waits for signals and the worker's end
  *   ------------ "drain" -------------> (SIGTERM)
  *   <------------ "drained RC" --------
@@ -34,12 +37,14 @@
 struct mount_request {
 	const char *uri;
 	const char *dir; /* absolute */
-	int adopted_fd; /* owned: /dev/fuse of a mount that somebody else made, and takes away; or -1 */
+	int adopted_fd;  /* owned: /dev/fuse of a mount that somebody else made, and takes away; or -1 */
 	struct mount_options *opt;
 	bool foreground;
 };
 
-/* Mounts and stays until the mount is gone. status_fd: gets one byte 0 when the
+#define SUPERVISOR_JOINED (-1) /* instead of an exit status: another daemon serves the mount */
+
+/* Mounts and stays until the volume is unmounted, or joins its daemon and returns. status_fd: gets one byte 0 when the
  * mount is usable, or 1 and a sentence; it is closed then. -1: nobody waits, the
  * sentence goes to stderr. Returns the exit status. */
 int supervisor_run(const struct mount_request *m, int status_fd);

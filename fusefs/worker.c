@@ -15,6 +15,7 @@
 
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "common/fdpass.h"
 #include "common/log.h"
 #include "common/runtime.h"
 #include "common/uri.h"
@@ -25,23 +26,23 @@
 #include "fusefs/handle.h"
 #include "fusefs/interrupt.h"
 #include "fusefs/inode.h"
-#include "fusefs/notify.h"
 #include "fusefs/opener.h"
 #include "fusefs/session.h"
 #include "fusefs/supervisor.h"
 
-#define INIT_WAIT_MS 20000      /* for the kernel's first message */
 #define FINAL_DRAIN_MS 60000    /* a backend that refuses data after the unmount gets this long */
 #define MALLOC_KEEP (64u << 20) /* bytes of freed memory kept for the next large request */
 
 struct worker {
 	struct volume v;
 	int sock; /* to the supervisor */
-	int arena_fd;
+	int arena_fd, fuse_fd;
+	int claim_fd; /* kept open: the volume is ours for as long as we live */
+	struct be_entry root;
 	int ended_fd; /* eventfd: the session is over */
 	struct opener_client opener;
 	struct errand_client errands; /* over the same socket */
-	struct uri uri;               /* of v */
+	struct uri uri; /* of v */
 	pthread_t uplink;
 };
 
@@ -62,29 +63,29 @@ static void forget_listing(struct inode *in)
 static void on_changed(void *arg, struct be_node *node, unsigned what)
 {
 	struct volume *v = arg;
-	struct cache_file *f = NULL;
-	uint64_t nodeid = 0;
-	struct inode *in;
+	struct inode *in = inode_hold(v, node);
+	struct cache_file *f = in ? inode_file_peek(in) : NULL;
 
-	mutex_lock(&v->inode_lock);
-	in = node->upper;
-	if (in) {
-		nodeid = in->nodeid;
-		in->lookups++; /* stays while we look at it */
-		f = inode_file_peek(in);
-	}
-	mutex_unlock(&v->inode_lock);
-	if (!nodeid)
+	if (!in)
 		return;
 	if (f && what & BE_CHANGED_DATA)
 		cache_invalidate(f);
 	if (what & BE_CHANGED_NAMES)
 		forget_listing(in);
-	if (v->notifier && what & BE_CHANGED_DATA)
-		notify_inval_data(v->notifier, nodeid);
-	else if (v->notifier)
-		notify_inval_attr(v->notifier, nodeid);
-	inode_forget(v, nodeid, 1);
+	inode_changed(in, NULL, what);
+	inode_unhold(in);
+}
+
+/* Upcalls of sessions that come and go. */
+static void on_came(struct volume *v, unsigned maj, unsigned min)
+{
+	line_send(CONTAINER_OF(v, struct worker, v)->sock, "session %u %u", maj, min);
+}
+
+static void on_left(struct volume *v, unsigned maj, unsigned min)
+{
+	line_send(CONTAINER_OF(v, struct worker, v)->sock, "left %u %u", maj, min);
+	control_left(v->control);
 }
 
 static int open_backend(struct worker *w, struct err *err)
@@ -98,7 +99,6 @@ static int open_backend(struct worker *w, struct err *err)
 			      .soft = o->soft || !o->hard,
 			      .timeout_ms = (uint32_t)o->timeout,
 			      .reply_ms = (uint32_t)o->rpc_timeout,
-			      .read_only = o->ro,
 			      .nlm = o->nlm,
 			      .dial = opener_dial,
 			      .dialled = opener_dialled,
@@ -149,20 +149,17 @@ static int open_tables(struct volume *v, struct err *err)
 		return err_set(err, -EAGAIN, "cannot start a thread");
 	filelocks_init(&v->locks);
 	v->creds = cred_cache_new(v->errands);
-	v->notifier = notifier_new(v);
-	return v->creds && v->notifier ? 0 : err_set(err, -ENOMEM, "out of memory");
+	return v->creds ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
-/* The root is nodeid 1: the first one given out. */
-static int open_root(struct volume *v, mode_t *mode, struct err *err)
+static int open_root(struct worker *w, mode_t *mode, struct err *err)
 {
-	struct be_entry root;
-	int rc = backend_root(v->be, &root);
+	int rc = backend_root(w->v.be, &w->root);
 
 	if (rc)
-		return err_set(err, rc, "%s: root folder: %s", v->uri, strerror(-rc));
-	*mode = root.attr.mode & S_IFMT;
-	return inode_enter(v, &root) ? 0 : err_set(err, -ENOMEM, "out of memory");
+		return err_set(err, rc, "%s: root folder: %s", w->v.uri, strerror(-rc));
+	*mode = w->root.attr.mode & S_IFMT;
+	return 0;
 }
 
 static int bring_up(struct worker *w, mode_t *root_mode, struct err *err)
@@ -171,6 +168,8 @@ static int bring_up(struct worker *w, mode_t *root_mode, struct err *err)
 	int rc;
 
 	mutex_init(&v->opt_lock, LOCK_options);
+	mutex_init(&v->sessions_lock, LOCK_sessions);
+	cond_init(&v->sessions_cond);
 	mutex_init(&v->inode_lock, LOCK_inode_table);
 	rc = open_backend(w, err);
 	if (rc)
@@ -181,9 +180,7 @@ static int bring_up(struct worker *w, mode_t *root_mode, struct err *err)
 	rc = open_cache(w, err);
 	if (!rc)
 		rc = open_tables(v, err);
-	if (!rc)
-		rc = open_root(v, root_mode, err);
-	return rc;
+	return rc ? rc : open_root(w, root_mode, err);
 }
 
 /* ---- running ---- */
@@ -212,60 +209,59 @@ static void *uplink_main(void *arg)
 	}
 }
 
-static int wait_init(struct volume *v)
-{
-	uint64_t limit = clock_ms() + INIT_WAIT_MS;
-
-	while (!v->ready) {
-		if (v->unmounted || clock_ms() > limit)
-			return -ETIMEDOUT;
-		usleep(500);
-	}
-	return 0;
-}
-
 /* What the supervisor made when it mounted. */
 static int take_made(struct worker *w, struct err *err)
 {
-	struct volume *v = &w->v;
 	int fd;
 
-	if (v->fuse_fd < 0) {
-		v->fuse_fd = errand_plain(&w->errands, ERRAND_DEVICE);
-		if (v->fuse_fd < 0)
-			return err_set(err, v->fuse_fd,
-				       "the supervisor does not give /dev/fuse: %s",
-				       strerror(-v->fuse_fd));
+	if (w->fuse_fd < 0) {
+		w->fuse_fd = errand_plain(&w->errands, ERRAND_DEVICE);
+		if (w->fuse_fd < 0)
+			return err_set(err, w->fuse_fd, "the supervisor does not give /dev/fuse: %s",
+				       strerror(-w->fuse_fd));
 	}
 	fd = errand_plain(&w->errands, ERRAND_CONTROL);
 	if (fd < 0)
 		return err_set(err, fd, "the supervisor does not give the control socket: %s",
 			       strerror(-fd));
-	return control_new(v, fd, &v->control, err);
+	return control_new(&w->v, fd, &w->v.control, err);
+}
+
+static int first_session(struct worker *w, unsigned maj, unsigned min, struct err *err)
+{
+	struct session_options opt;
+	struct session *s;
+	int rc;
+
+	session_options_of(&w->v.opt, &opt);
+	rc = session_new(&w->v, w->fuse_fd, &opt, &w->root, &s, err);
+	if (rc)
+		return rc;
+	s->maj = maj;
+	s->min = min;
+	return session_start(s, err);
 }
 
 static int serve(struct worker *w, struct err *err)
 {
 	struct volume *v = &w->v;
 	char line[LINE_BYTES_MAX];
+	unsigned maj, min;
 	uint64_t one = 1;
 	int rc;
 
-	if (line_recv(w->sock, line) || strcmp(line, "mounted") != 0)
+	if (fd_recv(w->sock, line, 1, &w->claim_fd, 0) != 1 || line_recv(w->sock, line) ||
+	    sscanf(line, "mounted %u %u %95s", &maj, &min, v->key) != 3)
 		return err_set(err, -EPIPE, "the supervisor ended before it mounted");
 	rc = take_made(w, err);
 	if (!rc)
-		rc = decoder_init(v, err);
-	if (!rc)
-		rc = session_start(v, err);
-	if (!rc && wait_init(v))
-		rc = err_set(err, -ETIMEDOUT, "the kernel does not speak on /dev/fuse");
+		rc = first_session(w, maj, min, err);
 	if (rc)
 		return rc;
 	if (pthread_create(&w->uplink, NULL, uplink_main, w))
 		return err_set(err, -EAGAIN, "cannot start a thread");
 	line_send(w->sock, "ready");
-	session_join(v);
+	sessions_join(v);
 	if (write(w->ended_fd, &one, sizeof one) != sizeof one)
 		log_error("worker: cannot stop the uplink: %s", strerror(errno));
 	pthread_join(w->uplink, NULL);
@@ -300,8 +296,6 @@ static int shut_down(struct volume *v)
 	interrupts_done(v);
 	filelocks_stop(&v->locks);
 	rc = final_drain(v, &left);
-	notifier_free(v->notifier);
-	v->notifier = NULL;
 	/* The programs that asked were killed; a store that does not answer would still hold
 	 * frames and files. */
 	cache_stop_reads(v->cache);
@@ -309,7 +303,6 @@ static int shut_down(struct volume *v)
 	inodes_done(v);
 	control_free(v->control, rc, left.dirty_bytes);
 	cache_free(v->cache);
-	decoder_done(v);
 	backend_close(v->be);
 	cred_cache_free(v->creds);
 	requests_done(v);
@@ -317,6 +310,8 @@ static int shut_down(struct volume *v)
 	arena_free(v->arena);
 	options_done(&v->opt);
 	mutex_done(&v->opt_lock);
+	mutex_done(&v->sessions_lock);
+	cond_done(&v->sessions_cond);
 	return rc;
 }
 
@@ -340,6 +335,7 @@ int worker_main(int argc, char **argv)
 {
 	struct worker *w = calloc(1, sizeof *w);
 	mode_t root_mode = S_IFDIR;
+	char key[BE_KEY_BYTES];
 	struct err err = { "" };
 	int rc;
 
@@ -348,18 +344,21 @@ int worker_main(int argc, char **argv)
 	prctl(PR_SET_NAME, "persifs");
 	quiet_signals();
 	settle_memory();
-	w->v.fuse_fd = atoi(argv[2]);
+	w->fuse_fd = atoi(argv[2]);
 	w->arena_fd = atoi(argv[3]);
 	w->sock = atoi(argv[4]);
 	w->opener.fd = atoi(argv[5]);
 	w->v.uri = argv[8];
 	w->v.mountpoint = argv[9];
 	w->v.supervisor_pid = getppid();
+	w->v.came = on_came;
+	w->v.left = on_left;
+	w->claim_fd = -1;
 	w->ended_fd = eventfd(0, EFD_CLOEXEC);
 	w->errands.fd = w->opener.fd;
 	w->v.errands = &w->errands;
 	umask(0); /* modes come from the kernel with the caller's umask applied */
-	fcntl(w->v.fuse_fd, F_SETFD, FD_CLOEXEC);
+	fcntl(w->fuse_fd, F_SETFD, FD_CLOEXEC);
 	fcntl(w->arena_fd, F_SETFD, FD_CLOEXEC);
 	fcntl(w->sock, F_SETFD, FD_CLOEXEC);
 	fcntl(w->opener.fd, F_SETFD, FD_CLOEXEC);
@@ -368,7 +367,9 @@ int worker_main(int argc, char **argv)
 	if (options_defaults(&w->v.opt) || options_parse(&w->v.opt, argv[7], &err) ||
 	    bring_up(w, &root_mode, &err))
 		return say_error(w, err.text);
-	line_send(w->sock, "backend %o", root_mode);
+	if (backend_key(w->v.be, key))
+		strcpy(key, "-");
+	line_send(w->sock, "backend %o %s", root_mode, key);
 	if (serve(w, &err))
 		return say_error(w, err.text);
 	rc = shut_down(&w->v);

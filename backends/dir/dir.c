@@ -16,14 +16,17 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "backends/dir/dir_impl.h"
+#include "common/cleanup.h"
 #include "common/log.h"
 #include "common/uri.h"
 
@@ -41,6 +44,47 @@ static int dir_root(struct backend *be, struct be_entry *out)
 	out->node = be_node_get(&n->node);
 	dir_attr_from(&stx, &out->attr);
 	return 0;
+}
+
+/* A folder is a volume: what lies beside it is not to be reached. */
+static int dir_key(struct backend *be, char *out)
+{
+	const struct dir *d = dir_of(be);
+
+	snprintf(out, BE_KEY_BYTES, "dir-%llx-%llx", (unsigned long long)d->root_dev,
+		 (unsigned long long)d->root->node.ino);
+	return 0;
+}
+
+static int dir_uri_key(const char *text, char *out)
+{
+	AUTO_FREE struct uri *uri = malloc(sizeof *uri);
+	struct stat st;
+	int rc = uri ? uri_parse(text, uri, NULL) : -ENOMEM;
+
+	if (!rc && stat(uri->path, &st))
+		rc = -errno;
+	if (!rc)
+		snprintf(out, BE_KEY_BYTES, "dir-%llx-%llx", (unsigned long long)st.st_dev,
+			 (unsigned long long)st.st_ino);
+	return rc;
+}
+
+static int dir_folder(struct backend *be, const char *text, struct be_entry *out, struct err *err)
+{
+	AUTO_FREE struct uri *uri = malloc(sizeof *uri);
+	const struct dir *d = dir_of(be);
+	struct stat st;
+	int rc = uri ? uri_parse(text, uri, err) : err_set(err, -ENOMEM, "out of memory");
+
+	if (rc)
+		return rc;
+	/* Where there are no paths, who asks has made sure of it by backend_uri_key(). */
+	if (!d->no_paths &&
+	    (stat(uri->path, &st) || st.st_dev != d->root_dev || st.st_ino != d->root->node.ino))
+		return err_set(err, -EXDEV, "'%.200s' is another folder", text);
+	rc = dir_root(be, out);
+	return rc ? err_set(err, rc, "'%.200s': %s", text, strerror(-rc)) : 0;
 }
 
 static void dir_close(struct backend *be)
@@ -66,6 +110,8 @@ static const struct backend_ops dir_ops = {
 	.close = dir_close,
 	.node_free = dnode_free,
 	.root = dir_root,
+	.key = dir_key,
+	.folder = dir_folder,
 	.submit_read = dir_submit_read,
 	.submit_write = dir_submit_write,
 	.submit_commit = dir_submit_commit,
@@ -265,6 +311,7 @@ static int take_prepared(struct dir *d, const char *text, const struct be_env *e
 		d->root_fd = take_fd(&p->folder_fd);
 		d->proc_fd = take_fd(&p->proc_fd);
 		d->proc_is_cwd = p->proc_is_cwd;
+		d->no_paths = env->handle_get != NULL;
 		*no_handles = p->no_handles;
 	}
 	if (d->root_fd < 0)
@@ -327,4 +374,5 @@ const struct backend_type backend_dir = {
 	.uri_help = "dir:/folder?fds=10000",
 	.open = dir_open,
 	.prepare = dir_prepare,
+	.uri_key = dir_uri_key,
 };

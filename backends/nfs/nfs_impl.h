@@ -214,8 +214,9 @@ void be_nfs_begin_async(struct nfs_backend *b, struct ncall *call, uint32_t proc
 /* Finds the ports, asks for the root handle and leaves the NFS server's
  * addresses in b->target. */
 int be_nfs_mount(struct nfs_backend *b, uint16_t nfs_port, uint16_t mount_port, struct err *err);
-/* Asks for the root handle once more, in bounded time. */
-int be_nfs_mount_again(struct nfs_backend *b, struct nfs_handle *out, struct err *err);
+/* The handle of a folder of the same server, in bounded time. */
+int be_nfs_mount_folder(struct nfs_backend *b, const char *path, struct nfs_handle *out,
+			struct err *err);
 void be_nfs_umount(struct nfs_backend *b); /* best effort, at most a second */
 
 /* ---- root.c ---------------------------------------------------------- */
