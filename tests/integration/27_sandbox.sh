@@ -27,6 +27,7 @@ try_all() {
 }
 outcome() { sed -n "s/^$1 //p" "$work/tries"; }
 sandbox() { "$PERSIFS_CTL" stat "$mnt" --json | sed -n "/\"sandbox\": {/,/}/s/^ *\"$1\": \"\(.*\)\",*\$/\1/p"; }
+answers() { [ -n "$(sandbox state 2>/dev/null)" ]; }
 worker() { tail -n 1 "$work/pids"; }
 status() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$(worker)/status"; }
 
@@ -139,7 +140,7 @@ what_is_missing_is_told() {
 	local without=(strace -f -qq -o /dev/null -e trace=landlock_create_ruleset -e inject=landlock_create_ruleset:error=ENOSYS)
 	"${without[@]}" "$PERSIFS" mount -f "$uri" "$mnt" </dev/null >"$work/log/lacks" 2>&1 &
 	wait_until "$STEP_SECONDS" is_mounted || fail "no mount: $(tail -n 3 "$work/log/lacks")"
-	wait_until 20 test -n "$(sandbox state)" || fail "no answer"
+	wait_until 20 answers || fail "no answer"
 	[ "$(sandbox state)" = partial ] || fail "sandbox $(sandbox state) without Landlock"
 	said=$(sandbox landlock)
 	[ "$said" = "no: this kernel has none" ] || fail "stat tells: $said"
