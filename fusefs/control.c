@@ -16,8 +16,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -26,6 +24,7 @@
 #include "common/fdpass.h"
 #include "common/list.h"
 #include "common/log.h"
+#include "fusefs/errand.h"
 #include "fusefs/session.h"
 
 #define PROGRESS_MS 500
@@ -45,7 +44,6 @@ struct control {
 	struct volume *v;
 	int fd, wake[2]; /* listening; a byte into wake[1] ends the thread */
 	pthread_t thread;
-	char path[sizeof((struct sockaddr_un *)0)->sun_path];
 	struct mutex lock;
 	struct cond cond;
 	/* guarded by lock */
@@ -291,18 +289,18 @@ static void *client_main(void *arg)
 	return NULL;
 }
 
-static bool may_ask(int fd)
+static bool may_ask(const struct control *c, int fd)
 {
 	struct ucred cred;
 	socklen_t len = sizeof cred;
 
 	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) &&
-	       (cred.uid == 0 || cred.uid == geteuid());
+	       (cred.uid == 0 || cred.uid == c->v->owner);
 }
 
 static void start_client(struct control *c, int fd)
 {
-	struct client *cl = may_ask(fd) ? calloc(1, sizeof *cl) : NULL;
+	struct client *cl = may_ask(c, fd) ? calloc(1, sizeof *cl) : NULL;
 	pthread_attr_t attr;
 	pthread_t t;
 	bool ok = false;
@@ -353,37 +351,22 @@ static void *control_main(void *arg)
 	return NULL;
 }
 
-static int listen_at(struct control *c, const char *path, struct err *err)
-{
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-
-	if (strlen(path) >= sizeof sa.sun_path)
-		return err_set(err, -ENAMETOOLONG, "control socket '%s': path too long", path);
-	strcpy(sa.sun_path, path);
-	strcpy(c->path, path);
-	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	unlink(path);
-	/* Between bind and chmod only our own kind of umask stands guard. */
-	if (c->fd < 0 || bind(c->fd, (struct sockaddr *)&sa, sizeof sa) < 0 ||
-	    chmod(path, 0600) < 0 || listen(c->fd, CONTROL_CLIENTS_MAX) < 0)
-		return err_set(err, -errno, "control socket '%s': %s", path, strerror(errno));
-	return 0;
-}
-
-int control_new(struct volume *v, const char *path, struct control **out, struct err *err)
+int control_new(struct volume *v, int fd_take, struct control **out, struct err *err)
 {
 	struct control *c = calloc(1, sizeof *c);
-	int rc;
+	int rc = 0;
 
-	if (!c)
+	if (!c) {
+		close(fd_take);
 		return err_set(err, -ENOMEM, "out of memory");
+	}
 	c->v = v;
-	c->fd = c->wake[0] = c->wake[1] = -1;
+	c->wake[0] = c->wake[1] = -1;
 	mutex_init(&c->lock, LOCK_control);
 	cond_init(&c->cond);
 	list_init(&c->clients);
-	rc = listen_at(c, path, err);
-	if (!rc && pipe2(c->wake, O_CLOEXEC))
+	c->fd = fd_take;
+	if (pipe2(c->wake, O_CLOEXEC))
 		rc = err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
 	if (!rc && pthread_create(&c->thread, NULL, control_main, c))
 		rc = err_set(err, -EAGAIN, "cannot start a thread");
@@ -414,7 +397,9 @@ void control_free(struct control *c, int rc, unsigned long long dirty_bytes)
 	if (write(c->wake[1], "", 1) < 0)
 		log_warn("control: cannot stop the thread: %s", strerror(errno));
 	pthread_join(c->thread, NULL);
-	unlink(c->path);
+	/* Whoever is told that the mount is gone finds no socket of it. */
+	if (c->v->errands)
+		(void)errand_plain(c->v->errands, ERRAND_UNLINK_CONTROL);
 	mutex_lock(&c->lock);
 	c->gone = c->stop = true;
 	c->rc = rc;

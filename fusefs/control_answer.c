@@ -10,6 +10,11 @@
 #include "fusefs/control.h"
 #include "fusefs/session.h"
 
+#ifdef PERSIFS_SANDBOX_TEST
+/* tests/sandbox/try.c: what somebody would try who has taken this process over. */
+json_t *sandbox_try(pid_t other);
+#endif
+
 static json_t *counters(void)
 {
 	json_t *all = json_object();
@@ -67,13 +72,24 @@ static json_t *sessions(struct volume *v)
 	return all;
 }
 
+static json_t *sandbox_parts(const struct sandbox *s)
+{
+	json_t *all = json_pack("{s:s}", "state", sandbox_state(s));
+
+	for (int i = 0; i < SANDBOX_PARTS && s->mode != SANDBOX_OFF; i++)
+		json_object_set_new(all, sandbox_part_name((enum sandbox_part)i),
+				    json_sprintf("%s%s", s->part[i].missing ? "no: " : "",
+						 s->part[i].said));
+	return all;
+}
+
 json_t *control_stat(struct volume *v)
 {
 	struct cache_usage u;
 
 	cache_usage(v->cache, &u);
 	return json_pack(
-		"{s:s, s:s, s:s, s:s, s:o, s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
+		"{s:s, s:s, s:s, s:s, s:o, s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}",
 		"uri", v->uri, "mountpoint", v->mountpoint, "version", PERSIFS_VERSION, "volume",
 		v->key, "sessions", sessions(v), "supervisor_pid", (int)v->supervisor_pid,
 		"worker_pid", (int)getpid(), "survive", "no", "dirty_bytes",
@@ -83,7 +99,7 @@ json_t *control_stat(struct volume *v)
 		"writers_waiting", (json_int_t)u.writers_held, "files_failing",
 		(json_int_t)u.files_failing, "inodes", (json_int_t)v->ninodes, "open_handles",
 		(json_int_t)v->nhandles, "counters", counters(), "counter_help", counter_help(),
-		"options", option_values(v));
+		"options", option_values(v), "sandbox", sandbox_parts(&v->sandbox));
 }
 
 static json_t *refuse(int err, const char *sentence)
@@ -156,5 +172,9 @@ json_t *control_answer(struct volume *v, const json_t *request)
 		return json_pack("{s:b,s:o}", "ok", 1, "stat", control_stat(v));
 	if (!strcmp(cmd, "tune"))
 		return tune(v, request);
+#ifdef PERSIFS_SANDBOX_TEST
+	if (!strcmp(cmd, "try"))
+		return sandbox_try(v->supervisor_pid);
+#endif
 	return refuse(-ENOTSUP, "unknown command");
 }

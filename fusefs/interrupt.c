@@ -13,6 +13,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/stats.h"
+#include "fusefs/errand.h"
 #include "fusefs/session.h"
 
 #define LOOK_MS 100
@@ -30,20 +31,21 @@ static unsigned long long column(const char *s, int n)
 	return s ? strtoull(s + 1, NULL, 10) : 0;
 }
 
-bool task_is_killed(pid_t tid)
+bool task_is_killed(const struct errand_client *errands, pid_t tid)
 {
-	char path[32], text[1024];
+	char text[1024];
 	AUTO_FD int fd = -1;
 	const char *s;
 	ssize_t n;
 
 	if (!tid)
 		return true;
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+	fd = errand_task(errands, ERRAND_TASK_STAT, tid);
+	if (fd < 0)
+		return fd == -ENOENT;
+	n = read(fd, text, sizeof text - 1);
 	if (n <= 0)
-		return errno == ENOENT || errno == ESRCH;
+		return n < 0 && errno == ESRCH;
 	text[n] = '\0';
 	s = strrchr(text, ')'); /* the name may hold anything */
 	if (!s || s[1] != ' ')
@@ -78,7 +80,7 @@ static void look_at(struct request *rq)
 {
 	struct volume *v = rq->v;
 
-	if (!any_signal_ends(rq) && !task_is_killed((pid_t)rq->hdr->pid)) {
+	if (!any_signal_ends(rq) && !task_is_killed(v->errands, (pid_t)rq->hdr->pid)) {
 		mutex_lock(&v->request_lock);
 		if (!rq->ended && list_empty(&rq->signalled)) {
 			list_push_back(&v->signalled, &rq->signalled);

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct errand_client;
 struct session;
 struct volume;
 
@@ -23,7 +24,8 @@ void interrupts_done(struct volume *v);
 bool interrupt_request(const struct session *s, uint64_t unique);
 /* The session is over: the waits of all its requests end. */
 void interrupt_all(struct session *s);
-/* True when the task is being killed, or is gone. 0, a task that we cannot see, counts as killed. */
-bool task_is_killed(pid_t tid);
+/* True when the task is being killed, or is gone. 0, a task that we cannot see, counts as killed; one that
+ * the supervisor does not tell of, does not. errands NULL: /proc is read by ourselves. */
+bool task_is_killed(const struct errand_client *errands, pid_t tid);
 
 #endif

@@ -49,10 +49,12 @@ static void show_notes(const json_t *reply)
 static int make_session(const struct mount_request *m, int sock, mode_t root_type, unsigned *maj,
 			unsigned *min, struct err *err)
 {
-	AUTO_FD int fuse_fd = mounting_open(err);
+	AUTO_FD int fuse_fd = -1;
 	json_t *line;
-	int rc = fuse_fd < 0 ? fuse_fd : mounting_mount(m, fuse_fd, root_type, maj, min, err);
+	int rc = mounting_open(m, &fuse_fd, err);
 
+	if (!rc)
+		rc = mounting_mount(m, &fuse_fd, root_type, maj, min, err);
 	if (rc)
 		return rc;
 	line = request(m, "mounted");
@@ -60,8 +62,8 @@ static int make_session(const struct mount_request *m, int sock, mode_t root_typ
 	json_object_set_new(line, "minor", json_integer(*min));
 	rc = ctlsock_ask(sock, line, fuse_fd, NULL, NULL, err);
 	json_decref(line);
-	if (rc && umount2(m->dir, MNT_DETACH))
-		log_warn("cannot unmount '%s': %s", m->dir, strerror(errno));
+	if (rc && m->adopted_fd < 0)
+		mounting_umount_all(*maj, *min, MNT_DETACH);
 	return rc;
 }
 
@@ -77,8 +79,8 @@ static int join_once(const struct mount_request *m, int sock, unsigned *maj, uns
 	if (rc)
 		return rc;
 	show_notes(reply);
-	if (same >= 0)
-		rc = mounting_mount(m, same, S_IFDIR, maj, min, err);
+	if (same >= 0 && mounting_can_repeat(m))
+		rc = mounting_mount(m, &same, S_IFDIR, maj, min, err);
 	else
 		rc = make_session(m, sock,
 				  (mode_t)json_integer_value(json_object_get(reply, "root_type")),

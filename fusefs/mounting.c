@@ -12,18 +12,27 @@
 
 #include "common/cleanup.h"
 #include "common/runtime.h"
+#include "fusefs/fusermount.h"
 
 #define READ_AHEAD_KIB 1024 /* what the kernel may ask for in advance */
 #define MOUNTS_MAX 4096     /* of one device, taken away at once */
 
-int mounting_open(struct err *err)
+int mounting_open(const struct mount_request *m, int *out, struct err *err)
 {
-	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-
-	if (fd < 0)
+	*out = -1;
+	if (m->adopted_fd < 0 && fusermount_needed())
+		return fusermount_check(m->opt, FUSERMOUNT_CONF, err);
+	*out = m->adopted_fd < 0 ? open("/dev/fuse", O_RDWR | O_CLOEXEC) :
+				   fcntl(m->adopted_fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	if (*out < 0)
 		return err_set(err, -errno, "cannot open /dev/fuse: %s%s", strerror(errno),
 			       errno == ENOENT ? " (is the fuse module loaded?)" : "");
-	return fd;
+	return 0;
+}
+
+bool mounting_can_repeat(const struct mount_request *m)
+{
+	return m->adopted_fd < 0 && !fusermount_needed();
 }
 
 /* Larger requests for sequential readers; only root may, and only here it is cheap. */
@@ -84,8 +93,8 @@ static int make_mount(const struct mount_request *m, int fuse_fd, mode_t root_ty
 	return rc < 0 ? -errno : rc;
 }
 
-int mounting_mount(const struct mount_request *m, int fuse_fd, mode_t root_type, unsigned *maj,
-		   unsigned *min, struct err *err)
+/* By ourselves. */
+static int mount_here(const struct mount_request *m, int fuse_fd, mode_t root_type, struct err *err)
 {
 	AUTO_FD int mnt = make_mount(m, fuse_fd, root_type);
 	int rc = mnt < 0 ? mnt : 0;
@@ -97,7 +106,57 @@ int mounting_mount(const struct mount_request *m, int fuse_fd, mode_t root_type,
 			       rc == -EPERM ?
 				       " (mounting wants root, or a user namespace of one's own)" :
 				       "");
-	rc = runtime_mount_dev(m->dir, maj, min, NULL, 0, err);
+	return 0;
+}
+
+/* Newer kernels tell the number of a connection, which is that of its mount's device. */
+static bool fdinfo_dev(int fd, unsigned *maj, unsigned *min)
+{
+	char path[64], line[128];
+	bool found = false;
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+	f = fopen(path, "re");
+	*maj = 0;
+	while (f && !found && fgets(line, sizeof line, f))
+		found = sscanf(line, "fuse_connection: %u", min) == 1;
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static int adopted_dev(const struct mount_request *m, unsigned *maj, unsigned *min, struct err *err)
+{
+	const char *given = m->opt->device;
+	char end;
+
+	if (!given && fdinfo_dev(m->adopted_fd, maj, min))
+		return 0;
+	if (!given)
+		return err_set(
+			err, -ENOENT,
+			"'%s': this kernel does not tell which mount it is: option device is "
+			"wanted",
+			m->dir);
+	if (sscanf(given, "%u:%u%c", maj, min, &end) != 2)
+		return err_set(err, -EINVAL, "option device=%.100s: want MAJOR:MINOR", given);
+	return 0;
+}
+
+int mounting_mount(const struct mount_request *m, int *fuse_fd, mode_t root_type, unsigned *maj,
+		   unsigned *min, struct err *err)
+{
+	int rc = 0;
+
+	if (m->adopted_fd >= 0)
+		return adopted_dev(m, maj, min, err);
+	if (*fuse_fd >= 0)
+		rc = mount_here(m, *fuse_fd, root_type, err);
+	else
+		*fuse_fd = rc = fusermount_mount(m->opt, m->uri, m->dir, err);
+	if (rc >= 0)
+		rc = runtime_mount_dev(m->dir, maj, min, NULL, 0, err);
 	if (!rc)
 		raise_read_ahead(*maj, *min);
 	return rc;
@@ -140,6 +199,15 @@ unsigned mounting_count(unsigned maj, unsigned min)
 	return points_of(maj, min, NULL, MOUNTS_MAX);
 }
 
+static int take_away(const char *point, int flags)
+{
+	if (!umount2(point, flags | UMOUNT_NOFOLLOW))
+		return 0;
+	if (errno == EPERM && fusermount_needed())
+		return fusermount_umount(point, flags & MNT_DETACH);
+	return -errno;
+}
+
 int mounting_umount_all(unsigned maj, unsigned min, int flags)
 {
 	char **points = calloc(MOUNTS_MAX, sizeof *points);
@@ -147,8 +215,10 @@ int mounting_umount_all(unsigned maj, unsigned min, int flags)
 	int rc = points ? 0 : -ENOMEM;
 
 	while (n--) {
-		if (points[n] && umount2(points[n], flags | UMOUNT_NOFOLLOW) && !rc)
-			rc = -errno;
+		int one = points[n] ? take_away(points[n], flags) : 0;
+
+		if (!rc)
+			rc = one;
 		free(points[n]);
 	}
 	free(points);

@@ -135,7 +135,10 @@ static void start_child(struct openers *o, const struct opener_request *req, int
 
 bool openers_serve(struct openers *o)
 {
-	struct opener_request req;
+	union {
+		struct opener_request connection;
+		struct errand errand;
+	} req;
 	AUTO_FD int sock = -1;
 	ssize_t n = fd_recv(o->fd, &req, sizeof req, &sock, MSG_DONTWAIT | MSG_TRUNC);
 	const char *why;
@@ -145,11 +148,16 @@ bool openers_serve(struct openers *o)
 	/* A datagram of no bytes with a descriptor is a wrong request, not the end. */
 	if (sock < 0)
 		return n > 0;
-	why = n == sizeof req ? wrong(o, &req) : "a request for a connection has the wrong size";
+	if (n == sizeof req.errand && o->conf.errands) {
+		errands_serve(o->conf.errands, &req.errand, sock);
+		return true;
+	}
+	why = n == sizeof req.connection ? wrong(o, &req.connection) :
+					   "a request for a connection has the wrong size";
 	if (why)
 		answer(sock, -EINVAL, -1, why);
 	else
-		start_child(o, &req, sock);
+		start_child(o, &req.connection, sock);
 	return true;
 }
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -26,6 +27,7 @@
 #include "common/log.h"
 #include "common/uri.h"
 #include "fusefs/claim.h"
+#include "fusefs/errand.h"
 #include "fusefs/join.h"
 #include "fusefs/mounting.h"
 #include "fusefs/opener.h"
@@ -45,6 +47,8 @@ struct supervisor {
 	int fuse_fd, arena_fd, sock, sig_fd, status_fd;
 	pid_t worker;
 	struct openers openers;
+	struct errands errands;
+	bool served;            /* the present worker has, or had, a session */
 	struct uri uri;         /* of m */
 	char key[BE_KEY_BYTES]; /* "": not known yet */
 	int claim_fd;           /* -1: not held, or the volume is nobody else's anyway */
@@ -165,7 +169,8 @@ static void exec_worker(const struct supervisor *s, int sock, int opener_sock)
 	snprintf(arena, sizeof arena, "%d", s->arena_fd);
 	snprintf(up, sizeof up, "%d", sock);
 	snprintf(opener, sizeof opener, "%d", opener_sock);
-	fcntl(s->fuse_fd, F_SETFD, 0);
+	if (s->fuse_fd >= 0)
+		fcntl(s->fuse_fd, F_SETFD, 0);
 	fcntl(s->arena_fd, F_SETFD, 0);
 	fcntl(sock, F_SETFD, 0);
 	fcntl(opener_sock, F_SETFD, 0);
@@ -292,9 +297,11 @@ static int open_things(struct supervisor *s)
 	struct err err;
 	int rc;
 
-	s->fuse_fd = mounting_open(&err);
-	if (s->fuse_fd < 0)
+	if (mounting_open(s->m, &s->fuse_fd, &err))
 		return fail(s, "%s", err.text);
+	if (errands_init(&s->errands))
+		return fail(s, "no random bytes");
+	s->served = false;
 	rc = arena_create((uint32_t)o->page_size, arena_frames(o), &s->arena_fd);
 	if (rc)
 		return fail(s, "cannot make a cache of %llu bytes: %s",
@@ -333,16 +340,29 @@ static int take_claim(struct supervisor *s)
 	return 0;
 }
 
+/* What fusermount3 has opened goes to the worker as the control socket does: when it asks. */
+static int make_control(struct supervisor *s, struct err *err)
+{
+	char path[PATH_MAX];
+	int rc = claim_socket(s->key, path, sizeof path, err);
+
+	return rc ? rc : errands_listen(&s->errands, path, err);
+}
+
 static int become_daemon(struct supervisor *s, mode_t type)
 {
+	int fuse_fd = s->fuse_fd;
 	unsigned maj, min;
 	struct err err;
 
-	if (mounting_mount(s->m, s->fuse_fd, type, &maj, &min, &err))
+	if (mounting_mount(s->m, &fuse_fd, type, &maj, &min, &err))
 		return fail(s, "%s", err.text);
+	if (s->fuse_fd < 0)
+		s->errands.device_fd = fuse_fd;
 	note_session(s, maj, min);
-	if (claim_link(s->key, maj, min, &err))
+	if (make_control(s, &err) || claim_link(s->key, maj, min, &err))
 		return fail(s, "%s", err.text);
+	s->served = true;
 	claim_note_uri(s->m->uri, s->key);
 	if (fd_send(s->sock, "", 1, s->claim_fd, 0) ||
 	    line_send(s->sock, "mounted %u %u %s", maj, min, s->key))
@@ -382,7 +402,7 @@ static int umount_all(struct supervisor *s, int flags)
 
 static void detach(struct supervisor *s)
 {
-	int rc = umount_all(s, MNT_DETACH);
+	int rc = s->m->adopted_fd < 0 ? umount_all(s, MNT_DETACH) : 0;
 
 	if (rc && rc != -EINVAL && rc != -ENOENT)
 		log_error("cannot unmount '%s': %s", s->m->dir, strerror(-rc));
@@ -394,6 +414,10 @@ static void on_drained(struct supervisor *s, const char *line)
 	s->draining = false;
 	if (strcmp(line, "drained 0")) {
 		log_error("'%s' stays mounted: not everything could be written", s->m->dir);
+		return;
+	}
+	if (s->m->adopted_fd >= 0) {
+		log_info("'%s' is drained, and served until it is unmounted", s->m->dir);
 		return;
 	}
 	if (!umount_all(s, 0))
@@ -486,6 +510,7 @@ static void end_worker(struct supervisor *s)
 		kill(s->worker, SIGKILL);
 		waitpid(s->worker, NULL, 0);
 	}
+	errands_done(&s->errands, !s->served);
 }
 
 /* The volume's files go last: until then nobody takes it for free. */
@@ -539,6 +564,7 @@ int supervisor_run(const struct mount_request *m, int status_fd)
 				.arena_fd = -1,
 				.sock = -1,
 				.claim_fd = -1,
+				.errands = ERRANDS_NONE,
 				.status_fd = status_fd,
 				.exit_status = 1 };
 	struct opener_conf conf = { .resvport = m->opt->resvport, .connect = opener_connect };
@@ -550,6 +576,7 @@ int supervisor_run(const struct mount_request *m, int status_fd)
 		return 1;
 	}
 	conf.host = s.uri.host;
+	conf.errands = &s.errands;
 	openers_init(&s.openers, &conf);
 	prctl(PR_SET_NAME, "persifs-super");
 	guard_process();

@@ -3,19 +3,24 @@
  *
  *   supervisor                          worker (the same program, exec'd)
  *   opens /dev/fuse, makes the arena
- *   starts the worker  ---------------> opens the backend
+ *   starts the worker  ---------------> prepares the backend, enters the sandbox (confine.h),
+ *                                       opens it
  *   <-------- "backend MODE KEY" ------ (or "error SENTENCE", and ends)
  *   takes the volume KEY (claim.h); when it has a daemon: ends the worker, joins (join.h)
- *   mounts
+ *   mounts, makes the control socket
  *   ------ the claim's descriptor ----> keeps it
- *   -------- "mounted MAJ MIN KEY" ---> control socket, receivers, INIT
+ *   -------- "mounted MAJ MIN KEY" ---> receivers, INIT
  *   <------------------- "ready" ------
  *   <---- "session MAJ MIN", "left MAJ MIN": sessions that come and go
  *   tells who waits for the mount; waits for signals and the worker's end
  *   ------------ "drain" -------------> (SIGTERM)
  *   <------------ "drained RC" --------
  *
- * All the while it has children open connections for the worker (opener.h).
+ * All the while it has children open connections for the worker (opener.h), and opens other
+ * things for it (errand.h).
+ *
+ * A caller who may not mount has fusermount3 do it; where a descriptor of a mount was given
+ * there is nothing to mount, and nothing to unmount.
  *
  * It never reads /dev/fuse, never maps the arena, never parses foreign data. A
  * worker that dies is not restarted yet: the mount is taken away with an error. */
@@ -32,6 +37,7 @@
 struct mount_request {
 	const char *uri;
 	const char *dir; /* absolute */
+	int adopted_fd; /* owned: /dev/fuse of a mount that somebody else made, and takes away; or -1 */
 	struct mount_options *opt;
 	bool foreground;
 };

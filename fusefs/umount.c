@@ -8,16 +8,15 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/wait.h>
 
 #include "common/cleanup.h"
 #include "common/ctlsock.h"
 #include "common/runtime.h"
+#include "fusefs/fusermount.h"
 #include "fusefs/mounting.h"
 
 struct umounting {
@@ -48,28 +47,12 @@ static void print_usage(FILE *out)
 	      out);
 }
 
-/* The way out for a user whose mount was made by fusermount3. */
-static int umount_by_helper(const char *dir)
-{
-	char *const argv[] = { (char *)"fusermount3", (char *)"-u", (char *)"--", (char *)dir,
-			       NULL };
-	int status;
-	pid_t pid;
-	int rc = posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ);
-
-	if (rc)
-		return -rc;
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return -errno;
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
-}
-
+/* A user whose mount was made by fusermount3 has it taken away by it, too. */
 static int take_mount_away(const char *dir)
 {
 	if (umount2(dir, 0) == 0)
 		return 0;
-	return errno == EPERM ? umount_by_helper(dir) : -errno;
+	return errno == EPERM ? fusermount_umount(dir, false) : -errno;
 }
 
 static void on_progress(void *arg, const json_t *p)

@@ -19,8 +19,9 @@
 #include "fusefs/filelock.h"
 #include "fusefs/options.h"
 #include "fusefs/receiver.h"
+#include "fusefs/sandbox.h"
 
-#define SESSIONS_MAX 16
+#define SESSIONS_MAX 128
 #define INTERRUPT_BUCKETS 256
 #define POOL_THREADS_MAX 64
 #define NAME_BYTES_MAX 1024
@@ -40,8 +41,11 @@ struct volume {
 	struct cache *cache;
 	struct arena *arena;
 	pid_t supervisor_pid;
-	uint64_t cache_max; /* bytes of frames that the arena has */
-	bool inline_meta;   /* the backend's calls do not wait: run them on receivers */
+	struct sandbox sandbox;
+	uid_t owner;                         /* who mounted: the id before the sandbox */
+	const struct errand_client *errands; /* borrowed; NULL: there is no supervisor */
+	uint64_t cache_max;                  /* bytes of frames that the arena has */
+	bool inline_meta; /* the backend's calls do not wait: run them on receivers */
 
 	/* session.c; changed with sessions_lock and inode_lock held, read with either */
 	struct session *sessions[SESSIONS_MAX];

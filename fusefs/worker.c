@@ -19,9 +19,10 @@
 #include "common/log.h"
 #include "common/runtime.h"
 #include "common/uri.h"
-#include "fusefs/claim.h"
+#include "fusefs/confine.h"
 #include "fusefs/control.h"
 #include "fusefs/cred.h"
+#include "fusefs/errand.h"
 #include "fusefs/handle.h"
 #include "fusefs/interrupt.h"
 #include "fusefs/inode.h"
@@ -40,7 +41,8 @@ struct worker {
 	struct be_entry root;
 	int ended_fd; /* eventfd: the session is over */
 	struct opener_client opener;
-	struct uri uri; /* of v */
+	struct errand_client errands; /* over the same socket */
+	struct uri uri;               /* of v */
 	pthread_t uplink;
 };
 
@@ -103,6 +105,7 @@ static int open_backend(struct worker *w, struct err *err)
 			      .dial_arg = &w->opener,
 			      .changed = on_changed,
 			      .changed_arg = v };
+	struct be_prepared prepared = BE_PREPARED_NONE;
 	char run_dir[PATH_MAX];
 	int rc = uri_parse(v->uri, &w->uri, err);
 
@@ -111,7 +114,11 @@ static int open_backend(struct worker *w, struct err *err)
 	w->opener.host = w->uri.host;
 	if (!runtime_dir(run_dir, sizeof run_dir, NULL))
 		env.run_dir = run_dir;
-	rc = backend_open(v->uri, o->layers, &env, &v->be, err);
+	rc = confine(v, &w->errands, &env, &prepared, err);
+	if (!rc)
+		rc = backend_open(v->uri, o->layers, &env, &v->be, err);
+	be_prepared_done(&prepared);
+	be_cred_put(env.self);
 	if (!rc && o->nlm && !(v->be->limits.caps & BE_CAP_LOCKS))
 		return err_set(err, -EINVAL, "option nlm: only an NFS server keeps locks");
 	return rc;
@@ -141,7 +148,7 @@ static int open_tables(struct volume *v, struct err *err)
 	if (interrupts_init(v) || offload_init(v))
 		return err_set(err, -EAGAIN, "cannot start a thread");
 	filelocks_init(&v->locks);
-	v->creds = cred_cache_new();
+	v->creds = cred_cache_new(v->errands);
 	return v->creds ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
@@ -202,16 +209,23 @@ static void *uplink_main(void *arg)
 	}
 }
 
-static int open_control(struct volume *v, struct err *err)
+/* What the supervisor made when it mounted. */
+static int take_made(struct worker *w, struct err *err)
 {
-	char path[PATH_MAX];
-	int rc = claim_socket(v->key, path, sizeof path, err);
+	int fd;
 
-	umask(0177);
-	if (!rc)
-		rc = control_new(v, path, &v->control, err);
-	umask(0); /* modes come from the kernel with the caller's umask applied */
-	return rc;
+	if (w->fuse_fd < 0) {
+		w->fuse_fd = errand_plain(&w->errands, ERRAND_DEVICE);
+		if (w->fuse_fd < 0)
+			return err_set(err, w->fuse_fd,
+				       "the supervisor does not give /dev/fuse: %s",
+				       strerror(-w->fuse_fd));
+	}
+	fd = errand_plain(&w->errands, ERRAND_CONTROL);
+	if (fd < 0)
+		return err_set(err, fd, "the supervisor does not give the control socket: %s",
+			       strerror(-fd));
+	return control_new(&w->v, fd, &w->v.control, err);
 }
 
 static int first_session(struct worker *w, unsigned maj, unsigned min, struct err *err)
@@ -240,7 +254,7 @@ static int serve(struct worker *w, struct err *err)
 	if (fd_recv(w->sock, line, 1, &w->claim_fd, 0) != 1 || line_recv(w->sock, line) ||
 	    sscanf(line, "mounted %u %u %95s", &maj, &min, v->key) != 3)
 		return err_set(err, -EPIPE, "the supervisor ended before it mounted");
-	rc = open_control(v, err);
+	rc = take_made(w, err);
 	if (!rc)
 		rc = first_session(w, maj, min, err);
 	if (rc)
@@ -342,6 +356,9 @@ int worker_main(int argc, char **argv)
 	w->v.left = on_left;
 	w->claim_fd = -1;
 	w->ended_fd = eventfd(0, EFD_CLOEXEC);
+	w->errands.fd = w->opener.fd;
+	w->v.errands = &w->errands;
+	umask(0); /* modes come from the kernel with the caller's umask applied */
 	fcntl(w->fuse_fd, F_SETFD, FD_CLOEXEC);
 	fcntl(w->arena_fd, F_SETFD, FD_CLOEXEC);
 	fcntl(w->sock, F_SETFD, FD_CLOEXEC);
@@ -357,6 +374,7 @@ int worker_main(int argc, char **argv)
 	if (serve(w, &err))
 		return say_error(w, err.text);
 	rc = shut_down(&w->v);
+	log_reopen_stop();
 	close(w->sock);
 	close(w->opener.fd);
 	close(w->ended_fd);

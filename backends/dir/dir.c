@@ -56,6 +56,20 @@ static int dir_key(struct backend *be, char *out)
 	return 0;
 }
 
+static int dir_uri_key(const char *text, char *out)
+{
+	AUTO_FREE struct uri *uri = malloc(sizeof *uri);
+	struct stat st;
+	int rc = uri ? uri_parse(text, uri, NULL) : -ENOMEM;
+
+	if (!rc && stat(uri->path, &st))
+		rc = -errno;
+	if (!rc)
+		snprintf(out, BE_KEY_BYTES, "dir-%llx-%llx", (unsigned long long)st.st_dev,
+			 (unsigned long long)st.st_ino);
+	return rc;
+}
+
 static int dir_folder(struct backend *be, const char *text, struct be_entry *out, struct err *err)
 {
 	AUTO_FREE struct uri *uri = malloc(sizeof *uri);
@@ -65,7 +79,9 @@ static int dir_folder(struct backend *be, const char *text, struct be_entry *out
 
 	if (rc)
 		return rc;
-	if (stat(uri->path, &st) || st.st_dev != d->root_dev || st.st_ino != d->root->node.ino)
+	/* Where there are no paths, who asks has made sure of it by backend_uri_key(). */
+	if (!d->no_paths &&
+	    (stat(uri->path, &st) || st.st_dev != d->root_dev || st.st_ino != d->root->node.ino))
 		return err_set(err, -EXDEV, "'%.200s' is another folder", text);
 	rc = dir_root(be, out);
 	return rc ? err_set(err, rc, "'%.200s': %s", text, strerror(-rc)) : 0;
@@ -186,10 +202,10 @@ static bool is_in_ram(int fd)
 
 static bool handles_work(const struct dir *d)
 {
-	struct dhandle h;
+	struct be_handle h;
 	int fd;
 
-	if (dhandle_get(d->root_fd, &h))
+	if (dhandle_get(d, d->root_fd, &h))
 		return false;
 	fd = dhandle_open(d, &h);
 	if (fd < 0)
@@ -234,17 +250,14 @@ static void limits_init(struct dir *d)
 }
 
 /* d->root_fd is open. */
-static int dir_start(struct dir *d, uint64_t fds, struct err *err)
+static int dir_start(struct dir *d, uint64_t fds, bool no_handles, struct err *err)
 {
 	int rc;
 
 	who_init();
 	who_become_daemon();
-	d->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (d->proc_fd < 0)
-		return err_set(err, -errno, "dir: needs /proc/self/fd: %s", strerror(errno));
 	d->in_ram = is_in_ram(d->root_fd);
-	d->handles = handles_work(d);
+	d->handles = !no_handles && handles_work(d);
 	d->fds_max = fds_limit(fds);
 	if (!d->handles)
 		log_info("dir: no file handles here, each known file keeps a descriptor");
@@ -256,6 +269,59 @@ static int dir_start(struct dir *d, uint64_t fds, struct err *err)
 	d->commit_pool = pool_new("dir-commit", DIR_COMMIT_THREADS);
 	if (!d->data_pool || !d->commit_pool)
 		return err_set(err, -EAGAIN, "dir: cannot start threads");
+	return 0;
+}
+
+static int folder_fd_of(const char *text, struct err *err)
+{
+	struct uri uri;
+	int rc = uri_parse(text, &uri, err);
+
+	if (rc)
+		return rc;
+	if (*uri.host)
+		return err_set(err, -EINVAL, "dir: is local, takes no host: '%.100s'", uri.host);
+	return folder_open(uri.path, err);
+}
+
+static int dir_prepare(const char *text, const struct be_env *env, struct be_prepared *out,
+		       struct err *err)
+{
+	int fd = folder_fd_of(text, err);
+
+	(void)env;
+	if (fd < 0)
+		return fd;
+	out->folder_fd = fd;
+	/* The limit is raised while that needs no leave of anybody. */
+	(void)fds_limit(0);
+	return 0;
+}
+
+/* What others have opened for us, or we by ourselves. */
+static int take_prepared(struct dir *d, const char *text, const struct be_env *env,
+			 bool *no_handles, struct err *err)
+{
+	struct be_prepared *p = env->prepared;
+
+	d->handle_get = env->handle_get;
+	d->handle_open = env->handle_open;
+	d->helper_arg = env->helper_arg;
+	if (p) {
+		d->root_fd = take_fd(&p->folder_fd);
+		d->proc_fd = take_fd(&p->proc_fd);
+		d->proc_is_cwd = p->proc_is_cwd;
+		d->no_paths = env->handle_get != NULL;
+		*no_handles = p->no_handles;
+	}
+	if (d->root_fd < 0)
+		d->root_fd = folder_fd_of(text, err);
+	if (d->root_fd < 0)
+		return d->root_fd;
+	if (d->proc_fd < 0)
+		d->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (d->proc_fd < 0)
+		return err_set(err, -errno, "dir: needs /proc/self/fd: %s", strerror(errno));
 	return 0;
 }
 
@@ -280,22 +346,21 @@ static int dir_open(const char *text, const struct be_env *env, struct backend *
 	struct uri uri;
 	struct dir *d;
 	uint64_t fds;
+	bool no_handles = false;
 	int rc = uri_parse(text, &uri, err);
 
-	(void)env;
 	if (!rc)
 		rc = uri_only_params(&uri, known, err);
 	if (!rc)
 		rc = uri_param_u64(&uri, "fds", FDS_MIN, FDS_MAX, 0, &fds, err);
 	if (rc)
 		return rc;
-	if (*uri.host)
-		return err_set(err, -EINVAL, "dir: is local, takes no host: '%.100s'", uri.host);
 	d = dir_alloc();
 	if (!d)
 		return err_set(err, -ENOMEM, "dir: out of memory");
-	d->root_fd = folder_open(uri.path, err);
-	rc = d->root_fd < 0 ? d->root_fd : dir_start(d, fds, err);
+	rc = take_prepared(d, text, env, &no_handles, err);
+	if (!rc)
+		rc = dir_start(d, fds, no_handles, err);
 	if (rc) {
 		dir_close(&d->be);
 		return rc;
@@ -308,4 +373,6 @@ const struct backend_type backend_dir = {
 	.scheme = "dir",
 	.uri_help = "dir:/folder?fds=10000",
 	.open = dir_open,
+	.prepare = dir_prepare,
+	.uri_key = dir_uri_key,
 };

@@ -302,9 +302,12 @@ static int init_parts(struct nfs_backend *b)
 	mutex_init(&b->removal_lock, LOCK_be_tree);
 	cond_init(&b->removal_over);
 	nroot_init(b);
-	nsweep_open(b);
-	b->self = be_cred_new(geteuid(), getegid(), 0, NULL);
-	rc = ncall_pool_init(&b->pool, INFLIGHT_PER_CONN * b->nconns + CALLS_EXTRA);
+	rc = nsweep_open(b);
+	b->self = b->env.self ? be_cred_get(b->env.self) :
+				be_cred_new(geteuid(), getegid(), 0, NULL);
+	b->env.self = NULL;
+	if (!rc)
+		rc = ncall_pool_init(&b->pool, INFLIGHT_PER_CONN * b->nconns + CALLS_EXTRA);
 	if (!rc)
 		rc = nnode_table_init(b);
 	if (!rc)
@@ -568,4 +571,5 @@ const struct backend_type backend_nfs = {
 	.scheme = "nfs",
 	.uri_help = "nfs://host[:port]/export/path?nfsport=N&mountport=N&nlmport=N&version=3",
 	.open = be_nfs_open_uri,
+	.prepare = nsweep_prepare,
 };

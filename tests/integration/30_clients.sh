@@ -7,8 +7,8 @@
 fits="dir nfs"
 # shellcheck source=lib/test.sh
 . "${BASH_SOURCE%/*}/lib/test.sh"
-# shellcheck source=lib/driver.sh
-. "$lib/driver.sh"
+# shellcheck source=lib/plugin.sh
+. "$lib/plugin.sh"
 
 bench() { "$@" --source "$uri" --backing "$store" --root "$driver_root" --ctl "$PERSIFS_CTL"; }
 as_docker() { # ADDRESS [ARGUMENT...]
