@@ -5,8 +5,8 @@
 fits="dir nfs"
 # shellcheck source=lib/test.sh
 . "${BASH_SOURCE%/*}/lib/test.sh"
-# shellcheck source=lib/driver.sh
-. "$lib/driver.sh"
+# shellcheck source=lib/plugin.sh
+. "$lib/plugin.sh"
 
 render() { # [PROPERTY=JSON...]
 	"$root/tests/tools/bosh.py" "$root/dist/bosh/jobs/persifs-driver" "$vcap" "listen=\"127.0.0.1:$driver_port\"" \
