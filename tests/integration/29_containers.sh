@@ -170,7 +170,7 @@ in_bubblewrap() {
 	chmod 4755 "$mnt/bwrap/busybox"
 	[ "$($as "$mnt/bwrap/busybox" id -u)" = 1500 ] || fail "a set-id bit of the mount has an effect"
 	sandbox --bind "$mnt" $VOLUME cat /proc/self/mounts >"$work/mounts"
-	grep " $VOLUME fuse" "$work/mounts" | grep nosuid | grep -q nodev || fail "bubblewrap drops nosuid,nodev"
+	grep " $VOLUME fuse" "$work/mounts" | grep nosuid | grep nodev >/dev/null || fail "bubblewrap drops nosuid,nodev"
 	target_umount
 	log "bubblewrap: done"
 }
