@@ -6,8 +6,8 @@
 fits="dir"
 # shellcheck source=lib/test.sh
 . "${BASH_SOURCE%/*}/lib/test.sh"
-# shellcheck source=lib/driver.sh
-. "$lib/driver.sh"
+# shellcheck source=lib/plugin.sh
+. "$lib/plugin.sh"
 
 # What gives a service a mount namespace of its own, systemd.exec(5).
 PRIVATE='^(Private(Tmp|Devices|Mounts|IPC)|Protect[A-Za-z]+|ProcSubset|(ReadOnly|ReadWrite|Inaccessible|Exec|NoExec|Bind|BindReadOnly)Paths'
