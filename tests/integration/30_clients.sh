@@ -125,10 +125,10 @@ curl_call() { curl -s --unix-socket "$driver_socket" "http://driver/VolumeDriver
 
 # A store that hangs: evacuation ends within its limit and tells what is dirty; the daemon keeps that.
 evacuation_with_a_hung_server() {
-	local start writer i names=3
+	local start writer i count=3
 	driver_configure evacuate_timeout=4
 	driver_start
-	for ((i = 0; i < names; i++)); do
+	for ((i = 0; i < count; i++)); do
 		curl_call Create "{\"Name\":\"hung$i\",\"Opts\":{\"source\":\"$uri\",\"persifs.dirty_age\":\"60\"}}"
 		curl_call Mount "{\"Name\":\"hung$i\"}"
 		mountpoint -q "$driver_root/hung$i" || fail "hung$i is not mounted"
@@ -145,7 +145,7 @@ time.sleep(600)' "$driver_root/hung0/hung" "$work/written" &
 	start=$SECONDS
 	admin evacuate >"$work/evacuated" || fail "no answer to /evacuate with a hung server"
 	[ $((SECONDS - start)) -le 12 ] || fail "evacuation with a limit of 4 s took $((SECONDS - start)) s"
-	[ "$(sed 's/.*"Dirty"//' "$work/evacuated" | grep -o '"hung[0-9]*"' | sort -u | wc -l)" = "$names" ] ||
+	[ "$(sed 's/.*"Dirty"//' "$work/evacuated" | grep -o '"hung[0-9]*"' | sort -u | wc -l)" = "$count" ] ||
 		fail "not all names of the dirty volume are told: $(cat "$work/evacuated")"
 	wait_until 10 process_is_gone "$driver_pid" || fail "the driver does not end"
 	[ -z "$(driver_mounts)" ] || fail "mounts are left after an evacuation"

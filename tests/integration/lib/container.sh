@@ -38,7 +38,7 @@ container() {
 container_start() {
 	rm -f "$work/log/container-$2" # of an earlier one
 	container "$@" -- sh -c 'echo up; exec sleep 3600' >"$work/log/container-$2" 2>&1 &
-	wait_until 20 grep -qx up "$work/log/container-$2" || fail "container $2 of $1: $(tail -n 2 "$work/log/container-$2")"
+	wait_until 20 grep -qsx up "$work/log/container-$2" || fail "container $2 of $1: $(tail -n 2 "$work/log/container-$2")"
 }
 
 container_exec() { runtime "$1" exec "$(container_id "$2")" "${@:3}" </dev/null; }
