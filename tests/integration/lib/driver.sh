@@ -30,7 +30,7 @@ driver_start() {
 		{ "listen": ["unix:$socket", "tcp:127.0.0.1:0"], "admin": "127.0.0.1:$admin_port",
 		  "mount_root": "$root_dir", "discovery": "$work/discovery", "persifs": "$PERSIFS",
 		  "sources": ["dir:$store", "dir:$work/other", "nfs://127.0.0.1"], "budget": "256m",
-		  "mount_timeout": 30${1:+, $1} }
+		  "log_level": "debug"${1:+, $1} }
 	J
 	"$DRIVER" --config "$work/driver.json" --check-config >/dev/null || fail "the configuration is refused"
 	: >"$work/log/driver.out"
