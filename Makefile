@@ -19,13 +19,13 @@ MAKEFLAGS += --no-print-directory
 PAR = $(Q)$(MAKE) $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
 
 # --- flags ---------------------------------------------------------------------
-PKGS := fuse3 libnfs jansson libmicrohttpd gnutls ldap lber
+PKGS := fuse3 libnfs jansson libmicrohttpd gnutls ldap lber libseccomp
 WARN := -Wall -Wextra -Wshadow -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wvla
 FLAGS_release := -O2 -g
 FLAGS_debug := -O1 -g -DPERSIFS_DEBUG
-FLAGS_asan := $(FLAGS_debug) -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-FLAGS_tsan := $(FLAGS_debug) -fsanitize=thread
-FLAGS_cov := $(FLAGS_debug) --coverage
+FLAGS_asan := $(FLAGS_debug) -DPERSIFS_NO_SANDBOX -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+FLAGS_tsan := $(FLAGS_debug) -DPERSIFS_NO_SANDBOX -fsanitize=thread
+FLAGS_cov := $(FLAGS_debug) -DPERSIFS_NO_SANDBOX --coverage
 FLAGS_fuzz := $(FLAGS_asan) -fsanitize=fuzzer-no-link
 # Asked once, at first use: `make deps` may have installed pkg-config by then.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
@@ -50,7 +50,9 @@ REPLAY := $(patsubst tests/fuzz/%.c,$(B)/replay/%,$(wildcard tests/fuzz/fuzz_*.c
 FUZZ ?= $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZERS := $(FUZZ:%=build/fuzz/fuzz/fuzz_%)
 NFSFAULT := $(B)/tests/tools/nfsfault
-TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/tools/*.c)) $(NFSFAULT)
+# The program with a control command that tries what its sandbox refuses.
+TRY := $(B)/tests/tools/persifs-try
+TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/tools/*.c)) $(NFSFAULT) $(TRY)
 FAKES := $(wildcard tests/fake/*.c)
 SCENARIOS := $(sort $(wildcard tests/integration/*.sh))
 MAN := $(patsubst %.pod,$(B)/man/%,$(notdir $(POD_FILES)))
@@ -86,6 +88,10 @@ $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(FAKES:%.c=$(B)/%.o) $(LIB)
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LIBS)
 $(NFSFAULT): $(patsubst %.c,$(B)/%.o,$(wildcard tests/server/*.c))
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -o $@ $^
+$(B)/tests/sandbox/%.o: fusefs/%.c
+	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) -DPERSIFS_SANDBOX_TEST -MMD -MP -c -o $@ $<
+$(TRY): $(B)/fusefs/main.o $(B)/tests/sandbox/control_answer.o $(B)/tests/sandbox/try.o $(LIB)
+	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/tests/tools/%: tests/tools/%.c
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -MMD -MP -MF $@.d -MT $@ -o $@ $< -pthread
 $(B)/%.o: %.c

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "backends/layer/layer.h"
+#include "common/cleanup.h"
 #include "common/log.h"
 
 /* ---- coarse times ---------------------------------------------------- */
@@ -140,6 +141,38 @@ static const struct backend_type *type_find(const char *uri)
 	return NULL;
 }
 
+static int no_backend(const char *uri, struct err *err)
+{
+	return err_set(err, -EINVAL, "no backend for '%.200s' (memory:, dir:, nfs: are known)",
+		       uri);
+}
+
+int backend_prepare(const char *uri, const struct be_env *env, struct be_prepared *out,
+		    struct err *err)
+{
+	const struct backend_type *type = type_find(uri);
+
+	if (!type)
+		return no_backend(uri, err);
+	return type->prepare ? type->prepare(uri, env, out, err) : 0;
+}
+
+int backend_uri_key(const char *uri, char *out)
+{
+	const struct backend_type *type = type_find(uri);
+
+	return type && type->uri_key ? type->uri_key(uri, out) : -ENOTSUP;
+}
+
+void be_prepared_done(struct be_prepared *p)
+{
+	cleanup_fd(&p->folder_fd);
+	cleanup_fd(&p->proc_fd);
+	cleanup_fd(&p->lock_fd);
+	free(p->state);
+	*p = (struct be_prepared)BE_PREPARED_NONE;
+}
+
 int backend_open(const char *uri, const char *layers, const struct be_env *env,
 		 struct backend **out, struct err *err)
 {
@@ -149,8 +182,7 @@ int backend_open(const char *uri, const char *layers, const struct be_env *env,
 	int rc;
 
 	if (!type)
-		return err_set(err, -EINVAL,
-			       "no backend for '%.200s' (memory:, dir:, nfs: are known)", uri);
+		return no_backend(uri, err);
 	rc = type->open(uri, env ? env : &no_env, &be, err);
 	if (rc)
 		return rc;

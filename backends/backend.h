@@ -247,6 +247,30 @@ struct be_dial {
 	uint32_t limit_ms; /* to give up after */
 };
 
+#define BE_HANDLE_MAX 112 /* longer ones count as none */
+
+/* What leads back to an object of a local file system without a descriptor of it. */
+struct be_handle {
+	int32_t type;
+	uint32_t len; /* 0: none */
+	unsigned char bytes[BE_HANDLE_MAX];
+};
+
+/* What a backend opens by path, while its process still may: see backend_prepare(). */
+struct be_prepared {
+	int folder_fd;    /* dir: the folder, opened for reading; else -1 */
+	int proc_fd;      /* dir: /proc/self/fd, when nothing else of /proc is to be had; else -1 */
+	bool proc_is_cwd; /* proc_fd is the working folder, and there is no /proc */
+	bool no_handles;  /* dir: what is found again by handle cannot be opened */
+	int lock_fd;      /* nfs: shows others that we live; -1: none */
+	char run_file[32]; /* nfs: lock_fd's name in env.run_dir */
+	void *state;       /* the backend's own, malloc'd; NULL: not prepared */
+};
+#define BE_PREPARED_NONE                                      \
+	{                                                     \
+		.folder_fd = -1, .proc_fd = -1, .lock_fd = -1 \
+	}
+
 /* What the mount gives to a backend when it opens it. */
 struct be_env {
 	unsigned nconnect;     /* connections to a server */
@@ -255,10 +279,20 @@ struct be_env {
 	bool soft;             /* give up after timeout_ms, else retry for ever */
 	uint32_t timeout_ms;
 	uint32_t reply_ms; /* a server that has not answered for so long is asked again; 0: 60 s */
-	bool read_only;
 	/* A folder that the daemons of this machine share, gone with the machine; NULL: none.
 	 * Borrowed during the open. */
 	const char *run_dir;
+	/* Borrowed during the open, which takes what is in it; NULL: the backend opens paths by itself. */
+	struct be_prepared *prepared;
+	/* Removes prepared->run_file, for a process that cannot. May be NULL. */
+	void (*run_file_done)(void *arg);
+	/* Handles for a process that may not use them: of an object by a descriptor of it, and an O_PATH
+	 * descriptor back. 0 or a descriptor, or -errno. NULL: the backend asks the kernel. */
+	int (*handle_get)(void *arg, int fd, struct be_handle *out);
+	int (*handle_open)(void *arg, const struct be_handle *h);
+	void *helper_arg; /* of these three; outlives the backend */
+	/* Who we are to the store when nobody asks; borrowed during the open. NULL: the process. */
+	const struct be_cred *self;
 	bool nlm; /* NFS: file locks are taken at the server (BE_CAP_LOCKS), or the open fails */
 	/* Opens a TCP connection for the backend (a sandboxed worker has others do
 	 * it); NULL: the backend connects by itself. dial() does not wait: it returns
@@ -276,6 +310,7 @@ struct be_env {
 #define BE_CHANGED_DATA 2u
 #define BE_CHANGED_NAMES 4u
 
+#define BE_KEY_BYTES 96
 #define BE_NODE_SAVE_MAX 128 /* bytes of a saved node in the arena */
 
 /* ---- the table ------------------------------------------------------ */
@@ -290,6 +325,12 @@ struct backend_ops {
 	void (*fail_reads)(struct backend *be);
 	void (*node_free)(struct be_node *node);
 	int (*root)(struct backend *be, struct be_entry *out);
+	/* Optional. What the volume is, however it was named: mounts of one key on one machine
+	 * must share a cache. Letters, digits, ".", "_", "-"; less than BE_KEY_BYTES with
+	 * its NUL. NULL: each mount is a volume of its own. May wait. */
+	int (*key)(struct backend *be, char *out);
+	/* Optional. The folder that another URI names. -EXDEV: it is of another volume. May wait. */
+	int (*folder)(struct backend *be, const char *uri, struct be_entry *out, struct err *err);
 
 	enum be_submit (*submit_read)(struct backend *be, struct be_io *io);
 	enum be_submit (*submit_write)(struct backend *be, struct be_io *io);
@@ -416,7 +457,22 @@ struct backend_type {
 	/* Opens the volume; err gets a sentence when it fails. */
 	int (*open)(const char *uri, const struct be_env *env, struct backend **out,
 		    struct err *err);
+	/* Optional: opens what open() needs by path. */
+	int (*prepare)(const char *uri, const struct be_env *env, struct be_prepared *out,
+		       struct err *err);
+	int (*uri_key)(const char *uri, char *out); /* optional */
 };
+
+/* Opens by path whatever backend_open() of the URI will need, reads no content and asks no
+ * server: for a process that gives up paths and privileges between the two. *out is
+ * BE_PREPARED_NONE before. */
+int backend_prepare(const char *uri, const struct be_env *env, struct be_prepared *out,
+		    struct err *err);
+/* The key that the volume of this URI would have now, as far as it can be told without opening it:
+ * out[BE_KEY_BYTES]. -ENOTSUP: it cannot. */
+int backend_uri_key(const char *uri, char *out);
+/* Closes what is still in it. */
+void be_prepared_done(struct be_prepared *p);
 
 /* Opens by the URI's scheme among memory, dir, nfs, with the layers named in
  * layers ("fault:...,delay:...,trace"; NULL or "": none) above it. */
@@ -431,6 +487,8 @@ enum be_submit backend_write(struct backend *be, struct be_io *io);
 enum be_submit backend_commit(struct backend *be, struct be_io *io);
 
 int backend_root(struct backend *be, struct be_entry *out);
+int backend_key(struct backend *be, char *out); /* -ENOTSUP: it has none */
+int backend_folder(struct backend *be, const char *uri, struct be_entry *out, struct err *err);
 int backend_lookup(struct backend *be, const struct be_call *call, struct be_node *dir,
 		   const char *name, struct be_entry *out);
 int backend_getattr(struct backend *be, const struct be_call *call, struct be_node *node,

@@ -119,6 +119,20 @@ int backend_root(struct backend *be, struct be_entry *out)
 	return be->ops->root(be, out);
 }
 
+int backend_key(struct backend *be, char *out)
+{
+	enter(be, STAT_backend_calls);
+	return be->ops->key ? be->ops->key(be, out) : -ENOTSUP;
+}
+
+int backend_folder(struct backend *be, const char *uri, struct be_entry *out, struct err *err)
+{
+	enter(be, STAT_backend_calls);
+	if (!be->ops->folder)
+		return err_set(err, -ENOTSUP, "'%.200s': this backend has one root only", uri);
+	return be->ops->folder(be, uri, out, err);
+}
+
 int backend_lookup(struct backend *be, const struct be_call *call, struct be_node *dir,
 		   const char *name, struct be_entry *out)
 {

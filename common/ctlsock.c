@@ -4,6 +4,7 @@
 #include "common/ctlsock.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/fdpass.h"
 #include "common/runtime.h"
 
 #define ERRNO_MAX 4095
@@ -22,28 +24,20 @@ struct line_buf {
 	char *data; /* owned */
 	size_t used, cap;
 	size_t taken; /* length of the line handed out last, newline included */
+	int fd;       /* the last that came beside them, or -1; owned */
 };
 
-int ctlsock_connect(const char *dir, struct err *err)
-{
-	return ctlsock_connect_within(dir, CTLSOCK_SILENCE_S * 1000, err);
-}
-
-int ctlsock_connect_within(const char *dir, unsigned limit_ms, struct err *err)
+static int connect_path(const char *path, unsigned limit_ms, struct err *err)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	/* No time at all would mean no limit to the kernel. */
 	struct timeval silence = { .tv_sec = limit_ms / 1000,
 				   .tv_usec = (suseconds_t)(limit_ms % 1000) * 1000 + 1 };
 	AUTO_FD int fd = -1;
-	unsigned maj, min;
-	int rc;
 
-	rc = runtime_mount_dev(dir, &maj, &min, NULL, 0, err);
-	if (!rc)
-		rc = runtime_socket_path(maj, min, addr.sun_path, sizeof addr.sun_path, err);
-	if (rc)
-		return rc;
+	if (strlen(path) >= sizeof addr.sun_path)
+		return err_set(err, -ENAMETOOLONG, "'%.200s': too long for a socket", path);
+	strcpy(addr.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return err_set(err, -errno, "socket: %s", strerror(errno));
@@ -56,9 +50,35 @@ int ctlsock_connect_within(const char *dir, unsigned limit_ms, struct err *err)
 			       errno == ENOENT ? -ECONNREFUSED :
 			       errno == EAGAIN ? -ETIMEDOUT :
 						 -errno,
-			       "no daemon answers for '%.200s' at %s: %s", dir, addr.sun_path,
-			       strerror(errno));
+			       "%s: %s", path, strerror(errno));
 	return take_fd(&fd);
+}
+
+int ctlsock_connect_path(const char *path, struct err *err)
+{
+	return connect_path(path, CTLSOCK_SILENCE_S * 1000, err);
+}
+
+int ctlsock_connect_within(const char *dir, unsigned limit_ms, struct err *err)
+{
+	char path[PATH_MAX];
+	struct err why;
+	unsigned maj, min;
+	int rc;
+
+	rc = runtime_mount_dev(dir, &maj, &min, NULL, 0, err);
+	if (!rc)
+		rc = runtime_socket_path(maj, min, path, sizeof path, err);
+	if (rc)
+		return rc;
+	rc = connect_path(path, limit_ms, &why);
+	return rc >= 0 ? rc :
+			 err_set(err, rc, "no daemon answers for '%.200s' at %s", dir, why.text);
+}
+
+int ctlsock_connect(const char *dir, struct err *err)
+{
+	return ctlsock_connect_within(dir, CTLSOCK_SILENCE_S * 1000, err);
 }
 
 static int broken(struct err *err)
@@ -68,7 +88,7 @@ static int broken(struct err *err)
 	return err_set(err, -ECONNRESET, "the connection to the daemon broke: %s", strerror(errno));
 }
 
-int ctlsock_send(int fd, const json_t *line, struct err *err)
+int ctlsock_send_fd(int fd, const json_t *line, int fd_beside, struct err *err)
 {
 	AUTO_FREE char *text = json_dumps(line, JSON_COMPACT);
 	size_t len, sent = 0;
@@ -80,6 +100,8 @@ int ctlsock_send(int fd, const json_t *line, struct err *err)
 	if (len > CTLSOCK_LINE_MAX)
 		return err_set(err, -E2BIG, "the request is longer than %d bytes",
 			       CTLSOCK_LINE_MAX);
+	if (fd_beside >= 0 && fd_send(fd, text, sent = 1, fd_beside, 0))
+		return broken(err);
 	while (sent < len) {
 		ssize_t n = send(fd, text + sent, len - sent, MSG_NOSIGNAL);
 
@@ -90,6 +112,11 @@ int ctlsock_send(int fd, const json_t *line, struct err *err)
 		sent += (size_t)n;
 	}
 	return 0;
+}
+
+int ctlsock_send(int fd, const json_t *line, struct err *err)
+{
+	return ctlsock_send_fd(fd, line, -1, err);
 }
 
 static int line_buf_grow(struct line_buf *b, struct err *err)
@@ -126,8 +153,8 @@ static int line_buf_next(struct line_buf *b, int fd, const char **line, size_t *
 		char *nl = b->used > searched ?
 				   memchr(b->data + searched, '\n', b->used - searched) :
 				   NULL;
+		int passed = -1, rc;
 		ssize_t n;
-		int rc;
 
 		if (nl) {
 			*line = b->data;
@@ -139,11 +166,17 @@ static int line_buf_next(struct line_buf *b, int fd, const char **line, size_t *
 		rc = b->used == b->cap ? line_buf_grow(b, err) : 0;
 		if (rc)
 			return rc;
-		n = recv(fd, b->data + b->used, b->cap - b->used, 0);
+		n = fd_recv(fd, b->data + b->used, b->cap - b->used, &passed, 0);
 		if (n == 0)
 			return err_set(err, -ECONNRESET, "the daemon closed the connection");
-		if (n < 0 && errno != EINTR)
+		if (n < 0 && n != -EINTR) {
+			errno = (int)-n;
 			return broken(err);
+		}
+		if (passed >= 0) {
+			cleanup_fd(&b->fd);
+			b->fd = passed;
+		}
 		b->used += n > 0 ? (size_t)n : 0;
 	}
 }
@@ -164,19 +197,19 @@ static int judge(const json_t *line, struct err *err)
 	return err_set(err, -(int)code, "%s", text ? text : strerror((int)code));
 }
 
-int ctlsock_call(int fd, const json_t *request, void (*progress)(void *arg, const json_t *p),
-		 void *arg, json_t **reply, struct err *err)
+/* The last line of the answer. */
+static int converse(int fd, struct line_buf *buf, void (*progress)(void *arg, const json_t *p),
+		    void *arg, json_t **reply, struct err *err)
 {
-	struct line_buf buf = { 0 };
 	json_t *line = NULL;
-	int rc = ctlsock_send(fd, request, err);
+	int rc = 0;
 
 	while (!rc) {
 		const char *text = NULL;
 		const json_t *inner;
 		size_t len = 0;
 
-		rc = line_buf_next(&buf, fd, &text, &len, err);
+		rc = line_buf_next(buf, fd, &text, &len, err);
 		if (rc)
 			break;
 		line = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
@@ -197,6 +230,33 @@ int ctlsock_call(int fd, const json_t *request, void (*progress)(void *arg, cons
 		line = NULL;
 	}
 	json_decref(line);
+	return rc;
+}
+
+int ctlsock_call(int fd, const json_t *request, void (*progress)(void *arg, const json_t *p),
+		 void *arg, json_t **reply, struct err *err)
+{
+	struct line_buf buf = { .fd = -1 };
+	int rc = ctlsock_send(fd, request, err);
+
+	if (!rc)
+		rc = converse(fd, &buf, progress, arg, reply, err);
+	cleanup_fd(&buf.fd);
+	free(buf.data);
+	return rc;
+}
+
+int ctlsock_ask(int fd, const json_t *request, int fd_beside, int *fd_out, json_t **reply,
+		struct err *err)
+{
+	struct line_buf buf = { .fd = -1 };
+	int rc = ctlsock_send_fd(fd, request, fd_beside, err);
+
+	if (!rc)
+		rc = converse(fd, &buf, NULL, NULL, reply, err);
+	if (!rc && fd_out)
+		*fd_out = take_fd(&buf.fd);
+	cleanup_fd(&buf.fd);
 	free(buf.data);
 	return rc;
 }

@@ -28,8 +28,13 @@ int ctlsock_connect(const char *dir, struct err *err);
  * silence afterwards: -ETIMEDOUT. */
 int ctlsock_connect_within(const char *dir, unsigned limit_ms, struct err *err);
 
+/* The same for the socket at path. */
+int ctlsock_connect_path(const char *path, struct err *err);
+
 /* One line out. */
 int ctlsock_send(int fd, const json_t *line, struct err *err);
+/* With a descriptor beside it; -1: none. */
+int ctlsock_send_fd(int fd, const json_t *line, int fd_beside, struct err *err);
 
 /* Sends the request and waits for the last line. progress (may be NULL) gets the
  * inner object of each progress line, borrowed. 0 when the daemon said ok, with
@@ -38,6 +43,11 @@ int ctlsock_send(int fd, const json_t *line, struct err *err);
  * -ETIMEDOUT after silence. */
 int ctlsock_call(int fd, const json_t *request, void (*progress)(void *arg, const json_t *p),
 		 void *arg, json_t **reply, struct err *err);
+
+/* The same without progress, with a descriptor beside the request (-1: none) and, when
+ * fd_out is given, one that came with the answer (-1: none), close-on-exec. */
+int ctlsock_ask(int fd, const json_t *request, int fd_beside, int *fd_out, json_t **reply,
+		struct err *err);
 
 /* A progress function for people: rewrites one line on stderr with the dirty bytes
  * left, when stderr is a terminal. arg is not used. End with ctlsock_show_end(). */

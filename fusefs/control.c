@@ -16,24 +16,26 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/ctlsock.h"
+#include "common/fdpass.h"
 #include "common/list.h"
 #include "common/log.h"
-#include "fusefs/volume.h"
+#include "fusefs/errand.h"
+#include "fusefs/session.h"
 
 #define PROGRESS_MS 500
+#define GONE_LOOK_MS 100
 #define GONE_WAIT_MS 5000 /* for the kernel to end the session after the last unmount */
 
 struct client {
 	struct list link;
 	struct control *c;
 	int fd;
+	int passed; /* the last descriptor that came, or -1; owned */
 	size_t len; /* bytes read and not used yet */
 	char buf[65536];
 };
@@ -42,7 +44,6 @@ struct control {
 	struct volume *v;
 	int fd, wake[2]; /* listening; a byte into wake[1] ends the thread */
 	pthread_t thread;
-	char path[sizeof((struct sockaddr_un *)0)->sun_path];
 	struct mutex lock;
 	struct cond cond;
 	/* guarded by lock */
@@ -75,16 +76,21 @@ static json_t *next_line(struct client *cl, bool *bad)
 
 	*bad = false;
 	while (!(nl = memchr(cl->buf, '\n', cl->len))) {
+		int fd = -1;
 		ssize_t n;
 
 		if (cl->len == sizeof cl->buf) {
 			*bad = true;
 			return NULL;
 		}
-		n = recv(cl->fd, cl->buf + cl->len, sizeof cl->buf - cl->len, 0);
+		n = fd_recv(cl->fd, cl->buf + cl->len, sizeof cl->buf - cl->len, &fd, 0);
 		if (n <= 0)
 			return NULL;
 		cl->len += (size_t)n;
+		if (fd >= 0) {
+			cleanup_fd(&cl->passed);
+			cl->passed = fd;
+		}
 	}
 	obj = json_loadb(cl->buf, (size_t)(nl - cl->buf), JSON_REJECT_DUPLICATES, NULL);
 	cl->len -= (size_t)(nl + 1 - cl->buf);
@@ -130,20 +136,28 @@ static bool drain_for(struct client *cl)
 	return false;
 }
 
-/* Waits for the end of the volume and says so meanwhile; false when it does not
- * come: another mount namespace still has the mount. */
-static bool wait_gone(struct client *cl)
+/* Waits for the end of the volume, or of the session alone when others go on. */
+static enum {
+	VOLUME_GONE,
+	SESSION_GONE,
+	STILL_THERE
+} wait_gone(struct client *cl, unsigned maj, unsigned min)
 {
 	struct control *c = cl->c;
 	uint64_t limit = clock_ms() + GONE_WAIT_MS;
-	bool gone;
+	bool gone, left = false;
 
 	mutex_lock(&c->lock);
-	while (!c->gone && clock_ms() < limit)
-		cond_wait_until(&c->cond, &c->lock, limit);
+	while (!c->gone && !left && clock_ms() < limit) {
+		mutex_unlock(&c->lock);
+		left = session_has_left(c->v, maj, min);
+		mutex_lock(&c->lock);
+		if (!c->gone && !left)
+			cond_wait_until(&c->cond, &c->lock, clock_ms() + GONE_LOOK_MS);
+	}
 	gone = c->gone;
 	mutex_unlock(&c->lock);
-	return gone;
+	return gone ? VOLUME_GONE : left ? SESSION_GONE : STILL_THERE;
 }
 
 static bool is_gone(struct control *c)
@@ -163,36 +177,70 @@ static bool said_unmounted(const json_t *line)
 	return cmd && !strcmp(cmd, "unmounted");
 }
 
-static void do_umount(struct client *cl)
+/* It goes on elsewhere: what can be promised is that all is written. */
+static void umount_partly(struct client *cl, const char *note)
+{
+	if (drain_for(cl))
+		send_json(cl->fd,
+			  json_pack("{s:b,s:i,s:s}", "ok", 1, "dirty_bytes", 0, "note", note));
+}
+
+static void umount_end(struct client *cl, unsigned maj, unsigned min)
 {
 	struct control *c = cl->c;
+
+	switch (wait_gone(cl, maj, min)) {
+	case SESSION_GONE:
+		umount_partly(cl, "other sessions of the volume go on");
+		break;
+	case STILL_THERE:
+		umount_partly(cl, "still mounted in another mount namespace");
+		break;
+	default:
+		if (c->rc)
+			send_json(cl->fd,
+				  failure(c->rc,
+					  "data written after the drain is not on the backend"));
+		else
+			send_json(cl->fd, json_pack("{s:b,s:I}", "ok", 1, "dirty_bytes",
+						    (json_int_t)c->dirty_bytes));
+	}
+}
+
+static void do_umount(struct client *cl, const json_t *request)
+{
+	unsigned maj = (unsigned)json_integer_value(json_object_get(request, "major"));
+	unsigned min = (unsigned)json_integer_value(json_object_get(request, "minor"));
+	bool said, others, bad;
 	json_t *line;
-	bool bad;
 
 	if (!drain_for(cl))
 		return;
 	if (send_json(cl->fd, json_pack("{s:{s:s}}", "progress", "state", "drained")))
 		return;
 	line = next_line(cl, &bad);
-	/* The kernel may tell us of the unmount before the client does. */
-	if (!said_unmounted(line) && !is_gone(c)) {
-		json_decref(line);
-		send_json(cl->fd, failure(-ECANCELED, "not unmounted; everything was written"));
-		return;
-	}
+	said = said_unmounted(line);
+	others = json_is_true(json_object_get(line, "others"));
 	json_decref(line);
-	if (!wait_gone(cl)) {
-		/* Gone from here, but not everywhere: what can be promised is that all is written. */
-		if (drain_for(cl))
-			send_json(cl->fd,
-				  json_pack("{s:b,s:i,s:s}", "ok", 1, "dirty_bytes", 0, "note",
-					    "still mounted in another mount namespace"));
-	} else if (c->rc)
-		send_json(cl->fd,
-			  failure(c->rc, "data written after the drain is not on the backend"));
+	/* The kernel may tell us of the unmount before the client does. */
+	if (!said && !is_gone(cl->c))
+		send_json(cl->fd, failure(-ECANCELED, "not unmounted; everything was written"));
+	else if (others)
+		umount_partly(cl, "other mounts of the session go on");
 	else
-		send_json(cl->fd, json_pack("{s:b,s:I}", "ok", 1, "dirty_bytes",
-					    (json_int_t)c->dirty_bytes));
+		umount_end(cl, maj, min);
+}
+
+/* An answer that may have a descriptor beside it. */
+static void answer_join(struct client *cl, const json_t *request)
+{
+	int fd = -1;
+	json_t *line = control_join(cl->c->v, request, &fd);
+
+	if (line)
+		ctlsock_send_fd(cl->fd, line, fd, NULL);
+	json_decref(line);
+	cleanup_fd(&fd);
 }
 
 static void serve_line(struct client *cl, const json_t *line)
@@ -203,7 +251,11 @@ static void serve_line(struct client *cl, const json_t *line)
 		if (drain_for(cl))
 			send_json(cl->fd, json_pack("{s:b,s:i}", "ok", 1, "dirty_bytes", 0));
 	} else if (cmd && !strcmp(cmd, "umount")) {
-		do_umount(cl);
+		do_umount(cl, line);
+	} else if (cmd && !strcmp(cmd, "join")) {
+		answer_join(cl, line);
+	} else if (cmd && !strcmp(cmd, "mounted")) {
+		send_json(cl->fd, control_mounted(cl->c->v, line, take_fd(&cl->passed)));
 	} else {
 		send_json(cl->fd, control_answer(cl->c->v, line));
 	}
@@ -230,24 +282,25 @@ static void *client_main(void *arg)
 	list_del(&cl->link);
 	c->nclients--;
 	close(cl->fd);
+	cleanup_fd(&cl->passed);
 	cond_broadcast(&c->cond);
 	mutex_unlock(&c->lock);
 	free(cl);
 	return NULL;
 }
 
-static bool may_ask(int fd)
+static bool may_ask(const struct control *c, int fd)
 {
 	struct ucred cred;
 	socklen_t len = sizeof cred;
 
 	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) &&
-	       (cred.uid == 0 || cred.uid == geteuid());
+	       (cred.uid == 0 || cred.uid == c->v->owner);
 }
 
 static void start_client(struct control *c, int fd)
 {
-	struct client *cl = may_ask(fd) ? calloc(1, sizeof *cl) : NULL;
+	struct client *cl = may_ask(c, fd) ? calloc(1, sizeof *cl) : NULL;
 	pthread_attr_t attr;
 	pthread_t t;
 	bool ok = false;
@@ -258,6 +311,7 @@ static void start_client(struct control *c, int fd)
 	}
 	cl->c = c;
 	cl->fd = fd;
+	cl->passed = -1;
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	mutex_lock(&c->lock);
@@ -297,37 +351,22 @@ static void *control_main(void *arg)
 	return NULL;
 }
 
-static int listen_at(struct control *c, const char *path, struct err *err)
-{
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-
-	if (strlen(path) >= sizeof sa.sun_path)
-		return err_set(err, -ENAMETOOLONG, "control socket '%s': path too long", path);
-	strcpy(sa.sun_path, path);
-	strcpy(c->path, path);
-	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	unlink(path);
-	/* Between bind and chmod only our own kind of umask stands guard. */
-	if (c->fd < 0 || bind(c->fd, (struct sockaddr *)&sa, sizeof sa) < 0 ||
-	    chmod(path, 0600) < 0 || listen(c->fd, CONTROL_CLIENTS_MAX) < 0)
-		return err_set(err, -errno, "control socket '%s': %s", path, strerror(errno));
-	return 0;
-}
-
-int control_new(struct volume *v, const char *path, struct control **out, struct err *err)
+int control_new(struct volume *v, int fd_take, struct control **out, struct err *err)
 {
 	struct control *c = calloc(1, sizeof *c);
-	int rc;
+	int rc = 0;
 
-	if (!c)
+	if (!c) {
+		close(fd_take);
 		return err_set(err, -ENOMEM, "out of memory");
+	}
 	c->v = v;
-	c->fd = c->wake[0] = c->wake[1] = -1;
+	c->wake[0] = c->wake[1] = -1;
 	mutex_init(&c->lock, LOCK_control);
 	cond_init(&c->cond);
 	list_init(&c->clients);
-	rc = listen_at(c, path, err);
-	if (!rc && pipe2(c->wake, O_CLOEXEC))
+	c->fd = fd_take;
+	if (pipe2(c->wake, O_CLOEXEC))
 		rc = err_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
 	if (!rc && pthread_create(&c->thread, NULL, control_main, c))
 		rc = err_set(err, -EAGAIN, "cannot start a thread");
@@ -342,6 +381,15 @@ int control_new(struct volume *v, const char *path, struct control **out, struct
 	return 0;
 }
 
+void control_left(struct control *c)
+{
+	if (!c)
+		return;
+	mutex_lock(&c->lock);
+	cond_broadcast(&c->cond);
+	mutex_unlock(&c->lock);
+}
+
 void control_free(struct control *c, int rc, unsigned long long dirty_bytes)
 {
 	if (!c)
@@ -349,7 +397,9 @@ void control_free(struct control *c, int rc, unsigned long long dirty_bytes)
 	if (write(c->wake[1], "", 1) < 0)
 		log_warn("control: cannot stop the thread: %s", strerror(errno));
 	pthread_join(c->thread, NULL);
-	unlink(c->path);
+	/* Whoever is told that the mount is gone finds no socket of it. */
+	if (c->v->errands)
+		(void)errand_plain(c->v->errands, ERRAND_UNLINK_CONTROL);
 	mutex_lock(&c->lock);
 	c->gone = c->stop = true;
 	c->rc = rc;

@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* control_answer.c - what a control command is answered: stat, tune, ping. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/log.h"
 #include "common/stats.h"
 #include "fusefs/control.h"
-#include "fusefs/volume.h"
+#include "fusefs/session.h"
+
+#ifdef PERSIFS_SANDBOX_TEST
+/* tests/sandbox/try.c: what somebody would try who has taken this process over. */
+json_t *sandbox_try(pid_t other);
+#endif
 
 static json_t *counters(void)
 {
@@ -43,22 +49,57 @@ static json_t *option_values(struct volume *v)
 	return all;
 }
 
+static json_t *sessions(struct volume *v)
+{
+	json_t *all = json_array();
+	char device[32];
+
+	mutex_lock(&v->sessions_lock);
+	for (unsigned i = 0; i < SESSIONS_MAX; i++) {
+		const struct session *s = v->sessions[i];
+
+		if (!s)
+			continue;
+		snprintf(device, sizeof device, "%u:%u", s->maj, s->min);
+		json_array_append_new(all, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "device",
+						     device, "uid", (json_int_t)s->opt.uid, "gid",
+						     (json_int_t)s->opt.gid, "requests",
+						     (json_int_t)s->calls, "read_bytes",
+						     (json_int_t)s->read_bytes, "write_bytes",
+						     (json_int_t)s->write_bytes));
+	}
+	mutex_unlock(&v->sessions_lock);
+	return all;
+}
+
+static json_t *sandbox_parts(const struct sandbox *s)
+{
+	json_t *all = json_pack("{s:s}", "state", sandbox_state(s));
+
+	for (int i = 0; i < SANDBOX_PARTS && s->mode != SANDBOX_OFF; i++)
+		json_object_set_new(all, sandbox_part_name((enum sandbox_part)i),
+				    json_sprintf("%s%s", s->part[i].missing ? "no: " : "",
+						 s->part[i].said));
+	return all;
+}
+
 json_t *control_stat(struct volume *v)
 {
 	struct cache_usage u;
 
 	cache_usage(v->cache, &u);
 	return json_pack(
-		"{s:s, s:s, s:s, s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
-		"uri", v->uri, "mountpoint", v->mountpoint, "version", PERSIFS_VERSION,
-		"supervisor_pid", (int)v->supervisor_pid, "worker_pid", (int)getpid(), "survive",
-		"no", "dirty_bytes", (json_int_t)u.dirty_bytes, "unstable_bytes",
-		(json_int_t)u.unstable_bytes, "page_size", (json_int_t)u.page_size, "frames",
-		(json_int_t)u.frames, "frames_used", (json_int_t)u.frames_used, "frames_held",
-		(json_int_t)u.held_frames, "writers_waiting", (json_int_t)u.writers_held,
-		"files_failing", (json_int_t)u.files_failing, "inodes", (json_int_t)v->ninodes,
-		"open_handles", (json_int_t)v->nhandles, "counters", counters(), "counter_help",
-		counter_help(), "options", option_values(v));
+		"{s:s, s:s, s:s, s:s, s:o, s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}",
+		"uri", v->uri, "mountpoint", v->mountpoint, "version", PERSIFS_VERSION, "volume",
+		v->key, "sessions", sessions(v), "supervisor_pid", (int)v->supervisor_pid,
+		"worker_pid", (int)getpid(), "survive", "no", "dirty_bytes",
+		(json_int_t)u.dirty_bytes, "unstable_bytes", (json_int_t)u.unstable_bytes,
+		"page_size", (json_int_t)u.page_size, "frames", (json_int_t)u.frames, "frames_used",
+		(json_int_t)u.frames_used, "frames_held", (json_int_t)u.held_frames,
+		"writers_waiting", (json_int_t)u.writers_held, "files_failing",
+		(json_int_t)u.files_failing, "inodes", (json_int_t)v->ninodes, "open_handles",
+		(json_int_t)v->nhandles, "counters", counters(), "counter_help", counter_help(),
+		"options", option_values(v), "sandbox", sandbox_parts(&v->sandbox));
 }
 
 static json_t *refuse(int err, const char *sentence)
@@ -70,9 +111,6 @@ void control_apply(struct volume *v)
 {
 	struct cache_tunables tun;
 
-	v->attr_ms = v->opt.attr_timeout;
-	v->entry_ms = v->opt.entry_timeout;
-	v->negative_ms = v->opt.negative_timeout;
 	v->busy_poll = v->opt.busy_poll;
 	log_level = (enum log_level)v->opt.log_level;
 	options_tunables(&v->opt, &tun);
@@ -100,6 +138,9 @@ static json_t *tune_locked(struct volume *v, const char *name, const char *value
 	}
 	/* Only this member is written: the others are read without the lock. */
 	opt_set(mount_option_table, &v->opt, name, value, NULL);
+	if (strstr(name, "_timeout"))
+		sessions_set_timeouts(v, v->opt.attr_timeout, v->opt.entry_timeout,
+				      v->opt.negative_timeout);
 	log_info("tune: %s=%s", name, value);
 	return json_pack("{s:b}", "ok", 1);
 }
@@ -131,5 +172,9 @@ json_t *control_answer(struct volume *v, const json_t *request)
 		return json_pack("{s:b,s:o}", "ok", 1, "stat", control_stat(v));
 	if (!strcmp(cmd, "tune"))
 		return tune(v, request);
+#ifdef PERSIFS_SANDBOX_TEST
+	if (!strcmp(cmd, "try"))
+		return sandbox_try(v->supervisor_pid);
+#endif
 	return refuse(-ENOTSUP, "unknown command");
 }

@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/hash.h"
 #include "common/lock.h"
+#include "fusefs/errand.h"
 
 struct cred_slot {
 	const struct be_cred *cred;
@@ -17,16 +19,19 @@ struct cred_slot {
 };
 
 struct cred_cache {
+	const struct errand_client *errands; /* borrowed; may be NULL */
 	struct mutex lock;
 	struct cred_slot slot[CRED_SLOTS]; /* guarded by lock */
 };
 
-struct cred_cache *cred_cache_new(void)
+struct cred_cache *cred_cache_new(const struct errand_client *errands)
 {
 	struct cred_cache *cc = calloc(1, sizeof *cc);
 
-	if (cc)
-		mutex_init(&cc->lock, LOCK_cred);
+	if (!cc)
+		return NULL;
+	mutex_init(&cc->lock, LOCK_cred);
+	cc->errands = errands;
 	return cc;
 }
 
@@ -57,17 +62,18 @@ static unsigned parse_groups(const char *text, gid_t *groups)
 }
 
 /* The groups of a process as far as they can be seen. */
-static unsigned read_groups(pid_t pid, gid_t *groups)
+static unsigned read_groups(const struct errand_client *errands, pid_t pid, gid_t *groups)
 {
-	char path[64], *line = NULL;
+	int fd = errand_task(errands, ERRAND_TASK_STATUS, pid);
+	FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
+	char *line = NULL;
 	size_t cap = 0;
 	unsigned n = 0;
-	FILE *f;
 
-	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-	f = pid > 0 ? fopen(path, "re") : NULL;
-	if (!f)
+	if (!f) {
+		cleanup_fd(&fd);
 		return 0;
+	}
 	while (getline(&line, &cap, f) > 0) {
 		if (strncmp(line, "Groups:", 7))
 			continue;
@@ -79,11 +85,12 @@ static unsigned read_groups(pid_t pid, gid_t *groups)
 	return n;
 }
 
-static const struct be_cred *make(uid_t uid, gid_t gid, pid_t pid)
+static const struct be_cred *make(const struct errand_client *errands, uid_t uid, gid_t gid,
+				  pid_t pid)
 {
 	gid_t groups[BE_CRED_GROUPS_MAX];
 
-	return be_cred_new(uid, gid, pid ? read_groups(pid, groups) : 0, groups);
+	return be_cred_new(uid, gid, pid ? read_groups(errands, pid, groups) : 0, groups);
 }
 
 const struct be_cred *cred_for(struct cred_cache *cc, uid_t uid, gid_t gid, pid_t pid, bool groups)
@@ -104,7 +111,7 @@ const struct be_cred *cred_for(struct cred_cache *cc, uid_t uid, gid_t gid, pid_
 		return cred;
 	}
 	mutex_unlock(&cc->lock);
-	cred = make(uid, gid, pid);
+	cred = make(cc->errands, uid, gid, pid);
 	if (!cred)
 		return NULL;
 	mutex_lock(&cc->lock);

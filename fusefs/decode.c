@@ -40,7 +40,8 @@ static void set_result(fuse_req_t req, int rc)
 
 static void on_init(void *userdata, struct fuse_conn_info *conn)
 {
-	struct volume *v = userdata;
+	struct session *s = userdata;
+	struct volume *v = s->v;
 	unsigned locks =
 		v->opt.locks == LOCKS_DAEMON ? FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS : 0;
 
@@ -111,7 +112,8 @@ static void on_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t dir, const char *
 static void on_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
-	RUN(op_opendir(current, fi->flags));
+	(void)fi;
+	RUN(op_opendir(current));
 }
 
 static void on_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
@@ -297,7 +299,7 @@ static const struct fuse_lowlevel_ops table = {
 
 /* ---- what libfuse sends by itself ---- */
 
-static void patch_init(struct volume *v, const struct fuse_init_in *in, struct fuse_init_out *out)
+static void patch_init(struct session *s, const struct fuse_init_in *in, struct fuse_init_out *out)
 {
 	uint32_t flags2 = in->flags & FUSE_INIT_EXT ? in->flags2 : 0;
 
@@ -306,15 +308,18 @@ static void patch_init(struct volume *v, const struct fuse_init_in *in, struct f
 	out->flags2 |= flags2 & PFUSE_DIRECT_IO_ALLOW_MMAP;
 	log_debug("fuse: kernel %u.%u offers %08x %08x, answer %08x %08x, max_write %u", in->major,
 		  in->minor, in->flags, flags2, out->flags, out->flags2, out->max_write);
-	v->ready = true;
+	s->direct_mmap = out->flags2 & PFUSE_DIRECT_IO_ALLOW_MMAP;
+	s->ready = true;
 }
 
 /* Keeps both halves of INIT for a successor. */
-static void save_init(struct volume *v, const struct iovec *iov, int count)
+static void save_init(struct session *s, const struct iovec *iov, int count)
 {
-	struct arena_header *h = v->arena->hdr;
+	struct arena_header *h = s->v->arena->hdr;
 	uint32_t at = 0;
 
+	if (h->init_len)
+		return; /* the first session's is there */
 	h->init_len =
 		(uint32_t)(current->len < sizeof h->init_msg ? current->len : sizeof h->init_msg);
 	memcpy(h->init_msg, current->msg, h->init_len);
@@ -327,16 +332,16 @@ static void save_init(struct volume *v, const struct iovec *iov, int count)
 
 static ssize_t on_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
-	struct volume *v = userdata;
+	struct session *s = userdata;
 
 	if (current && current->hdr->opcode == FUSE_INIT && count == 2 &&
 	    iov[1].iov_len >= sizeof(struct fuse_init_out)) {
-		patch_init(v, request_arg(current, sizeof(struct fuse_init_in)), iov[1].iov_base);
-		save_init(v, iov, count);
+		patch_init(s, request_arg(current, sizeof(struct fuse_init_in)), iov[1].iov_base);
+		save_init(s, iov, count);
 	}
 	if (current)
 		current->answered = true;
-	TSAN_RELEASE(&v->fuse_fd);
+	TSAN_RELEASE(&s->fuse_fd);
 	return writev(fd, iov, count);
 }
 
@@ -346,30 +351,30 @@ static ssize_t on_read(int fd, void *buf, size_t len, void *userdata)
 	return read(fd, buf, len);
 }
 
-int decoder_init(struct volume *v, struct err *err)
+int decoder_init(struct session *s, struct err *err)
 {
 	const struct fuse_custom_io io = { .writev = on_writev, .read = on_read };
 	char *argv[] = { (char[]){ "persifs" }, NULL };
 	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
 
-	v->se = fuse_session_new(&args, &table, sizeof table, v);
+	s->se = fuse_session_new(&args, &table, sizeof table, s);
 	fuse_opt_free_args(&args);
-	if (!v->se)
+	if (!s->se)
 		return err_set(err, -ENOMEM, "libfuse refuses to make a session");
-	if (fuse_session_custom_io(v->se, &io, v->fuse_fd)) {
-		fuse_session_destroy(v->se);
-		v->se = NULL;
+	if (fuse_session_custom_io(s->se, &io, s->fuse_fd)) {
+		fuse_session_destroy(s->se);
+		s->se = NULL;
 		return err_set(err, -EINVAL, "libfuse refuses our input and output");
 	}
 	return 0;
 }
 
-/* Closes v->fuse_fd, as libfuse does it. */
-void decoder_done(struct volume *v)
+/* libfuse closes the descriptor. */
+void decoder_done(struct session *s)
 {
-	if (v->se)
-		fuse_session_destroy(v->se);
-	v->se = NULL;
+	if (s->se)
+		fuse_session_destroy(s->se);
+	s->se = NULL;
 }
 
 int decoder_run(struct request *rq)
@@ -378,7 +383,7 @@ int decoder_run(struct request *rq)
 
 	current = rq;
 	result = 0; /* what libfuse answers by itself is answered */
-	fuse_session_process_buf(rq->v->se, &buf);
+	fuse_session_process_buf(rq->s->se, &buf);
 	current = NULL;
 	return result;
 }

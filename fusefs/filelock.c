@@ -15,7 +15,7 @@
 #include "common/stats.h"
 #include "fusefs/inode.h"
 #include "fusefs/request.h"
-#include "fusefs/volume.h"
+#include "fusefs/session.h"
 
 #define POLL_MIN_MS 50
 #define POLL_MAX_MS 1000
@@ -275,6 +275,18 @@ static void wait_free(struct lk_wait *w)
 	free(w);
 }
 
+/* A lock is had: what other sessions wrote under theirs is to be seen. OP_PUNT, or 0. */
+static int see_other_sessions(struct request *rq, struct inode *in)
+{
+	if (!inode_is_stale(in, rq->s))
+		return 0;
+	if (!rq->may_block)
+		return OP_PUNT;
+	if (inode_take_stale(in, rq->s))
+		session_drop_pages(rq->s, in);
+	return 0;
+}
+
 static void answer(struct list *served)
 {
 	struct list *it;
@@ -283,9 +295,14 @@ static void answer(struct list *served)
 		struct lk_wait *w = list_entry(it, struct lk_wait, link);
 		struct request *rq = w->rq;
 		int result = w->result;
+		bool look = !result && inode_is_stale(w->in, rq->s);
 
 		wait_free(w);
-		request_finish(rq, result);
+		/* The pool asks again for what is granted, and looks before it answers. */
+		if (look)
+			offload_submit(rq);
+		else
+			request_finish(rq, result);
 	}
 }
 
@@ -312,7 +329,7 @@ static void claim_end_locked(struct lk_wait *c)
 static bool cancel_wait(struct request *rq)
 {
 	struct volume *v = rq->v;
-	struct inode *in = inode_of(v, rq->hdr->nodeid);
+	struct inode *in = inode_of(rq->s, rq->hdr->nodeid);
 	struct lk_wait *w;
 
 	mutex_lock(&v->locks.lock);
@@ -374,20 +391,6 @@ static struct lk_wait *wait_new(struct request *rq, struct inode *in, const stru
 
 /* ---- with a backend that keeps locks ---------------------------------- */
 
-/* Pages of the inode leave the kernel before this returns. It may ask for reads and
- * writes of the file meanwhile, which receivers and connections answer: not for
- * their threads, nor with a lock held. */
-static void drop_kernel_pages(struct volume *v, uint64_t nodeid)
-{
-	struct fuse_notify_inval_inode_out body = { .ino = nodeid };
-	struct fuse_out_header out = { .len = sizeof out + sizeof body,
-				       .error = FUSE_NOTIFY_INVAL_INODE };
-	struct iovec iov[2] = { { &out, sizeof out }, { &body, sizeof body } };
-
-	if (writev(v->fuse_fd, iov, 2) > 0)
-		stats_inc(STAT_notify_inval);
-}
-
 /* Two changes within one tick of the server's clock look like none, so whatever
  * the attributes say, nothing read before the lock is good enough. */
 static void see_others_changes(struct request *rq, struct inode *in)
@@ -404,7 +407,8 @@ static void see_others_changes(struct request *rq, struct inode *in)
 		cache_revalidate(f, &attr, seq);
 	rq->call.flags &= ~BE_REVALIDATE;
 	cache_invalidate(f);
-	drop_kernel_pages(in->v, in->nodeid);
+	session_drop_pages(rq->s, in);
+	inode_changed(in, rq->s, BE_CHANGED_DATA);
 }
 
 /* A failure stays with the file, for fsync and close. */
@@ -658,7 +662,7 @@ int filelock_set(struct request *rq, struct inode *in, const struct fuse_lk_in *
 	mutex_unlock(&fl->lock);
 	wait_free(w);
 	answer(&served);
-	return rc;
+	return rc || arg->lk.type == F_UNLCK ? rc : see_other_sessions(rq, in);
 }
 
 /* ---- release ----------------------------------------------------------- */

@@ -4,7 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "fusefs/volume.h"
+#include "fusefs/filelock.h"
+#include "fusefs/session.h"
 
 int handles_init(struct volume *v)
 {
@@ -16,24 +17,47 @@ int handles_init(struct volume *v)
 
 void handles_done(struct volume *v)
 {
-	for (uint32_t i = 1; v->handles && i < v->handle_next; i++) {
-		struct handle *h = v->handles[i];
-
-		if (!h)
-			continue;
-		if (h->dir)
-			backend_closedir(v->be, h->dir);
-		else
-			backend_release(v->be, h->in->node, h->flags);
-		handle_free(v, h);
-	}
 	free(v->handles);
 	free(v->handle_free);
 	mutex_done(&v->handle_lock);
 }
 
-struct handle *handle_new(struct volume *v, struct inode *in, int flags, const struct be_cred *cred)
+static void close_left(struct handle *h)
 {
+	/* Stands for a request of who opened it. */
+	struct request rq = { .v = h->s->v, .s = h->s, .may_block = true, .cred = h->cred };
+	struct volume *v = rq.v;
+
+	if (!request_call(&rq, false))
+		filelock_release_handle(&rq, h->in, h->fh);
+	if (h->dir)
+		backend_closedir(v->be, h->dir);
+	else
+		backend_release(v->be, h->in->node, h->flags);
+	inode_closed(h->in, h->s, h->flags);
+	handle_free(h);
+}
+
+void handles_leave(struct session *s)
+{
+	struct volume *v = s->v;
+
+	for (uint32_t i = 1; i < v->handle_next; i++) {
+		struct handle *h;
+
+		/* Other sessions' handles may go meanwhile; this one's do not. */
+		mutex_lock(&v->handle_lock);
+		h = handle_of(s, i);
+		mutex_unlock(&v->handle_lock);
+		if (h)
+			close_left(h);
+	}
+}
+
+struct handle *handle_new(struct session *s, struct inode *in, int flags,
+			  const struct be_cred *cred)
+{
+	struct volume *v = s->v;
 	struct handle *h = calloc(1, sizeof *h);
 
 	if (!h)
@@ -48,6 +72,7 @@ struct handle *handle_new(struct volume *v, struct inode *in, int flags, const s
 		free(h);
 		return NULL;
 	}
+	h->s = s;
 	h->in = in;
 	h->flags = flags;
 	h->cred = be_cred_get(cred);
@@ -58,13 +83,17 @@ struct handle *handle_new(struct volume *v, struct inode *in, int flags, const s
 	return h;
 }
 
-struct handle *handle_of(struct volume *v, uint64_t fh)
+struct handle *handle_of(const struct session *s, uint64_t fh)
 {
-	return fh && fh < ARENA_HANDLES ? v->handles[fh] : NULL;
+	struct handle *h = fh && fh < ARENA_HANDLES ? s->v->handles[fh] : NULL;
+
+	return h && h->s == s ? h : NULL;
 }
 
-void handle_free(struct volume *v, struct handle *h)
+void handle_free(struct handle *h)
 {
+	struct volume *v = h->s->v;
+
 	mutex_lock(&v->handle_lock);
 	v->handles[h->fh] = NULL;
 	if (v->nhandle_free == v->handle_free_cap) {

@@ -7,8 +7,11 @@
 #include "cache/readahead.h"
 #include "fusefs/inode.h"
 
+struct session;
+
 struct handle {
 	uint64_t fh;
+	struct session *s;
 	struct inode *in;
 	int flags;                  /* of open(2) */
 	const struct be_cred *cred; /* the opener's; counted */
@@ -21,9 +24,12 @@ struct handle {
 int handles_init(struct volume *v);
 void handles_done(struct volume *v);
 /* Takes a count of cred for itself. NULL without memory or numbers. */
-struct handle *handle_new(struct volume *v, struct inode *in, int flags,
+struct handle *handle_new(struct session *s, struct inode *in, int flags,
 			  const struct be_cred *cred);
-struct handle *handle_of(struct volume *v, uint64_t fh);
-void handle_free(struct volume *v, struct handle *h);
+/* NULL: not one of this session. */
+struct handle *handle_of(const struct session *s, uint64_t fh);
+void handle_free(struct handle *h);
+/* The session is over: closes what it has open, with the locks taken through it. */
+void handles_leave(struct session *s);
 
 #endif

@@ -4,9 +4,11 @@
 #include "fusefs/inode.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 
-#include "fusefs/volume.h"
+#include "fusefs/notify.h"
+#include "fusefs/session.h"
 
 int inodes_init(struct volume *v)
 {
@@ -14,7 +16,7 @@ int inodes_init(struct volume *v)
 	list_init(&v->idle_inodes);
 	v->idle_max = IDLE_INODES_MAX;
 	v->inodes = calloc(ARENA_INODES, sizeof *v->inodes);
-	v->inode_next = 1;
+	v->inode_next = FUSE_ROOT_ID + 1;
 	return v->inodes ? 0 : -ENOMEM;
 }
 
@@ -97,6 +99,7 @@ static void inode_release(struct volume *v, uint64_t nodeid)
 	if (!in)
 		return;
 	be_node_put(in->node);
+	free(in->more);
 	free(in);
 }
 
@@ -108,7 +111,7 @@ void inode_idle(void *arg, uint64_t nodeid)
 void inodes_done(struct volume *v)
 {
 	v->idle_max = 0;
-	for (uint32_t i = 1; v->inodes && i < v->inode_next; i++) {
+	for (uint32_t i = FUSE_ROOT_ID + 1; v->inodes && i < v->inode_next; i++) {
 		struct inode *in = v->inodes[i];
 
 		if (!in)
@@ -124,9 +127,52 @@ void inodes_done(struct volume *v)
 	mutex_done(&v->inode_lock);
 }
 
-struct inode *inode_of(struct volume *v, uint64_t nodeid)
+struct inode *inode_of(const struct session *s, uint64_t nodeid)
 {
-	return nodeid && nodeid < ARENA_INODES ? v->inodes[nodeid] : NULL;
+	if (nodeid == FUSE_ROOT_ID)
+		return s->root;
+	return nodeid < ARENA_INODES ? s->v->inodes[nodeid] : NULL;
+}
+
+/* ---- what each session has of it ---- */
+
+/* NULL: the session knows nothing of it. */
+static struct inode_use *use_of_locked(struct inode *in, unsigned slot)
+{
+	if (slot == in->use.slot)
+		return &in->use;
+	for (unsigned i = 0; i < in->nmore; i++)
+		if (in->more[i].slot == slot)
+			return &in->more[i];
+	return NULL;
+}
+
+static bool is_used(const struct inode_use *use)
+{
+	return use->lookups || use->opens;
+}
+
+/* The same, made when needed. NULL without memory. */
+static struct inode_use *use_locked(struct inode *in, unsigned slot)
+{
+	struct inode_use *use = use_of_locked(in, slot), *more;
+
+	for (unsigned i = 0; i < in->nmore && !use; i++)
+		if (!is_used(&in->more[i]))
+			use = &in->more[i];
+	if (!use && !is_used(&in->use))
+		use = &in->use;
+	if (!use) {
+		more = realloc(in->more, (in->nmore + 1) * sizeof *more);
+		if (!more)
+			return NULL;
+		in->more = more;
+		use = &more[in->nmore++];
+		*use = (struct inode_use){ .slot = slot };
+	}
+	if (use->slot != slot)
+		*use = (struct inode_use){ .slot = slot };
+	return use;
 }
 
 static struct inode *inode_new_locked(struct volume *v, struct be_node *node)
@@ -154,42 +200,214 @@ static struct inode *inode_new_locked(struct volume *v, struct be_node *node)
 	return in;
 }
 
-struct inode *inode_enter(struct volume *v, struct be_entry *entry)
+struct inode *inode_enter(struct session *s, struct be_entry *entry)
 {
 	struct be_node *node = entry->node;
-	bool known;
+	struct volume *v = s->v;
+	struct inode_use *use;
 	struct inode *in;
+	bool known;
 
 	mutex_lock(&v->inode_lock);
 	in = node->upper;
 	known = in != NULL;
 	if (!known)
 		in = inode_new_locked(v, node);
-	if (in && !in->lookups++ && known) {
-		idle_remove_locked(in);
-		if (in->file)
-			cache_file_revive(in->file);
+	use = in ? use_locked(in, s->slot) : NULL;
+	if (use) {
+		use->lookups++;
+		if (!in->lookups++ && known) {
+			idle_remove_locked(in);
+			if (in->file)
+				cache_file_revive(in->file);
+		}
 	}
 	mutex_unlock(&v->inode_lock);
 	if (known || !in)
 		be_node_put(node); /* the inode has its own count */
 	entry->node = NULL;
-	return in;
+	return use ? in : NULL; /* a new inode has its first use within itself */
 }
 
-void inode_forget(struct volume *v, uint64_t nodeid, uint64_t nlookup)
+/* Gives n of all lookups back; to be called without locks. */
+static void give_back(struct inode *in, uint64_t n)
 {
-	struct inode *in;
+	struct volume *v = in->v;
+	uint64_t nodeid = in->nodeid;
 	bool last;
 
 	mutex_lock(&v->inode_lock);
-	in = inode_of(v, nodeid);
-	if (in)
-		in->lookups -= nlookup < in->lookups ? nlookup : in->lookups;
-	last = in && !in->lookups;
+	in->lookups -= n;
+	last = !in->lookups;
 	mutex_unlock(&v->inode_lock);
-	if (last && nodeid != FUSE_ROOT_ID)
+	if (last)
 		inode_release(v, nodeid);
+}
+
+/* The session's count goes down by n at most; how much it was. */
+static uint64_t use_less_locked(struct inode *in, unsigned slot, uint64_t n)
+{
+	struct inode_use *use = in ? use_of_locked(in, slot) : NULL;
+
+	if (!use)
+		return 0;
+	n = n < use->lookups ? n : use->lookups;
+	use->lookups -= n;
+	return n;
+}
+
+void inode_forget(struct session *s, uint64_t nodeid, uint64_t nlookup)
+{
+	struct volume *v = s->v;
+	struct inode *in;
+	uint64_t n;
+
+	if (nodeid == FUSE_ROOT_ID)
+		return; /* it goes with the session */
+	mutex_lock(&v->inode_lock);
+	in = inode_of(s, nodeid);
+	n = use_less_locked(in, s->slot, nlookup);
+	mutex_unlock(&v->inode_lock);
+	if (n)
+		give_back(in, n);
+}
+
+struct inode *inode_hold(struct volume *v, struct be_node *node)
+{
+	struct inode *in;
+
+	mutex_lock(&v->inode_lock);
+	in = node->upper;
+	if (in)
+		in->lookups++;
+	mutex_unlock(&v->inode_lock);
+	return in;
+}
+
+void inode_unhold(struct inode *in)
+{
+	give_back(in, 1);
+}
+
+void inodes_leave(struct session *s)
+{
+	struct volume *v = s->v;
+
+	for (uint32_t i = FUSE_ROOT_ID + 1; i < v->inode_next; i++) {
+		struct inode_use *use = NULL;
+		struct inode *in;
+		uint64_t n;
+
+		mutex_lock(&v->inode_lock);
+		in = v->inodes[i];
+		n = use_less_locked(in, s->slot, UINT64_MAX);
+		if (in)
+			use = use_of_locked(in, s->slot);
+		if (use) /* the slot will be another session's */
+			*use = (struct inode_use){ .slot = s->slot };
+		mutex_unlock(&v->inode_lock);
+		if (n)
+			give_back(in, n);
+	}
+}
+
+/* ---- telling the other sessions ---- */
+
+static void tell_locked(struct session *s, struct inode *in, struct inode_use *use, unsigned what)
+{
+	if (what & (BE_CHANGED_DATA | BE_CHANGED_NAMES))
+		use->stale = true;
+	if (what & ~use->told && notify_inode(s->notify, in->nodeid))
+		use->told |= what;
+}
+
+/* The i-th session that knows the inode; NULL: not this one, or it is over. */
+static struct session *knows_locked(struct inode *in, unsigned i, struct inode_use **use)
+{
+	*use = i ? &in->more[i - 1] : &in->use;
+	return (*use)->lookups ? in->v->sessions[(*use)->slot] : NULL;
+}
+
+void inode_changed(struct inode *in, const struct session *by, unsigned what)
+{
+	struct volume *v = in->v;
+	struct inode_use *use;
+
+	if (by && v->nsessions < 2)
+		return;
+	mutex_lock(&v->inode_lock);
+	for (unsigned i = 0; i <= in->nmore; i++) {
+		struct session *s = knows_locked(in, i, &use);
+
+		if (s && s != by)
+			tell_locked(s, in, use, what);
+	}
+	mutex_unlock(&v->inode_lock);
+}
+
+void name_changed(struct inode *dir, const struct session *by, const char *name)
+{
+	struct volume *v = dir->v;
+	struct inode_use *use;
+
+	if (by && v->nsessions < 2)
+		return;
+	mutex_lock(&v->inode_lock);
+	for (unsigned i = 0; i <= dir->nmore; i++) {
+		struct session *s = knows_locked(dir, i, &use);
+
+		if (!s || s == by)
+			continue;
+		notify_name(s->names, session_nodeid(s, dir->nodeid), name);
+		tell_locked(s, dir, use, BE_CHANGED_NAMES | BE_CHANGED_ATTR);
+	}
+	mutex_unlock(&v->inode_lock);
+}
+
+unsigned inode_tell_begin(struct session *s, uint64_t nodeid)
+{
+	struct inode_use *use = NULL;
+	struct inode *in;
+	unsigned what;
+
+	mutex_lock(&s->v->inode_lock);
+	in = s->v->inodes[nodeid];
+	if (in)
+		use = use_of_locked(in, s->slot);
+	what = use ? use->told : 0;
+	if (use)
+		use->told = 0;
+	mutex_unlock(&s->v->inode_lock);
+	return what;
+}
+
+bool inode_is_stale(struct inode *in, const struct session *s)
+{
+	const struct inode_use *use;
+	bool stale;
+
+	if (s->v->nsessions < 2)
+		return false;
+	mutex_lock(&s->v->inode_lock);
+	use = use_of_locked(in, s->slot);
+	stale = use && use->stale;
+	mutex_unlock(&s->v->inode_lock);
+	return stale;
+}
+
+bool inode_take_stale(struct inode *in, const struct session *s)
+{
+	struct inode_use *use;
+	bool stale = false;
+
+	mutex_lock(&s->v->inode_lock);
+	use = use_of_locked(in, s->slot);
+	if (use) {
+		stale = use->stale;
+		use->stale = false;
+	}
+	mutex_unlock(&s->v->inode_lock);
+	return stale;
 }
 
 struct cache_file *inode_file(struct inode *in, uint64_t size)
@@ -206,39 +424,77 @@ struct cache_file *inode_file(struct inode *in, uint64_t size)
 	return f;
 }
 
-void inode_opened(struct inode *in)
+static bool is_writer(int flags)
 {
-	in->opens++;
+	return (flags & O_ACCMODE) != O_RDONLY;
 }
 
-void inode_closed(struct inode *in)
+void inode_opened(struct inode *in, struct session *s, int flags)
+{
+	struct inode_use *use;
+
+	mutex_lock(&s->v->inode_lock);
+	in->opens++;
+	use = use_of_locked(in, s->slot); /* made by the lookup */
+	if (use) {
+		use->opens++;
+		use->writers += is_writer(flags);
+	}
+	mutex_unlock(&s->v->inode_lock);
+}
+
+void inode_closed(struct inode *in, struct session *s, int flags)
 {
 	struct volume *v = in->v;
 	uint64_t nodeid = in->nodeid;
+	struct inode_use *use;
 
 	if (in->opens == 1 && in->gone && in->file)
 		cache_file_discard(in->file);
+	mutex_lock(&v->inode_lock);
+	use = use_of_locked(in, s->slot);
+	if (use) {
+		use->opens--;
+		use->writers -= is_writer(flags);
+	}
 	in->opens--;
+	mutex_unlock(&v->inode_lock);
 	inode_release(v, nodeid);
 }
 
-void inode_unlinked(struct volume *v, struct be_removed *removed)
+bool inode_write_shared(struct inode *in)
+{
+	struct volume *v = in->v;
+	unsigned open_in = 0, writers = 0;
+
+	if (v->nsessions < 2)
+		return false;
+	mutex_lock(&v->inode_lock);
+	for (unsigned i = 0; i <= in->nmore; i++) {
+		const struct inode_use *use = i ? &in->more[i - 1] : &in->use;
+
+		open_in += use->opens != 0;
+		writers += use->writers;
+	}
+	mutex_unlock(&v->inode_lock);
+	return open_in > 1 && writers;
+}
+
+void inode_unlinked(struct session *s, struct be_removed *removed)
 {
 	struct inode *in;
 
 	if (!removed->node)
 		return;
-	mutex_lock(&v->inode_lock);
-	in = removed->node->upper;
+	in = inode_hold(s->v, removed->node);
 	if (in && removed->gone)
 		in->gone = true;
-	if (in)
-		in->lookups++; /* stays while we look at it */
-	mutex_unlock(&v->inode_lock);
 	if (in && removed->gone && !in->opens && in->file)
 		cache_file_discard(in->file);
-	if (in)
-		inode_forget(v, in->nodeid, 1);
+	if (in) {
+		inode_changed(in, s, BE_CHANGED_ATTR);
+		inode_unhold(in);
+	}
 	be_node_put(removed->node);
 	removed->node = NULL;
 }

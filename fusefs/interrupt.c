@@ -13,6 +13,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/stats.h"
+#include "fusefs/errand.h"
 #include "fusefs/session.h"
 
 #define LOOK_MS 100
@@ -30,20 +31,21 @@ static unsigned long long column(const char *s, int n)
 	return s ? strtoull(s + 1, NULL, 10) : 0;
 }
 
-bool task_is_killed(pid_t tid)
+bool task_is_killed(const struct errand_client *errands, pid_t tid)
 {
-	char path[32], text[1024];
+	char text[1024];
 	AUTO_FD int fd = -1;
 	const char *s;
 	ssize_t n;
 
 	if (!tid)
 		return true;
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+	fd = errand_task(errands, ERRAND_TASK_STAT, tid);
+	if (fd < 0)
+		return fd == -ENOENT;
+	n = read(fd, text, sizeof text - 1);
 	if (n <= 0)
-		return errno == ENOENT || errno == ESRCH;
+		return n < 0 && errno == ESRCH;
 	text[n] = '\0';
 	s = strrchr(text, ')'); /* the name may hold anything */
 	if (!s || s[1] != ' ')
@@ -59,13 +61,26 @@ static bool any_signal_ends(const struct request *rq)
 	return rq->hdr->opcode == FUSE_SETLKW;
 }
 
+/* A pinned request: nobody waits for it any more. */
+static void give_up(struct request *rq)
+{
+	bool (*cancel)(struct request * rq);
+
+	mutex_lock(&rq->v->request_lock);
+	list_del(&rq->signalled);
+	rq->interrupted = true;
+	cancel = rq->ended ? NULL : rq->cancel;
+	mutex_unlock(&rq->v->request_lock);
+	if (cancel && cancel(rq))
+		request_finish(rq, -EINTR);
+}
+
 /* A pinned request: its wait ends if it may. */
 static void look_at(struct request *rq)
 {
-	bool (*cancel)(struct request * rq);
 	struct volume *v = rq->v;
 
-	if (!any_signal_ends(rq) && !task_is_killed((pid_t)rq->hdr->pid)) {
+	if (!any_signal_ends(rq) && !task_is_killed(v->errands, (pid_t)rq->hdr->pid)) {
 		mutex_lock(&v->request_lock);
 		if (!rq->ended && list_empty(&rq->signalled)) {
 			list_push_back(&v->signalled, &rq->signalled);
@@ -74,25 +89,51 @@ static void look_at(struct request *rq)
 		mutex_unlock(&v->request_lock);
 		return;
 	}
-	mutex_lock(&v->request_lock);
-	list_del(&rq->signalled);
-	rq->interrupted = true;
-	cancel = rq->cancel;
-	mutex_unlock(&v->request_lock);
 	stats_inc(STAT_fuse_interrupted);
-	if (cancel && cancel(rq))
-		request_finish(rq, -EINTR);
+	give_up(rq);
 }
 
-bool interrupt_request(struct volume *v, uint64_t unique)
+bool interrupt_request(const struct session *s, uint64_t unique)
 {
-	struct request *rq = request_pin(v, unique);
+	struct request *rq = request_pin(s, unique);
 
 	if (!rq)
 		return false;
 	look_at(rq);
 	request_unpin(rq);
 	return true;
+}
+
+/* Up to LOOK_BATCH requests of the session, pinned, from the buckets at *bucket on. */
+static unsigned pin_some(struct session *s, unsigned *bucket, struct request **batch)
+{
+	struct volume *v = s->v;
+	unsigned n = 0;
+
+	mutex_lock(&v->request_lock);
+	for (; *bucket < INTERRUPT_BUCKETS && n < LOOK_BATCH; ++*bucket)
+		list_for_each(it, &v->by_unique[*bucket]) {
+			struct request *rq = list_entry(it, struct request, by_unique);
+
+			if (rq->s != s || rq->interrupted || n == LOOK_BATCH)
+				continue;
+			rq->pins++;
+			batch[n++] = rq;
+		}
+	mutex_unlock(&v->request_lock);
+	return n;
+}
+
+void interrupt_all(struct session *s)
+{
+	struct request *batch[LOOK_BATCH];
+	unsigned bucket = 0, n;
+
+	while ((n = pin_some(s, &bucket, batch)))
+		for (unsigned i = 0; i < n; i++) {
+			give_up(batch[i]);
+			request_unpin(batch[i]);
+		}
 }
 
 /* Each request on the list at most once, the oldest first; the others come next time. */

@@ -14,13 +14,18 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct errand_client;
+struct session;
 struct volume;
 
 int interrupts_init(struct volume *v); /* starts the thread that looks; 0 or -errno */
 void interrupts_done(struct volume *v);
 /* INTERRUPT for unique. False: there is no such request (yet, or any more). Any thread, no locks. */
-bool interrupt_request(struct volume *v, uint64_t unique);
-/* True when the task is being killed, or is gone. 0, a task that we cannot see, counts as killed. */
-bool task_is_killed(pid_t tid);
+bool interrupt_request(const struct session *s, uint64_t unique);
+/* The session is over: the waits of all its requests end. */
+void interrupt_all(struct session *s);
+/* True when the task is being killed, or is gone. 0, a task that we cannot see, counts as killed; one that
+ * the supervisor does not tell of, does not. errands NULL: /proc is read by ourselves. */
+bool task_is_killed(const struct errand_client *errands, pid_t tid);
 
 #endif

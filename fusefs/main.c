@@ -6,16 +6,21 @@
 #include <getopt.h>
 #include <libgen.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/runtime.h"
 #include "common/uri.h"
+#include "fusefs/claim.h"
+#include "fusefs/join.h"
+#include "fusefs/mounting.h"
 #include "fusefs/supervisor.h"
 #include "fusefs/umount.h"
 
@@ -25,6 +30,7 @@
 static void usage(FILE *out)
 {
 	fputs("usage: persifs mount [-f] [-o OPTION[,OPTION=VALUE...]] URI DIR\n"
+	      "       persifs mount ... URI /dev/fd/N\n"
 	      "       persifs umount DIR\n"
 	      "       persifs --help | --version\n"
 	      "\n"
@@ -77,6 +83,28 @@ static int check_dir(const char *dir, char *abs, struct err *err)
 	return 0;
 }
 
+/* /dev/fd/N: a descriptor of /dev/fuse that somebody has mounted. *out: it, moved above the standard
+ * ones and close-on-exec, or -1 when dir is no such name. */
+static int adopt(const char *dir, int *out, struct err *err)
+{
+	struct stat st, fuse;
+	int fd;
+	char end;
+
+	*out = -1;
+	if (sscanf(dir, "/dev/fd/%d%c", &fd, &end) != 1)
+		return 0;
+	if (fd < 0 || fstat(fd, &st))
+		return err_set(err, -EBADF, "'%s': no descriptor is open there", dir);
+	if (!S_ISCHR(st.st_mode) || (!stat("/dev/fuse", &fuse) && fuse.st_rdev != st.st_rdev))
+		return err_set(err, -EINVAL, "'%s': is not /dev/fuse", dir);
+	*out = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	if (*out < 0)
+		return err_set(err, -errno, "'%s': %s", dir, strerror(errno));
+	close(fd);
+	return 0;
+}
+
 static bool is_scheme(const char *scheme)
 {
 	static const char *const known[] = { "dir", "memory", "nfs" };
@@ -115,15 +143,19 @@ static int wait_mounted(int fd)
 	return complain(EXIT_FAILED, len > 1 ? text + 1 : "the daemon ended before it was ready");
 }
 
-/* keep: the only descriptor that is ours, at least 3; what our caller happened to have
- * open must not stay so for as long as the mount. */
-static void to_background(int keep)
+/* keep, also: the only descriptors that are ours, at least 3 (also: or -1); what our caller happened
+ * to have open must not stay so for as long as the mount. */
+static void to_background(int keep, int also)
 {
-	int null;
+	int low = keep < also ? keep : also, high = keep < also ? also : keep, null;
 
-	if (keep > 3)
-		close_range(3, (unsigned)keep - 1, 0);
-	close_range((unsigned)keep + 1, ~0U, 0);
+	if (low < 0)
+		low = high;
+	if (low > 3)
+		close_range(3, (unsigned)low - 1, 0);
+	if (high > low + 1)
+		close_range((unsigned)low + 1, (unsigned)high - 1, 0);
+	close_range((unsigned)high + 1, ~0U, 0);
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	setsid();
 	if (chdir("/"))
@@ -133,13 +165,53 @@ static void to_background(int keep)
 	log_to_syslog("persifs");
 }
 
+/* In the foreground, without a daemon of one's own: until the mount is gone, or a signal
+ * says that it is to go. */
+static int stay(const struct mount_request *m)
+{
+	sigset_t set;
+	int sig = 0;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	while (!sig && mounting_is_at(m->dir)) {
+		const struct timespec look = { .tv_sec = 1 };
+
+		sig = sigtimedwait(&set, NULL, &look) > 0;
+	}
+	return sig ? umount_dir(m->dir, false) : 0;
+}
+
+/* A URI whose volume has a daemon needs no process of its own. 1: none; else the outcome. */
+static int try_join(const struct mount_request *m)
+{
+	char key[BE_KEY_BYTES], now[BE_KEY_BYTES];
+	unsigned maj, min;
+	struct err err;
+	int rc;
+
+	/* The hint may be of what was there before: the daemon has no paths to look at. */
+	if (!claim_of_uri(m->uri, key) || (!backend_uri_key(m->uri, now) && strcmp(key, now) != 0))
+		return 1;
+	rc = join_volume(m, key, &maj, &min, &err);
+	if (rc == -ECONNREFUSED || rc == -ESHUTDOWN || rc == -ECONNRESET || rc == -EXDEV)
+		return 1;
+	return rc ? complain(EXIT_FAILED, err.text) : m->foreground ? stay(m) : 0;
+}
+
 static int run(const struct mount_request *m)
 {
-	int fds[2];
+	int fds[2], rc = try_join(m);
 	pid_t pid;
 
-	if (m->foreground)
-		return supervisor_run(m, -1);
+	if (rc != 1)
+		return rc;
+	if (m->foreground) {
+		rc = supervisor_run(m, -1);
+		return rc == SUPERVISOR_JOINED ? stay(m) : rc;
+	}
 	if (pipe2(fds, O_CLOEXEC))
 		return complain(EXIT_FAILED, strerror(errno));
 	pid = fork();
@@ -147,8 +219,9 @@ static int run(const struct mount_request *m)
 		return complain(EXIT_FAILED, strerror(errno));
 	if (!pid) {
 		close(fds[0]);
-		to_background(fds[1]);
-		_exit(supervisor_run(m, fds[1]));
+		to_background(fds[1], m->adopted_fd);
+		rc = supervisor_run(m, fds[1]);
+		_exit(rc == SUPERVISOR_JOINED ? 0 : rc);
 	}
 	close(fds[1]);
 	return wait_mounted(fds[0]);
@@ -218,24 +291,26 @@ static int mount_main(int argc, char **argv)
 	struct cmdline c = { 0 };
 	struct mount_request m;
 	char abs[PATH_MAX];
+	int adopted = -1, rc;
 	struct err err;
-	int rc;
 
 	if (options_defaults(&c.opt))
 		return complain(EXIT_FAILED, "out of memory");
 	rc = parse(argc, argv, &c);
 	if (!rc && (options_check(&c.opt, &err) || check_uri(c.uri, &err)))
 		rc = 1 + complain(EXIT_USAGE, err.text);
-	if (!rc && check_dir(c.dir, abs, &err))
+	if (!rc && (adopt(c.dir, &adopted, &err) || (adopted < 0 && check_dir(c.dir, abs, &err))))
 		rc = 1 + complain(EXIT_FAILED, err.text);
 	if (rc) {
 		options_done(&c.opt);
 		return rc - 1;
 	}
 	log_level = (enum log_level)c.opt.log_level;
-	m = (struct mount_request){
-		.uri = c.uri, .dir = abs, .opt = &c.opt, .foreground = c.foreground
-	};
+	m = (struct mount_request){ .uri = c.uri,
+				    .dir = adopted < 0 ? abs : c.dir,
+				    .adopted_fd = adopted,
+				    .opt = &c.opt,
+				    .foreground = c.foreground };
 	rc = run(&m);
 	options_done(&c.opt);
 	return rc;

@@ -2,23 +2,26 @@
 #include "fusefs/notify.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/uio.h>
 
+#include "backends/backend.h"
 #include "common/list.h"
 #include "common/lock.h"
 #include "common/stats.h"
+#include "fusefs/inode.h"
 #include "fusefs/kernel.h"
-#include "fusefs/volume.h"
+#include "fusefs/session.h"
 
 struct message {
 	struct list link;
 	uint64_t nodeid;
-	int64_t off; /* -1: attributes only */
+	char name[]; /* "": the inode itself */
 };
 
 struct notifier {
-	struct volume *v;
+	struct session *s;
 	pthread_t thread;
 	struct mutex lock;
 	struct cond cond;
@@ -28,16 +31,42 @@ struct notifier {
 	bool stop;
 };
 
-static void send_one(struct notifier *n, const struct message *m)
+static void send_inode(struct session *s, uint64_t nodeid)
 {
-	struct fuse_notify_inval_inode_out body = { .ino = m->nodeid, .off = m->off };
+	unsigned what = inode_tell_begin(s, nodeid);
+	bool pages = what & (BE_CHANGED_DATA | BE_CHANGED_NAMES);
+	struct fuse_notify_inval_inode_out body = { .ino = session_nodeid(s, nodeid),
+						    .off = pages ? 0 : -1 };
 	struct fuse_out_header out = { .len = sizeof out + sizeof body,
 				       .error = FUSE_NOTIFY_INVAL_INODE };
 	struct iovec iov[2] = { { &out, sizeof out }, { &body, sizeof body } };
 
 	/* ENOENT: the kernel does not know the inode (any more). */
-	if (writev(n->v->fuse_fd, iov, 2) > 0)
+	if (writev(s->fuse_fd, iov, 2) > 0)
 		stats_inc(STAT_notify_inval);
+}
+
+static void send_name(struct session *s, const struct message *m)
+{
+	struct fuse_notify_inval_entry_out body = { .parent = m->nodeid,
+						    .namelen = (uint32_t)strlen(m->name) };
+	struct fuse_out_header out = { .len = (uint32_t)(sizeof out + sizeof body + body.namelen +
+							 1),
+				       .error = FUSE_NOTIFY_INVAL_ENTRY };
+	struct iovec iov[3] = { { &out, sizeof out },
+				{ &body, sizeof body },
+				{ (void *)(uintptr_t)m->name, body.namelen + 1 } };
+
+	if (writev(s->fuse_fd, iov, 3) > 0)
+		stats_inc(STAT_notify_inval);
+}
+
+static void send_one(struct notifier *n, const struct message *m)
+{
+	if (*m->name)
+		send_name(n->s, m);
+	else
+		send_inode(n->s, m->nodeid);
 }
 
 static void *notify_main(void *arg)
@@ -63,13 +92,13 @@ static void *notify_main(void *arg)
 	return NULL;
 }
 
-struct notifier *notifier_new(struct volume *v)
+struct notifier *notifier_new(struct session *s)
 {
 	struct notifier *n = calloc(1, sizeof *n);
 
 	if (!n)
 		return NULL;
-	n->v = v;
+	n->s = s;
 	mutex_init(&n->lock, LOCK_notify);
 	cond_init(&n->cond);
 	list_init(&n->queue);
@@ -98,33 +127,34 @@ void notifier_free(struct notifier *n)
 	free(n);
 }
 
-static void enqueue(struct notifier *n, uint64_t nodeid, int64_t off)
+static bool enqueue(struct notifier *n, uint64_t nodeid, const char *name)
 {
-	struct message *m = malloc(sizeof *m);
-	bool drop;
+	struct message *m = malloc(sizeof *m + strlen(name) + 1);
+	bool room;
 
 	if (!m)
-		return;
+		return false;
 	m->nodeid = nodeid;
-	m->off = off;
+	strcpy(m->name, name);
 	mutex_lock(&n->lock);
-	drop = n->count >= NOTIFY_QUEUE_MAX;
-	if (!drop) {
+	room = n->count < NOTIFY_QUEUE_MAX;
+	if (room) {
 		list_push_back(&n->queue, &m->link);
 		n->count++;
 		cond_signal(&n->cond);
 	}
 	mutex_unlock(&n->lock);
-	if (drop)
+	if (!room)
 		free(m);
+	return room;
 }
 
-void notify_inval_data(struct notifier *n, uint64_t nodeid)
+bool notify_inode(struct notifier *n, uint64_t nodeid)
 {
-	enqueue(n, nodeid, 0);
+	return enqueue(n, nodeid, "");
 }
 
-void notify_inval_attr(struct notifier *n, uint64_t nodeid)
+bool notify_name(struct notifier *n, uint64_t parent, const char *name)
 {
-	enqueue(n, nodeid, -1);
+	return enqueue(n, parent, name);
 }

@@ -7,19 +7,22 @@
 #ifndef FUSEFS_NOTIFY_H
 #define FUSEFS_NOTIFY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define NOTIFY_QUEUE_MAX 65536 /* messages; beyond, the oldest knowledge times out by itself */
 
-struct volume;
+struct session;
 struct notifier;
 
-struct notifier *notifier_new(struct volume *v);
+struct notifier *notifier_new(struct session *s);
 /* Drops what is queued, waits for the one being sent. NULL is fine. */
 void notifier_free(struct notifier *n);
-/* Attributes and pages of the inode. Never waits. */
-void notify_inval_data(struct notifier *n, uint64_t nodeid);
-/* Attributes only. */
-void notify_inval_attr(struct notifier *n, uint64_t nodeid);
+/* What was told of the inode (inode_tell_begin()); nodeid as in the volume's table. Never
+ * waits. False: the queue is full. */
+bool notify_inode(struct notifier *n, uint64_t nodeid);
+/* A name; parent is the session's nodeid. The kernel waits for calls of programs in that
+ * directory before it takes the message. Never waits. */
+bool notify_name(struct notifier *n, uint64_t parent, const char *name);
 
 #endif

@@ -15,76 +15,11 @@
 #include "backends/nfs/sock.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "common/fdpass.h"
 
 /* Who waits leaves this part of its time for the answer, and half of it is kept
  * between the end of connecting and that of the child. */
 #define ANSWER_SHARE 8
-
-/* ---- messages with a descriptor -------------------------------------- */
-
-union fd_control {
-	char buf[CMSG_SPACE(2 * sizeof(int))]; /* room for one more, to see that it is one */
-	struct cmsghdr align;
-};
-
-static int send_with_fd(int sock, const void *data, size_t len, int fd, int flags)
-{
-	struct iovec iov = { (void *)(uintptr_t)data, len };
-	union fd_control control = { .buf = { 0 } };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (fd >= 0) {
-		struct cmsghdr *c = &control.align;
-
-		msg.msg_control = &control;
-		msg.msg_controllen = CMSG_SPACE(sizeof fd);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof fd);
-		memcpy(CMSG_DATA(c), &fd, sizeof fd);
-	}
-	return sendmsg(sock, &msg, MSG_NOSIGNAL | flags) == (ssize_t)len ? 0 : -errno;
-}
-
-/* The descriptor of a message that has exactly one; others are closed. */
-static int only_fd(struct msghdr *msg)
-{
-	int fds[2], fd = -1;
-	unsigned n = 0;
-
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t at = 0; CMSG_LEN(at + sizeof fd) <= c->cmsg_len; at += sizeof fd) {
-			memcpy(&fd, CMSG_DATA(c) + at, sizeof fd);
-			if (n < ARRAY_LEN(fds))
-				fds[n++] = fd;
-		}
-	}
-	if (n == 1 && !(msg->msg_flags & MSG_CTRUNC))
-		return fds[0];
-	while (n)
-		close(fds[--n]);
-	return -1;
-}
-
-/* One message. The bytes that came, whatever len; 0 at the end; or -errno. */
-static ssize_t recv_with_fd(int sock, void *data, size_t len, int *fd)
-{
-	struct iovec iov = { data, len };
-	union fd_control control;
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = &control,
-			      .msg_controllen = sizeof control };
-	ssize_t n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);
-
-	*fd = -1;
-	if (n < 0)
-		return -errno;
-	*fd = only_fd(&msg);
-	return n;
-}
 
 static void answer(int sock, int rc, int fd, const char *text)
 {
@@ -92,7 +27,7 @@ static void answer(int sock, int rc, int fd, const char *text)
 
 	snprintf(a.text, sizeof a.text, "%s", text);
 	/* Nobody there, or no room: the asker sees the end of the socket instead. */
-	(void)send_with_fd(sock, &a, sizeof a, fd, MSG_DONTWAIT);
+	(void)fd_send(sock, &a, sizeof a, fd, MSG_DONTWAIT);
 }
 
 /* ---- the child ------------------------------------------------------- */
@@ -200,9 +135,12 @@ static void start_child(struct openers *o, const struct opener_request *req, int
 
 bool openers_serve(struct openers *o)
 {
-	struct opener_request req;
+	union {
+		struct opener_request connection;
+		struct errand errand;
+	} req;
 	AUTO_FD int sock = -1;
-	ssize_t n = recv_with_fd(o->fd, &req, sizeof req, &sock);
+	ssize_t n = fd_recv(o->fd, &req, sizeof req, &sock, MSG_DONTWAIT | MSG_TRUNC);
 	const char *why;
 
 	if (n < 0)
@@ -210,11 +148,16 @@ bool openers_serve(struct openers *o)
 	/* A datagram of no bytes with a descriptor is a wrong request, not the end. */
 	if (sock < 0)
 		return n > 0;
-	why = n == sizeof req ? wrong(o, &req) : "a request for a connection has the wrong size";
+	if (n == sizeof req.errand && o->conf.errands) {
+		errands_serve(o->conf.errands, &req.errand, sock);
+		return true;
+	}
+	why = n == sizeof req.connection ? wrong(o, &req.connection) :
+					   "a request for a connection has the wrong size";
 	if (why)
 		answer(sock, -EINVAL, -1, why);
 	else
-		start_child(o, &req, sock);
+		start_child(o, &req.connection, sock);
 	return true;
 }
 
@@ -248,7 +191,7 @@ int opener_dial(void *arg, const struct be_dial *want, struct err *err)
 		return err_set(err, -errno, "cannot make a socket pair: %s", strerror(errno));
 	ours = sv[0];
 	theirs = sv[1];
-	rc = send_with_fd(c->fd, &req, sizeof req, theirs, MSG_DONTWAIT);
+	rc = fd_send(c->fd, &req, sizeof req, theirs, MSG_DONTWAIT);
 	if (rc)
 		return err_set(err, rc, "cannot connect to %s: the supervisor %s", c->host,
 			       rc == -EAGAIN ? "is busy" : "is gone");
@@ -260,7 +203,7 @@ int opener_dialled(int fd_take, struct err *err)
 	AUTO_FD int sock = fd_take;
 	AUTO_FD int fd = -1;
 	struct opener_answer a;
-	ssize_t n = recv_with_fd(sock, &a, sizeof a, &fd);
+	ssize_t n = fd_recv(sock, &a, sizeof a, &fd, MSG_DONTWAIT | MSG_TRUNC);
 
 	/* Its time was over, in the name service as a rule: connect() ends by itself. */
 	if (n == 0)

@@ -14,7 +14,8 @@
  * its own timer, and nobody else waits for it.
  *
  * A request is one datagram of fixed size with one descriptor; whatever differs is
- * dropped or refused. The request socket is new for each worker.
+ * dropped or refused. The request socket is new for each worker, and carries its errands
+ * (errand.h), too.
  *
  * Threads: openers_*() on the only thread of the supervisor (it forks), opener_*()
  * on any thread of the worker. */
@@ -26,6 +27,7 @@
 #include <sys/types.h>
 
 #include "backends/backend.h"
+#include "fusefs/errand.h"
 
 #define OPENERS_MAX 40         /* children at once; more requests are answered -EAGAIN */
 #define OPENER_LIMIT_MS 20000u /* longest time that a request may ask for */
@@ -50,6 +52,7 @@ struct opener_answer {
 struct opener_conf {
 	const char *host; /* borrowed; NULL or "": every request is refused */
 	bool resvport;
+	struct errands *errands; /* borrowed; NULL: they are refused */
 	/* Does the work in the child: a connection, or -errno with a sentence. */
 	int (*connect)(const struct opener_conf *conf, const struct opener_request *req,
 		       struct err *err);

@@ -13,7 +13,7 @@
 #include "fusefs/handle.h"
 #include "fusefs/inode.h"
 #include "fusefs/request.h"
-#include "fusefs/volume.h"
+#include "fusefs/session.h"
 
 typedef int op_fn(struct request *rq);
 
@@ -31,7 +31,7 @@ int op_rmdir(struct request *rq, const char *name);
 int op_link(struct request *rq, uint64_t node, uint64_t dir, const char *name);
 int op_rename(struct request *rq, const char *name, uint64_t newdir, const char *newname,
 	      unsigned flags);
-int op_opendir(struct request *rq, int flags);
+int op_opendir(struct request *rq);
 int op_readdir(struct request *rq, uint64_t fh, size_t size, uint64_t off, bool plus);
 int op_releasedir(struct request *rq, uint64_t fh);
 int op_fsyncdir(struct request *rq);
@@ -53,7 +53,7 @@ int op_setlk(struct request *rq, const struct fuse_lk_in *arg, bool flock, bool 
 op_fn *op_raw(uint32_t opcode);
 
 /* ---- shared by the operations ---- */
-void attr_out(const struct volume *v, const struct be_attr *attr, struct fuse_attr *out);
+void attr_out(const struct session *s, const struct be_attr *attr, struct fuse_attr *out);
 /* Attributes with the cache's knowledge merged in; flags: BE_REVALIDATE. */
 int inode_getattr(struct request *rq, struct inode *in, unsigned flags, struct be_attr *out);
 /* Enters the entry into the table and fills the reply; takes entry->node. */
@@ -64,7 +64,7 @@ int reply_entry(struct request *rq, struct be_entry *entry);
 /* The inode a request is about; NULL: answer -ESTALE. */
 static inline struct inode *request_inode(const struct request *rq)
 {
-	return inode_of(rq->v, rq->hdr->nodeid);
+	return inode_of(rq->s, rq->hdr->nodeid);
 }
 /* Changes the size to what set says, with the cache in step. May punt. */
 int inode_setattr(struct request *rq, struct inode *in, const struct be_setattr *set,
@@ -76,6 +76,6 @@ int inode_kill_suid(struct request *rq, struct inode *in);
 int inode_truncate_kill(struct request *rq, struct inode *in, struct be_setattr *set,
 			struct be_attr *out);
 /* Ids that a mapped session shows and takes. -EPERM for an owner it cannot give. */
-int map_owner_in(const struct volume *v, struct be_setattr *set);
+int map_owner_in(const struct session *s, struct be_setattr *set);
 
 #endif

@@ -14,7 +14,7 @@ static uint32_t map_id(int64_t wire, int64_t owner, uint32_t id)
 	return wire >= 0 && id == (uint32_t)wire ? (uint32_t)owner : id;
 }
 
-void attr_out(const struct volume *v, const struct be_attr *a, struct fuse_attr *out)
+void attr_out(const struct session *s, const struct be_attr *a, struct fuse_attr *out)
 {
 	memset(out, 0, sizeof *out);
 	out->ino = a->ino;
@@ -28,8 +28,8 @@ void attr_out(const struct volume *v, const struct be_attr *a, struct fuse_attr 
 	out->ctimensec = (uint32_t)a->ctime.tv_nsec;
 	out->mode = a->mode;
 	out->nlink = a->nlink;
-	out->uid = map_id(v->opt.uid, v->opt.owner_uid, a->uid);
-	out->gid = map_id(v->opt.gid, v->opt.owner_gid, a->gid);
+	out->uid = map_id(s->opt.uid, s->opt.owner_uid, a->uid);
+	out->gid = map_id(s->opt.gid, s->opt.owner_gid, a->gid);
 	/* The kernel's encoding of device numbers: 12 bits of major, 20 of minor. */
 	out->rdev = (minor(a->rdev) & 0xff) | (major(a->rdev) << 8) |
 		    ((minor(a->rdev) & ~0xffu) << 12);
@@ -79,8 +79,8 @@ int op_getattr(struct request *rq)
 	rc = inode_getattr(rq, in, 0, &attr);
 	if (rc)
 		return rc;
-	set_valid(rq->v->attr_ms, &out.attr_valid, &out.attr_valid_nsec);
-	attr_out(rq->v, &attr, &out.attr);
+	set_valid(session_ms(rq->s, rq->s->attr_ms), &out.attr_valid, &out.attr_valid_nsec);
+	attr_out(rq->s, &attr, &out.attr);
 	reply_buf(rq, &out, sizeof out);
 	return 0;
 }
@@ -104,8 +104,8 @@ int op_statx(struct request *rq)
 	rc = inode_getattr(rq, in, 0, &a);
 	if (rc)
 		return rc;
-	attr_out(rq->v, &a, &fa);
-	set_valid(rq->v->attr_ms, &out.attr_valid, &out.attr_valid_nsec);
+	attr_out(rq->s, &a, &fa);
+	set_valid(session_ms(rq->s, rq->s->attr_ms), &out.attr_valid, &out.attr_valid_nsec);
 	out.stat = (struct pfuse_statx){
 		.mask = STATX_BASIC_STATS,
 		.blksize = fa.blksize,
@@ -131,11 +131,11 @@ int op_statx(struct request *rq)
 
 /* ---- changing ---- */
 
-int map_owner_in(const struct volume *v, struct be_setattr *set)
+int map_owner_in(const struct session *s, struct be_setattr *set)
 {
-	const struct mount_options *o = &v->opt;
+	const struct session_options *o = &s->opt;
 
-	if (!options_mapped(o))
+	if (!session_mapped(s))
 		return 0;
 	if ((set->valid & BE_SET_UID && set->uid != (uid_t)o->owner_uid) ||
 	    (set->valid & BE_SET_GID && set->gid != (gid_t)o->owner_gid))
@@ -222,8 +222,12 @@ int inode_setattr(struct request *rq, struct inode *in, const struct be_setattr 
 		rc = setattr_frozen(rq, in, f, set, out);
 	else
 		rc = backend_setattr(v->be, &rq->call, in->node, set, out);
+	if (!rc)
+		inode_changed(in, rq->s, BE_CHANGED_ATTR);
 	if (rc || !f)
 		return request_result(rq, rc);
+	if (set->valid & BE_SET_SIZE)
+		inode_changed(in, rq->s, BE_CHANGED_DATA);
 	cache_own_change(f, out, set->valid & (BE_SET_MTIME | BE_SET_MTIME_NOW | BE_SET_SIZE));
 	cache_merge_attr(f, out, set->valid & BE_SET_SIZE ? cache_change_seq(f) : seq);
 	return 0;
@@ -248,7 +252,7 @@ int inode_kill_suid(struct request *rq, struct inode *in)
 	if (!own)
 		return -ENOMEM;
 	be_cred_put(rq->cred);
-	rq->cred = options_mapped(&rq->v->opt) ? NULL : own;
+	rq->cred = session_mapped(rq->s) ? NULL : own;
 	if (!rq->cred)
 		be_cred_put(own);
 	rc = inode_setattr(rq, in, &set, &attr);
@@ -289,7 +293,7 @@ int op_setattr(struct request *rq)
 	if (!in || !sa)
 		return in ? -EINVAL : -ESTALE;
 	setattr_decode(sa, &set);
-	rc = map_owner_in(rq->v, &set);
+	rc = map_owner_in(rq->s, &set);
 	if (!rc && set.valid & BE_SET_SIZE && set.valid & BE_SET_KILL_SUID)
 		rc = inode_truncate_kill(rq, in, &set, &attr);
 	else if (!rc && set.valid)
@@ -298,8 +302,8 @@ int op_setattr(struct request *rq)
 		rc = setattr_nothing(rq, in, &attr);
 	if (rc)
 		return rc;
-	set_valid(rq->v->attr_ms, &out.attr_valid, &out.attr_valid_nsec);
-	attr_out(rq->v, &attr, &out.attr);
+	set_valid(session_ms(rq->s, rq->s->attr_ms), &out.attr_valid, &out.attr_valid_nsec);
+	attr_out(rq->s, &attr, &out.attr);
 	reply_buf(rq, &out, sizeof out);
 	return 0;
 }

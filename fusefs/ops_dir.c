@@ -3,6 +3,7 @@
  * into the reply as the kernel wants them. An entry with attributes counts as a
  * LOOKUP of its node. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,10 +47,20 @@ static bool dir_unchanged(struct request *rq, struct inode *in)
 	if (!same)
 		in->dir_kept_ms = clock_ms();
 	mutex_unlock(&in->lock);
+	/* The other sessions' kernels may have the old listing, too. */
+	if (!same)
+		inode_changed(in, rq->s, BE_CHANGED_NAMES);
 	return same;
 }
 
-int op_opendir(struct request *rq, int flags)
+static bool listing_holds(struct request *rq, struct inode *in)
+{
+	bool stale = inode_take_stale(in, rq->s);
+
+	return dir_unchanged(rq, in) && !stale;
+}
+
+int op_opendir(struct request *rq)
 {
 	struct inode *in = request_inode(rq);
 	struct fuse_open_out out = { 0 };
@@ -62,15 +73,15 @@ int op_opendir(struct request *rq, int flags)
 	rc = backend_opendir(rq->v->be, &rq->call, in->node, &dir);
 	if (rc)
 		return request_result(rq, rc);
-	h = handle_new(rq->v, in, flags, rq->cred);
+	h = handle_new(rq->s, in, O_RDONLY, rq->cred);
 	if (!h) {
 		backend_closedir(rq->v->be, dir);
 		return -ENFILE;
 	}
 	h->dir = dir;
 	if (rq->v->opt.consistency != STRICT)
-		out.open_flags = FOPEN_CACHE_DIR | (dir_unchanged(rq, in) ? FOPEN_KEEP_CACHE : 0);
-	inode_opened(in);
+		out.open_flags = FOPEN_CACHE_DIR | (listing_holds(rq, in) ? FOPEN_KEEP_CACHE : 0);
+	inode_opened(in, rq->s, O_RDONLY);
 	out.fh = h->fh;
 	reply_buf(rq, &out, sizeof out);
 	return 0;
@@ -78,13 +89,13 @@ int op_opendir(struct request *rq, int flags)
 
 int op_releasedir(struct request *rq, uint64_t fh)
 {
-	struct handle *h = handle_of(rq->v, fh);
+	struct handle *h = handle_of(rq->s, fh);
 
 	if (!h)
 		return -EBADF;
 	backend_closedir(rq->v->be, h->dir);
-	inode_closed(h->in);
-	handle_free(rq->v, h);
+	inode_closed(h->in, rq->s, h->flags);
+	handle_free(h);
 	reply_err(rq, 0);
 	return 0;
 }
@@ -152,7 +163,7 @@ static bool emit(void *arg, const struct be_dirent *ent)
 
 int op_readdir(struct request *rq, uint64_t fh, size_t size, uint64_t off, bool plus)
 {
-	struct handle *h = handle_of(rq->v, fh);
+	struct handle *h = handle_of(rq->s, fh);
 	struct pack p = { .cap = size < ARENA_PAYLOAD_MAX ? size : ARENA_PAYLOAD_MAX,
 			  .plus = plus };
 	int rc = h ? request_call(rq, true) : -EBADF;

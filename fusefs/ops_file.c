@@ -10,7 +10,6 @@
 
 #include "common/cleanup.h"
 #include "common/stats.h"
-#include "fusefs/notify.h"
 #include "fusefs/ops.h"
 
 #define NOT_FOR_BACKENDS (O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY)
@@ -39,6 +38,9 @@ static int open_check(struct request *rq, struct inode *in, bool *keep)
 	if (!f)
 		return -ENOMEM;
 	*keep = cache_revalidate(f, &attr, seq);
+	/* The other sessions' kernels may have the old pages, too. */
+	if (!*keep)
+		inode_changed(in, rq->s, BE_CHANGED_DATA);
 	return 0;
 }
 
@@ -50,21 +52,24 @@ static int open_truncate(struct request *rq, struct inode *in, bool kill)
 	return kill ? inode_truncate_kill(rq, in, &set, &attr) : inode_setattr(rq, in, &set, &attr);
 }
 
-/* close() of what was opened for reading has nothing to say but that locks go. */
-static uint32_t open_flags(const struct volume *v, int flags, bool keep)
+/* What the kernel is told of an opened file. keep: its pages hold. */
+static uint32_t open_flags(struct request *rq, struct inode *in, int flags, bool keep)
 {
+	const struct mount_options *o = &rq->v->opt;
+	bool stale = inode_take_stale(in, rq->s);
 	uint32_t out = 0;
 
-	if ((flags & O_ACCMODE) == O_RDONLY && v->opt.locks == LOCKS_KERNEL)
+	/* close() of what was opened for reading has nothing to say but that locks go. */
+	if ((flags & O_ACCMODE) == O_RDONLY && o->locks == LOCKS_KERNEL)
 		out |= FOPEN_NOFLUSH;
-	if (v->opt.consistency == STRICT)
+	if (o->consistency == STRICT || (rq->s->direct_mmap && inode_write_shared(in)))
 		return out | FOPEN_DIRECT_IO;
-	return keep ? out | FOPEN_KEEP_CACHE : out;
+	return keep && !stale ? out | FOPEN_KEEP_CACHE : out;
 }
 
 static struct handle *open_handle(struct request *rq, struct inode *in, int flags)
 {
-	struct handle *h = handle_new(rq->v, in, flags, rq->cred);
+	struct handle *h = handle_new(rq->s, in, flags, rq->cred);
 	struct cache_file *f = inode_file_peek(in);
 
 	if (!h)
@@ -89,10 +94,10 @@ int op_open(struct request *rq)
 	if (rc || request_must_punt(rq))
 		return rc ? rc : OP_PUNT;
 	flags = (int)arg->flags & ~NOT_FOR_BACKENDS;
-	inode_opened(in); /* first: an unlink meanwhile must not take it for closed */
+	inode_opened(in, rq->s, flags); /* first: an unlink meanwhile must not take it for closed */
 	rc = backend_open_node(rq->v->be, &rq->call, in->node, flags);
 	if (rc) {
-		inode_closed(in);
+		inode_closed(in, rq->s, flags);
 		return request_result(rq, rc);
 	}
 	rc = open_check(rq, in, &keep);
@@ -101,11 +106,11 @@ int op_open(struct request *rq)
 	h = rc ? NULL : open_handle(rq, in, flags);
 	if (!h) {
 		backend_release(rq->v->be, in->node, flags);
-		inode_closed(in);
+		inode_closed(in, rq->s, flags);
 		return rc ? request_result(rq, rc) : -ENFILE;
 	}
 	out.fh = h->fh;
-	out.open_flags = open_flags(rq->v, flags, keep);
+	out.open_flags = open_flags(rq, in, flags, keep);
 	reply_buf(rq, &out, sizeof out);
 	return 0;
 }
@@ -137,9 +142,9 @@ static int created(struct request *rq, struct be_entry *entry, int flags, bool t
 		return rc ? rc : -ENFILE;
 	}
 	be_node_put(node);
-	inode_opened(in);
+	inode_opened(in, rq->s, flags);
 	out.open.fh = h->fh;
-	out.open.open_flags = open_flags(rq->v, flags, true);
+	out.open.open_flags = open_flags(rq, in, flags, true);
 	reply_buf(rq, &out, sizeof out);
 	return 0;
 }
@@ -163,6 +168,7 @@ int op_create(struct request *rq)
 			    flags | ((int)arg->flags & (O_CREAT | O_EXCL)), &entry);
 	if (rc)
 		return request_result(rq, rc);
+	name_changed(dir, rq->s, name);
 	return created(rq, &entry, flags, arg->flags & O_TRUNC);
 }
 
@@ -195,6 +201,7 @@ static void read_reply(struct request *rq, ssize_t n)
 	struct iovec iov[1 + CACHE_PINS_MAX];
 
 	memcpy(iov + 1, rq->rd.iov, rq->rd.niov * sizeof *iov);
+	rq->s->read_bytes += (uint64_t)n;
 	stats_add(STAT_fuse_read_bytes, (uint64_t)n);
 	reply_iov(rq, iov, 1 + rq->rd.niov);
 	cache_read_done(&rq->rd);
@@ -233,7 +240,7 @@ static int read_strict(struct request *rq, struct cache_file *f)
 int op_read(struct request *rq)
 {
 	const struct fuse_read_in *arg = request_arg(rq, sizeof *arg);
-	struct handle *h = arg ? handle_of(rq->v, arg->fh) : NULL;
+	struct handle *h = arg ? handle_of(rq->s, arg->fh) : NULL;
 	struct cache_file *f = h ? inode_file_peek(h->in) : NULL;
 	ssize_t n;
 	int rc;
@@ -269,11 +276,14 @@ static void write_reply(struct request *rq, ssize_t n)
 {
 	const struct fuse_write_in *arg = request_arg(rq, sizeof *arg);
 	struct fuse_write_out out = { .size = (uint32_t)n };
+	struct inode *in = request_inode(rq);
 
+	rq->s->write_bytes += (uint64_t)n;
 	stats_add(STAT_fuse_write_bytes, (uint64_t)n);
-	/* The kernel put the data where it thought the end was. */
-	if (rq->wr.append && rq->wr.off != arg->offset)
-		notify_inval_data(rq->v->notifier, rq->hdr->nodeid);
+	/* Appended, and the kernel put the data where it thought the end was: it forgets it, too. */
+	if (in)
+		inode_changed(in, rq->wr.append && rq->wr.off != arg->offset ? NULL : rq->s,
+			      BE_CHANGED_DATA);
 	reply_buf(rq, &out, sizeof out);
 }
 
@@ -334,7 +344,7 @@ static int write_go(struct request *rq, struct cache_file *f)
 int op_write(struct request *rq)
 {
 	const struct fuse_write_in *arg = request_arg(rq, sizeof *arg);
-	struct handle *h = arg ? handle_of(rq->v, arg->fh) : NULL;
+	struct handle *h = arg ? handle_of(rq->s, arg->fh) : NULL;
 	struct cache_file *f = h ? inode_file_peek(h->in) : NULL;
 	int rc = 0;
 
@@ -373,7 +383,7 @@ static int handle_error(struct handle *h, struct cache_file *f, int rc)
 int op_flush(struct request *rq)
 {
 	const struct fuse_flush_in *arg = request_arg(rq, sizeof *arg);
-	struct handle *h = arg ? handle_of(rq->v, arg->fh) : NULL;
+	struct handle *h = arg ? handle_of(rq->s, arg->fh) : NULL;
 	struct cache_file *f = h ? inode_file_peek(h->in) : NULL;
 	int rc = 0;
 
@@ -389,7 +399,8 @@ int op_flush(struct request *rq)
 	}
 	if (rc == -EAGAIN && !rq->may_block)
 		return OP_PUNT;
-	if (filelock_release(rq, h->in, arg->lock_owner, false) == OP_PUNT)
+	if (filelock_release(rq, h->in, session_lock_owner(rq->s, arg->lock_owner), false) ==
+	    OP_PUNT)
 		return OP_PUNT;
 	if (f)
 		rc = handle_error(h, f, rc);
@@ -400,7 +411,7 @@ int op_flush(struct request *rq)
 
 int op_fsync(struct request *rq, uint64_t fh, bool datasync)
 {
-	struct handle *h = handle_of(rq->v, fh);
+	struct handle *h = handle_of(rq->s, fh);
 	struct cache_file *f = h ? inode_file_peek(h->in) : NULL;
 	int rc;
 
@@ -419,21 +430,21 @@ int op_fsync(struct request *rq, uint64_t fh, bool datasync)
 int op_release(struct request *rq)
 {
 	const struct fuse_release_in *arg = request_arg(rq, sizeof *arg);
-	struct handle *h = arg ? handle_of(rq->v, arg->fh) : NULL;
+	struct handle *h = arg ? handle_of(rq->s, arg->fh) : NULL;
 	int rc = 0;
 
 	if (!h)
 		return -EBADF;
 	/* Locks go at once: close() does not wait for us, and the next request may ask. */
 	if (arg->release_flags & FUSE_RELEASE_FLOCK_UNLOCK)
-		rc = filelock_release(rq, h->in, arg->lock_owner, true);
+		rc = filelock_release(rq, h->in, session_lock_owner(rq->s, arg->lock_owner), true);
 	if (!rc)
 		rc = filelock_release_handle(rq, h->in, h->fh);
 	if (rc == OP_PUNT || request_must_punt(rq))
 		return OP_PUNT; /* the last release of a removed file may ask the server */
 	backend_release(rq->v->be, h->in->node, h->flags);
-	inode_closed(h->in);
-	handle_free(rq->v, h);
+	inode_closed(h->in, rq->s, h->flags);
+	handle_free(h);
 	reply_err(rq, 0);
 	return 0;
 }

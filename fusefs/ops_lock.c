@@ -10,7 +10,7 @@ int op_getlk(struct request *rq, uint64_t owner, const struct fuse_file_lock *lk
 	struct inode *in = request_inode(rq);
 	struct fuse_lk_out out = { .lk = *lk };
 
-	int rc = in ? filelock_get(rq, in, owner, &out.lk) : -ESTALE;
+	int rc = in ? filelock_get(rq, in, session_lock_owner(rq->s, owner), &out.lk) : -ESTALE;
 
 	if (!rc)
 		reply_buf(rq, &out, sizeof out);
@@ -20,7 +20,11 @@ int op_getlk(struct request *rq, uint64_t owner, const struct fuse_file_lock *lk
 int op_setlk(struct request *rq, const struct fuse_lk_in *arg, bool flock, bool wait)
 {
 	struct inode *in = request_inode(rq);
-	int rc = in ? filelock_set(rq, in, arg, flock, wait) : -ESTALE;
+	struct fuse_lk_in want = *arg;
+	int rc;
+
+	want.owner = session_lock_owner(rq->s, arg->owner);
+	rc = in ? filelock_set(rq, in, &want, flock, wait) : -ESTALE;
 
 	if (!rc)
 		reply_err(rq, 0);
@@ -35,7 +39,7 @@ int op_interrupt(struct request *rq)
 		return -EINVAL;
 	/* Not registered: another receiver is at it, or it is over. The kernel asks
 	 * again in the first case. */
-	if (!interrupt_request(rq->v, arg->unique))
+	if (!interrupt_request(rq->s, arg->unique))
 		return -EAGAIN;
 	reply_none(rq);
 	return 0;

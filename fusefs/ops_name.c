@@ -7,12 +7,14 @@
 #include "common/stats.h"
 #include "fusefs/ops.h"
 
-static void entry_valid(const struct volume *v, struct fuse_entry_out *out)
+static void entry_valid(const struct session *s, struct fuse_entry_out *out)
 {
-	out->entry_valid = v->entry_ms / 1000;
-	out->entry_valid_nsec = (uint32_t)(v->entry_ms % 1000) * 1000000;
-	out->attr_valid = v->attr_ms / 1000;
-	out->attr_valid_nsec = (uint32_t)(v->attr_ms % 1000) * 1000000;
+	uint64_t entry = session_ms(s, s->entry_ms), attr = session_ms(s, s->attr_ms);
+
+	out->entry_valid = entry / 1000;
+	out->entry_valid_nsec = (uint32_t)(entry % 1000) * 1000000;
+	out->attr_valid = attr / 1000;
+	out->attr_valid_nsec = (uint32_t)(attr % 1000) * 1000000;
 }
 
 /* Puts the cache's size and times over what came with a name. A size that is news
@@ -35,7 +37,7 @@ static void entry_merge(struct request *rq, struct inode *in, struct be_attr *at
 int entry_out(struct request *rq, struct be_entry *entry, struct fuse_entry_out *out,
 	      struct inode **in_out)
 {
-	struct inode *in = inode_enter(rq->v, entry);
+	struct inode *in = inode_enter(rq->s, entry);
 
 	if (!in)
 		return -ENOMEM;
@@ -43,8 +45,8 @@ int entry_out(struct request *rq, struct be_entry *entry, struct fuse_entry_out 
 	memset(out, 0, sizeof *out);
 	out->nodeid = in->nodeid;
 	out->generation = in->generation;
-	entry_valid(rq->v, out);
-	attr_out(rq->v, &entry->attr, &out->attr);
+	entry_valid(rq->s, out);
+	attr_out(rq->s, &entry->attr, &out->attr);
 	if (in_out)
 		*in_out = in;
 	return 0;
@@ -63,7 +65,7 @@ int reply_entry(struct request *rq, struct be_entry *entry)
 static int reply_negative(struct request *rq)
 {
 	struct fuse_entry_out out = { 0 };
-	uint64_t ms = rq->v->negative_ms;
+	uint64_t ms = session_ms(rq->s, rq->s->negative_ms);
 
 	if (!ms)
 		return -ENOENT;
@@ -96,7 +98,7 @@ int op_forget(struct request *rq)
 	const struct fuse_forget_in *in = request_arg(rq, sizeof *in);
 
 	if (in)
-		inode_forget(rq->v, rq->hdr->nodeid, in->nlookup);
+		inode_forget(rq->s, rq->hdr->nodeid, in->nlookup);
 	reply_none(rq);
 	return 0;
 }
@@ -108,9 +110,17 @@ int op_batch_forget(struct request *rq)
 	size_t room = in ? (rq->len - sizeof *rq->hdr - sizeof *in) / sizeof *one : 0;
 
 	for (size_t i = 0; in && i < in->count && i < room; i++)
-		inode_forget(rq->v, one[i].nodeid, one[i].nlookup);
+		inode_forget(rq->s, one[i].nodeid, one[i].nlookup);
 	reply_none(rq);
 	return 0;
+}
+
+/* A name in dir is there now: the others may believe that it is not. */
+static int reply_made(struct request *rq, struct inode *dir, const char *name,
+		      struct be_entry *entry)
+{
+	name_changed(dir, rq->s, name);
+	return reply_entry(rq, entry);
 }
 
 /* What all operations on a name in a directory begin with. */
@@ -151,7 +161,7 @@ int op_symlink(struct request *rq, const char *target, const char *name)
 
 	if (!rc)
 		rc = backend_symlink(rq->v->be, &rq->call, dir->node, name, target, &entry);
-	return rc ? request_result(rq, rc) : reply_entry(rq, &entry);
+	return rc ? request_result(rq, rc) : reply_made(rq, dir, name, &entry);
 }
 
 int op_mknod(struct request *rq, const char *name, mode_t mode, dev_t rdev)
@@ -162,7 +172,7 @@ int op_mknod(struct request *rq, const char *name, mode_t mode, dev_t rdev)
 
 	if (!rc)
 		rc = backend_mknod(rq->v->be, &rq->call, dir->node, name, mode, rdev, &entry);
-	return rc ? request_result(rq, rc) : reply_entry(rq, &entry);
+	return rc ? request_result(rq, rc) : reply_made(rq, dir, name, &entry);
 }
 
 int op_mkdir(struct request *rq, const char *name, mode_t mode)
@@ -173,12 +183,12 @@ int op_mkdir(struct request *rq, const char *name, mode_t mode)
 
 	if (!rc)
 		rc = backend_mkdir(rq->v->be, &rq->call, dir->node, name, mode & 07777, &entry);
-	return rc ? request_result(rq, rc) : reply_entry(rq, &entry);
+	return rc ? request_result(rq, rc) : reply_made(rq, dir, name, &entry);
 }
 
 int op_link(struct request *rq, uint64_t node, uint64_t dir, const char *name)
 {
-	struct inode *in = inode_of(rq->v, node), *to = inode_of(rq->v, dir);
+	struct inode *in = inode_of(rq->s, node), *to = inode_of(rq->s, dir);
 	struct be_entry entry;
 	int rc = request_call(rq, false);
 
@@ -192,7 +202,20 @@ int op_link(struct request *rq, uint64_t node, uint64_t dir, const char *name)
 	in->gone = false; /* a file made without a name has one now */
 	if (inode_file_peek(in))
 		cache_own_change(inode_file_peek(in), &entry.attr, false);
-	return reply_entry(rq, &entry);
+	inode_changed(in, rq->s, BE_CHANGED_ATTR);
+	return reply_made(rq, to, name, &entry);
+}
+
+/* The end of what removes or replaces a name. */
+static int removed_from(struct request *rq, int rc, struct inode *dir, const char *name,
+			struct be_removed *removed)
+{
+	if (rc)
+		return request_result(rq, rc);
+	name_changed(dir, rq->s, name);
+	inode_unlinked(rq->s, removed);
+	reply_err(rq, 0);
+	return 0;
 }
 
 int op_unlink(struct request *rq, const char *name)
@@ -203,11 +226,7 @@ int op_unlink(struct request *rq, const char *name)
 
 	if (!rc)
 		rc = backend_unlink(rq->v->be, &rq->call, dir->node, name, &removed);
-	if (rc)
-		return request_result(rq, rc);
-	inode_unlinked(rq->v, &removed);
-	reply_err(rq, 0);
-	return 0;
+	return removed_from(rq, rc, dir, name, &removed);
 }
 
 int op_rmdir(struct request *rq, const char *name)
@@ -218,17 +237,13 @@ int op_rmdir(struct request *rq, const char *name)
 
 	if (!rc)
 		rc = backend_rmdir(rq->v->be, &rq->call, dir->node, name, &removed);
-	if (rc)
-		return request_result(rq, rc);
-	inode_unlinked(rq->v, &removed);
-	reply_err(rq, 0);
-	return 0;
+	return removed_from(rq, rc, dir, name, &removed);
 }
 
 int op_rename(struct request *rq, const char *name, uint64_t newdir, const char *newname,
 	      unsigned flags)
 {
-	struct inode *dir, *to = inode_of(rq->v, newdir);
+	struct inode *dir, *to = inode_of(rq->s, newdir);
 	struct be_removed removed = { 0 };
 	int rc = begin(rq, &dir);
 
@@ -237,9 +252,7 @@ int op_rename(struct request *rq, const char *name, uint64_t newdir, const char 
 	if (!rc)
 		rc = backend_rename(rq->v->be, &rq->call, dir->node, name, to->node, newname, flags,
 				    &removed);
-	if (rc)
-		return request_result(rq, rc);
-	inode_unlinked(rq->v, &removed);
-	reply_err(rq, 0);
-	return 0;
+	if (!rc)
+		name_changed(dir, rq->s, name);
+	return removed_from(rq, rc, to, newname, &removed);
 }

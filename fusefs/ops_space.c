@@ -54,8 +54,10 @@ int op_fallocate(struct request *rq, int mode, uint64_t off, uint64_t len)
 		cache_forget_range(f, off, mode & ~FALLOC_FL_KEEP_SIZE ? len : 0,
 				   size_now(rq, in, f));
 	cache_thaw(f);
-	if (!rc)
+	if (!rc) {
+		inode_changed(in, rq->s, BE_CHANGED_DATA);
 		reply_err(rq, 0);
+	}
 	return rc == -ENOTSUP ? -EOPNOTSUPP : rc;
 }
 
@@ -111,7 +113,7 @@ static ssize_t copy_frozen(struct request *rq, struct inode *from, uint64_t off_
 int op_copy_file_range(struct request *rq, uint64_t off_in, uint64_t node_out, uint64_t off_out,
 		       uint64_t len, bool wide)
 {
-	struct inode *from = request_inode(rq), *to = inode_of(rq->v, node_out);
+	struct inode *from = request_inode(rq), *to = inode_of(rq->s, node_out);
 	struct pfuse_copy_out64 out64;
 	struct fuse_write_out out;
 	int rc;
@@ -130,6 +132,7 @@ int op_copy_file_range(struct request *rq, uint64_t off_in, uint64_t node_out, u
 	n = copy_frozen(rq, from, off_in, to, off_out, len < (1u << 30) ? len : 1u << 30);
 	if (n < 0)
 		return n == -ENOTSUP ? -EOPNOTSUPP : request_result(rq, (int)n);
+	inode_changed(to, rq->s, BE_CHANGED_DATA);
 	out64.bytes = (uint64_t)n;
 	out = (struct fuse_write_out){ .size = (uint32_t)n };
 	if (wide)

@@ -14,7 +14,7 @@ static int begin(struct request *rq, struct inode **in)
 	*in = request_inode(rq);
 	rc = *in ? request_call(rq, false) : -ESTALE;
 	/* The kernel remembers this answer and does not ask again. */
-	if (!rc && !(rq->v->be->limits.caps & BE_CAP_XATTR && rq->v->opt.xattr))
+	if (!rc && !(rq->v->be->limits.caps & BE_CAP_XATTR && rq->s->opt.xattr))
 		return -ENOSYS;
 	return rc ? rc : request_must_punt(rq) ? OP_PUNT : 0;
 }

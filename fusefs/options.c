@@ -17,6 +17,7 @@
 static const char *const lock_names[] = { "auto", "daemon", "kernel", NULL };
 static const char *const consistency_names[] = { "auto", "close-to-open", "exclusive", "strict",
 						 NULL };
+static const char *const sandbox_names[] = { "auto", "full", "off", NULL };
 static const char *const level_names[] = { "error", "warn", "info", "debug", NULL };
 
 #define AT(member) offsetof(struct mount_options, member)
@@ -92,6 +93,17 @@ const struct opt_def mount_option_table[] = {
 	{ "busy_poll", OPT_UINT, "microseconds", AT(busy_poll), 0, 1000, "50", NULL,
 	  "how long a receiver waits awake for the next request, while that pays", true },
 	{ "pin", OPT_BOOL, NULL, AT(pin), 0, 0, "no", NULL, "each receiver stays on one CPU",
+	  false },
+	{ "sandbox", OPT_ENUM, NULL, AT(sandbox), 0, 0, "auto", sandbox_names,
+	  "what the daemon gives up before it reads from server or device: auto, what this kernel "
+	  "and the caller's rights allow; full: or the mount fails",
+	  false },
+	{ "sandbox_uid", OPT_ID, NULL, AT(sandbox_uid), 0, 0, "-1", NULL,
+	  "user id of the daemon itself; default 65533 where that is to be had (nfs, memory)",
+	  false },
+	{ "device", OPT_STRING, NULL, AT(device), 0, 0, NULL, NULL,
+	  "MAJOR:MINOR of the mount whose /dev/fd/N is given instead of a folder, where the kernel "
+	  "does not tell it",
 	  false },
 	{ "layers", OPT_STRING, NULL, AT(layers), 0, 0, NULL, NULL,
 	  "test layers above the backend: fault:..., delay:..., trace", false },

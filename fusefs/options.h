@@ -28,6 +28,9 @@ struct mount_options {
 	unsigned log_level;
 	uint64_t receivers, busy_poll;
 	bool pin;
+	unsigned sandbox;
+	int64_t sandbox_uid;
+	char *device;
 	char *layers;
 };
 

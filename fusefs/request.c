@@ -13,7 +13,7 @@
 #include "common/stats.h"
 #include "common/tsan.h"
 #include "fusefs/cred.h"
-#include "fusefs/volume.h"
+#include "fusefs/session.h"
 
 #define SLOT_KEEP 32 /* large slots whose memory is kept for the next request */
 
@@ -78,8 +78,9 @@ static void slot_trim(struct volume *v, unsigned slot, size_t len)
 		madvise(arena_slot_buf(v->arena, slot) + 4096, ARENA_PAYLOAD_MAX, MADV_REMOVE);
 }
 
-struct request *request_new(struct volume *v)
+struct request *request_new(struct session *s)
 {
+	struct volume *v = s->v;
 	struct request *rq = NULL;
 	unsigned slot;
 
@@ -99,6 +100,8 @@ struct request *request_new(struct volume *v)
 		return NULL;
 	}
 	rq->v = v;
+	rq->s = s;
+	s->nrequests++;
 	rq->cred = NULL;
 	slot_set(rq, slot);
 	request_reset(rq);
@@ -124,6 +127,7 @@ void request_reset(struct request *rq)
 void request_free(struct request *rq)
 {
 	struct volume *v = rq->v;
+	struct session *s = rq->s;
 
 	be_cred_put(rq->cred);
 	rq->cred = NULL;
@@ -132,6 +136,7 @@ void request_free(struct request *rq)
 	slot_put_locked(v, rq->slot);
 	list_push_front(&v->free_requests, &rq->link);
 	mutex_unlock(&v->slot_lock);
+	s->nrequests--; /* last: the session may go */
 }
 
 /* ---- leaving the receiver ---- */
@@ -141,15 +146,16 @@ static struct list *bucket(struct volume *v, uint64_t unique)
 	return &v->by_unique[hash_u64(unique) % INTERRUPT_BUCKETS];
 }
 
-struct request *request_pin(struct volume *v, uint64_t unique)
+struct request *request_pin(const struct session *s, uint64_t unique)
 {
+	struct volume *v = s->v;
 	struct request *found = NULL;
 
 	mutex_lock(&v->request_lock);
 	list_for_each(it, bucket(v, unique)) {
 		struct request *rq = list_entry(it, struct request, by_unique);
 
-		if (rq->hdr->unique != unique)
+		if (rq->hdr->unique != unique || rq->s != s)
 			continue;
 		rq->pins++;
 		found = rq;
@@ -246,10 +252,10 @@ const char *request_name(const struct request *rq, size_t off)
 int request_call(struct request *rq, bool idempotent)
 {
 	struct volume *v = rq->v;
-	const struct mount_options *o = &v->opt;
+	const struct session_options *o = &rq->s->opt;
 
 	if (!rq->cred) {
-		if (options_mapped(o))
+		if (session_mapped(rq->s))
 			rq->cred = cred_for(v->creds, (uid_t)o->uid, (gid_t)o->gid, 0, false);
 		else
 			rq->cred = cred_for(v->creds, rq->hdr->uid, rq->hdr->gid,
@@ -288,14 +294,14 @@ void reply_iov(struct request *rq, struct iovec *iov, unsigned niov)
 	out.len = (uint32_t)len;
 	iov[0] = (struct iovec){ &out, sizeof out };
 	rq->answered = true;
-	TSAN_RELEASE(&rq->v->fuse_fd); /* the kernel orders what follows from it */
+	TSAN_RELEASE(&rq->s->fuse_fd); /* the kernel orders what follows from it */
 	/* ENOENT: the request was interrupted and forgotten; ENODEV: unmounted. */
-	TSAN_PAYLOAD(sent = writev(rq->v->fuse_fd, iov, (int)niov));
+	TSAN_PAYLOAD(sent = writev(rq->s->fuse_fd, iov, (int)niov));
 	if (sent < 0 && errno != ENOENT && errno != ENODEV && errno != ECONNABORTED) {
 		log_warn("fuse: answer to opcode %u refused: %s", rq->hdr->opcode, strerror(errno));
 		out.len = sizeof out;
 		out.error = -EIO;
-		if (write(rq->v->fuse_fd, &out, sizeof out) < 0)
+		if (write(rq->s->fuse_fd, &out, sizeof out) < 0)
 			log_warn("fuse: request %llu cannot be answered",
 				 (unsigned long long)rq->hdr->unique);
 	}
@@ -307,8 +313,8 @@ void reply_err(struct request *rq, int err)
 	struct fuse_out_header out = { .len = sizeof out, .error = err, .unique = rq->hdr->unique };
 
 	rq->answered = true;
-	TSAN_RELEASE(&rq->v->fuse_fd); /* the kernel orders what follows from it */
-	if (write(rq->v->fuse_fd, &out, sizeof out) < 0 && errno != ENOENT && errno != ENODEV &&
+	TSAN_RELEASE(&rq->s->fuse_fd); /* the kernel orders what follows from it */
+	if (write(rq->s->fuse_fd, &out, sizeof out) < 0 && errno != ENOENT && errno != ENODEV &&
 	    errno != ECONNABORTED)
 		log_warn("fuse: error %d for opcode %u refused: %s", err, rq->hdr->opcode,
 			 strerror(errno));

@@ -22,6 +22,7 @@
 #include "fusefs/kernel.h"
 
 struct volume;
+struct session;
 struct inode;
 
 #define OP_PUNT 1   /* would have to wait: run it where that is allowed */
@@ -29,7 +30,8 @@ struct inode;
 #define REQUEST_REPLY_IOV 8
 
 struct request {
-	struct volume *v;
+	struct volume *v;  /* = s->v */
+	struct session *s; /* stays for as long as it has requests */
 	unsigned slot;
 	uint8_t *msg; /* the whole message, in the slot */
 	size_t len;
@@ -55,7 +57,7 @@ struct request {
 int requests_init(struct volume *v);
 void requests_done(struct volume *v);
 /* A free request with a large slot; waits when all are taken. */
-struct request *request_new(struct volume *v);
+struct request *request_new(struct session *s);
 void request_free(struct request *rq);
 /* After the answer: ready for the next message. */
 void request_reset(struct request *rq);
@@ -63,7 +65,7 @@ void request_reset(struct request *rq);
  * interrupt table. cancel may be NULL. Harmless when repeated (sets cancel). */
 void request_detach(struct request *rq, bool (*cancel)(struct request *rq));
 /* A detached request that has not ended, or NULL; it is not freed before it is unpinned. */
-struct request *request_pin(struct volume *v, uint64_t unique);
+struct request *request_pin(const struct session *s, uint64_t unique);
 void request_unpin(struct request *rq);
 
 /* Arguments behind the header; NULL when the message is too short. */

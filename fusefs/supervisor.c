@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,34 +15,48 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "cache/arena.h"
+#include "backends/backend.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
+#include "common/fdpass.h"
 #include "common/log.h"
-#include "common/runtime.h"
 #include "common/uri.h"
+#include "fusefs/claim.h"
+#include "fusefs/errand.h"
+#include "fusefs/join.h"
+#include "fusefs/mounting.h"
 #include "fusefs/opener.h"
+#include "fusefs/volume.h"
 
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57
 #endif
 
-#define CACHE_GROWTH 4      /* tune may raise cache_size to this many times its first value ... */
-#define CACHE_RAM_SHARE 2   /* ... or to this part of memory, whichever is less */
-#define READ_AHEAD_KIB 1024 /* what the kernel may ask for in advance */
+#define CACHE_GROWTH 4       /* tune may raise cache_size to this many times its first value ... */
+#define CACHE_RAM_SHARE 2    /* ... or to this part of memory, whichever is less */
+#define ENDING_WAIT_MS 60000 /* for the daemon that had the volume to be gone */
+#define ENDING_LOOK_MS 50
 
 struct supervisor {
 	const struct mount_request *m;
 	int fuse_fd, arena_fd, sock, sig_fd, status_fd;
 	pid_t worker;
 	struct openers openers;
-	struct uri uri; /* of m */
-	bool mounted, told;
-	bool draining;
+	struct errands errands;
+	bool served;            /* the present worker has, or had, a session */
+	struct uri uri;         /* of m */
+	char key[BE_KEY_BYTES]; /* "": not known yet */
+	int claim_fd;           /* -1: not held, or the volume is nobody else's anyway */
+	struct {
+		unsigned maj, min;
+	} dev[SESSIONS_MAX]; /* of its sessions */
+	unsigned ndevs;
+	bool told, draining;
 	int exit_status;
 };
 
@@ -154,7 +169,8 @@ static void exec_worker(const struct supervisor *s, int sock, int opener_sock)
 	snprintf(arena, sizeof arena, "%d", s->arena_fd);
 	snprintf(up, sizeof up, "%d", sock);
 	snprintf(opener, sizeof opener, "%d", opener_sock);
-	fcntl(s->fuse_fd, F_SETFD, 0);
+	if (s->fuse_fd >= 0)
+		fcntl(s->fuse_fd, F_SETFD, 0);
 	fcntl(s->arena_fd, F_SETFD, 0);
 	fcntl(sock, F_SETFD, 0);
 	fcntl(opener_sock, F_SETFD, 0);
@@ -209,14 +225,47 @@ static int worker_line(struct supervisor *s, char *line)
 	}
 }
 
+static void note_session(struct supervisor *s, unsigned maj, unsigned min)
+{
+	if (s->ndevs == SESSIONS_MAX)
+		return;
+	s->dev[s->ndevs].maj = maj;
+	s->dev[s->ndevs++].min = min;
+}
+
+static void forget_session(struct supervisor *s, unsigned maj, unsigned min)
+{
+	for (unsigned i = 0; i < s->ndevs; i++)
+		if (s->dev[i].maj == maj && s->dev[i].min == min) {
+			claim_unlink(maj, min);
+			s->dev[i--] = s->dev[--s->ndevs];
+		}
+}
+
+/* Sessions come and go as soon as the volume has its socket. True: that was the line. */
+static bool session_news(struct supervisor *s, const char *line)
+{
+	unsigned maj, min;
+
+	if (sscanf(line, "session %u %u", &maj, &min) == 2)
+		note_session(s, maj, min);
+	else if (sscanf(line, "left %u %u", &maj, &min) == 2)
+		forget_session(s, maj, min);
+	else
+		return false;
+	return true;
+}
+
 /* What the worker must say now; its error is passed on. rest: behind the word. */
 static int expect(struct supervisor *s, const char *word, char *rest)
 {
 	char line[LINE_BYTES_MAX];
 	size_t n = strlen(word);
 
-	if (worker_line(s, line))
-		return fail(s, "the worker ended before it was ready");
+	do {
+		if (worker_line(s, line))
+			return fail(s, "the worker ended before it was ready");
+	} while (session_news(s, line));
 	if (!strncmp(line, "error ", 6))
 		return fail(s, "%s", line + 6);
 	if (strncmp(line, word, n) || (line[n] && line[n] != ' '))
@@ -245,12 +294,14 @@ static uint32_t arena_frames(const struct mount_options *o)
 static int open_things(struct supervisor *s)
 {
 	const struct mount_options *o = s->m->opt;
+	struct err err;
 	int rc;
 
-	s->fuse_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	if (s->fuse_fd < 0)
-		return fail(s, "cannot open /dev/fuse: %s%s", strerror(errno),
-			    errno == ENOENT ? " (is the fuse module loaded?)" : "");
+	if (mounting_open(s->m, &s->fuse_fd, &err))
+		return fail(s, "%s", err.text);
+	if (errands_init(&s->errands))
+		return fail(s, "no random bytes");
+	s->served = false;
 	rc = arena_create((uint32_t)o->page_size, arena_frames(o), &s->arena_fd);
 	if (rc)
 		return fail(s, "cannot make a cache of %llu bytes: %s",
@@ -258,64 +309,103 @@ static int open_things(struct supervisor *s)
 	return 0;
 }
 
-static int do_mount(struct supervisor *s, const char *root_mode)
-{
-	const struct mount_options *o = s->m->opt;
-	unsigned long flags = MS_NOSUID | MS_NODEV | (o->ro ? MS_RDONLY : 0) |
-			      (o->noexec ? MS_NOEXEC : 0);
-	char data[256];
+/* ---- whose the volume is ---- */
 
-	snprintf(data, sizeof data, "fd=%d,rootmode=%.8s,user_id=%u,group_id=%u%s%s", s->fuse_fd,
-		 root_mode, geteuid(), getegid(), o->allow_other ? ",allow_other" : "",
-		 o->default_permissions && !options_mapped(o) ? ",default_permissions" : "");
-	if (mount(s->m->uri, s->m->dir, RUNTIME_FSTYPE, flags, data))
-		return fail(s, "cannot mount at '%s': %s%s", s->m->dir, strerror(errno),
-			    errno == EPERM ?
-				    " (mounting wants root, or a user namespace of one's own)" :
-				    "");
-	s->mounted = true;
+/* "MODE KEY"; a volume without a key is named after us. */
+static int read_backend(struct supervisor *s, char *text, mode_t *type)
+{
+	char *end;
+
+	*type = (mode_t)strtoul(text, &end, 8);
+	if (*end != ' ' || strlen(end + 1) >= sizeof s->key || strchr(end, '/'))
+		return fail(s, "the worker's word on the backend makes no sense");
+	strcpy(s->key, end + 1);
+	if (strcmp(s->key, "-"))
+		return 0;
+	snprintf(s->key, sizeof s->key, "own-%ld", (long)getpid());
 	return 0;
 }
 
-/* Larger requests for sequential readers; only root may, and only here it is cheap. */
-static void raise_read_ahead(unsigned maj, unsigned min)
+/* 0, -EWOULDBLOCK: another daemon has it, -1 (told). */
+static int take_claim(struct supervisor *s)
 {
-	char path[64];
-	FILE *f;
+	struct err err;
+	int fd = claim_take(s->key, &err);
 
-	snprintf(path, sizeof path, "/sys/class/bdi/%u:%u/read_ahead_kb", maj, min);
-	f = fopen(path, "we");
-	if (!f)
-		return;
-	fprintf(f, "%d\n", READ_AHEAD_KIB);
-	fclose(f);
+	if (fd == -EWOULDBLOCK)
+		return fd;
+	if (fd < 0)
+		return fail(s, "%s", err.text);
+	s->claim_fd = fd;
+	return 0;
 }
 
-static int bring_up(struct supervisor *s)
+/* What fusermount3 has opened goes to the worker as the control socket does: when it asks. */
+static int make_control(struct supervisor *s, struct err *err)
 {
+	char path[PATH_MAX];
+	int rc = claim_socket(s->key, path, sizeof path, err);
+
+	return rc ? rc : errands_listen(&s->errands, path, err);
+}
+
+static int become_daemon(struct supervisor *s, mode_t type)
+{
+	int fuse_fd = s->fuse_fd;
 	unsigned maj, min;
-	char mode[LINE_BYTES_MAX];
 	struct err err;
 
-	if (open_things(s) || start_worker(s) || expect(s, "backend", mode) || do_mount(s, mode))
-		return -1;
-	if (runtime_mount_dev(s->m->dir, &maj, &min, NULL, 0, &err))
+	if (mounting_mount(s->m, &fuse_fd, type, &maj, &min, &err))
 		return fail(s, "%s", err.text);
-	if (line_send(s->sock, "mounted %u %u", maj, min))
+	if (s->fuse_fd < 0)
+		s->errands.device_fd = fuse_fd;
+	note_session(s, maj, min);
+	if (make_control(s, &err) || claim_link(s->key, maj, min, &err))
+		return fail(s, "%s", err.text);
+	s->served = true;
+	claim_note_uri(s->m->uri, s->key);
+	if (fd_send(s->sock, "", 1, s->claim_fd, 0) ||
+	    line_send(s->sock, "mounted %u %u %s", maj, min, s->key))
 		return fail(s, "the worker ended before it was ready");
-	if (expect(s, "ready", NULL))
+	return expect(s, "ready", NULL);
+}
+
+/* 0; -EWOULDBLOCK: the volume has a daemon; -1, told. */
+static int bring_up(struct supervisor *s)
+{
+	char text[LINE_BYTES_MAX];
+	mode_t type;
+	int rc;
+
+	if (open_things(s) || start_worker(s) || expect(s, "backend", text) ||
+	    read_backend(s, text, &type))
 		return -1;
-	raise_read_ahead(maj, min);
-	return 0;
+	rc = take_claim(s);
+	return rc ? rc : become_daemon(s, type);
 }
 
 /* ---- living on ---- */
 
+/* All mounts of all sessions, in this namespace. */
+static int umount_all(struct supervisor *s, int flags)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < s->ndevs; i++) {
+		int one = mounting_umount_all(s->dev[i].maj, s->dev[i].min, flags);
+
+		if (!rc)
+			rc = one;
+	}
+	return rc;
+}
+
 static void detach(struct supervisor *s)
 {
-	if (s->mounted && umount2(s->m->dir, MNT_DETACH) && errno != EINVAL && errno != ENOENT)
-		log_error("cannot unmount '%s': %s", s->m->dir, strerror(errno));
-	s->mounted = false;
+	int rc = s->m->adopted_fd < 0 ? umount_all(s, MNT_DETACH) : 0;
+
+	if (rc && rc != -EINVAL && rc != -ENOENT)
+		log_error("cannot unmount '%s': %s", s->m->dir, strerror(-rc));
 }
 
 /* SIGTERM, SIGINT: drain, then unmount; what is open is served until it closes. */
@@ -326,12 +416,20 @@ static void on_drained(struct supervisor *s, const char *line)
 		log_error("'%s' stays mounted: not everything could be written", s->m->dir);
 		return;
 	}
-	if (!umount2(s->m->dir, 0)) {
-		s->mounted = false;
+	if (s->m->adopted_fd >= 0) {
+		log_info("'%s' is drained, and served until it is unmounted", s->m->dir);
 		return;
 	}
+	if (!umount_all(s, 0))
+		return;
 	log_warn("'%s' is in use: unmounted lazily, served until its files are closed", s->m->dir);
 	detach(s);
+}
+
+static void on_line(struct supervisor *s, const char *line)
+{
+	if (!session_news(s, line))
+		on_drained(s, line);
 }
 
 /* True while the worker lives. */
@@ -377,7 +475,7 @@ static void live(struct supervisor *s)
 		if (p[0].revents)
 			on_signal(s);
 		if (p[1].revents && !line_recv(s->sock, line))
-			on_drained(s, line);
+			on_line(s, line);
 		else if (p[1].revents)
 			p[1].fd = -1; /* the worker is ending: SIGCHLD comes */
 		if (p[2].revents && !openers_serve(&s->openers))
@@ -412,6 +510,51 @@ static void end_worker(struct supervisor *s)
 		kill(s->worker, SIGKILL);
 		waitpid(s->worker, NULL, 0);
 	}
+	errands_done(&s->errands, !s->served);
+}
+
+/* The volume's files go last: until then nobody takes it for free. */
+static void give_claim(struct supervisor *s)
+{
+	while (s->ndevs)
+		forget_session(s, s->dev[0].maj, s->dev[0].min);
+	if (s->claim_fd >= 0)
+		claim_give(s->key, s->claim_fd);
+	s->claim_fd = -1;
+}
+
+/* 0: mounted by the other daemon; -EAGAIN: it is gone, or going; -1, told. */
+static int join_other(struct supervisor *s)
+{
+	unsigned maj, min;
+	struct err err;
+	int rc = join_volume(s->m, s->key, &maj, &min, &err);
+
+	if (rc == -ECONNREFUSED || rc == -ESHUTDOWN || rc == -ECONNRESET)
+		return -EAGAIN;
+	return rc ? fail(s, "%s", err.text) : 0;
+}
+
+/* 1: joined, 0: the daemon is ours, -1: told. */
+static int begin(struct supervisor *s)
+{
+	uint64_t limit = clock_ms() + ENDING_WAIT_MS;
+	int rc;
+
+	while ((rc = bring_up(s)) == -EWOULDBLOCK) {
+		end_worker(s);
+		close(s->arena_fd);
+		s->arena_fd = -1;
+		rc = join_other(s);
+		if (!rc)
+			return 1;
+		if (rc != -EAGAIN)
+			return rc;
+		if (clock_ms() > limit)
+			return fail(s, "the daemon that had the volume (%s) does not end", s->key);
+		poll(NULL, 0, ENDING_LOOK_MS);
+	}
+	return rc;
 }
 
 int supervisor_run(const struct mount_request *m, int status_fd)
@@ -420,29 +563,35 @@ int supervisor_run(const struct mount_request *m, int status_fd)
 				.fuse_fd = -1,
 				.arena_fd = -1,
 				.sock = -1,
+				.claim_fd = -1,
+				.errands = ERRANDS_NONE,
 				.status_fd = status_fd,
 				.exit_status = 1 };
 	struct opener_conf conf = { .resvport = m->opt->resvport, .connect = opener_connect };
 	struct err err;
+	int rc;
 
 	if (uri_parse(m->uri, &s.uri, &err)) {
 		fail(&s, "%s", err.text);
 		return 1;
 	}
 	conf.host = s.uri.host;
+	conf.errands = &s.errands;
 	openers_init(&s.openers, &conf);
 	prctl(PR_SET_NAME, "persifs-super");
 	guard_process();
 	s.sig_fd = signals();
-	if (bring_up(&s)) {
+	rc = begin(&s);
+	if (rc < 0)
 		detach(&s);
-		end_worker(&s);
-		return 1;
-	}
-	tell(&s, true, "");
-	live(&s);
+	else
+		tell(&s, true, "");
+	if (!rc)
+		live(&s);
 	end_worker(&s);
-	close(s.arena_fd);
+	give_claim(&s);
+	if (s.arena_fd >= 0)
+		close(s.arena_fd);
 	close(s.sig_fd);
-	return s.exit_status;
+	return rc > 0 ? SUPERVISOR_JOINED : rc ? 1 : s.exit_status;
 }

@@ -3,16 +3,24 @@
  *
  *   supervisor                          worker (the same program, exec'd)
  *   opens /dev/fuse, makes the arena
- *   starts the worker  ---------------> opens the backend
- *   <------------ "backend MODE" ------ (or "error SENTENCE", and ends)
- *   mounts
- *   ------------ "mounted MAJ MIN" ---> control socket, receivers, INIT
+ *   starts the worker  ---------------> prepares the backend, enters the sandbox (confine.h),
+ *                                       opens it
+ *   <-------- "backend MODE KEY" ------ (or "error SENTENCE", and ends)
+ *   takes the volume KEY (claim.h); when it has a daemon: ends the worker, joins (join.h)
+ *   mounts, makes the control socket
+ *   ------ the claim's descriptor ----> keeps it
+ *   -------- "mounted MAJ MIN KEY" ---> receivers, INIT
  *   <------------------- "ready" ------
+ *   <---- "session MAJ MIN", "left MAJ MIN": sessions that come and go
  *   tells who waits for the mount; waits for signals and the worker's end
  *   ------------ "drain" -------------> (SIGTERM)
  *   <------------ "drained RC" --------
  *
- * All the while it has children open connections for the worker (opener.h).
+ * All the while it has children open connections for the worker (opener.h), and opens other
+ * things for it (errand.h).
+ *
+ * A caller who may not mount has fusermount3 do it; where a descriptor of a mount was given
+ * there is nothing to mount, and nothing to unmount.
  *
  * It never reads /dev/fuse, never maps the arena, never parses foreign data. A
  * worker that dies is not restarted yet: the mount is taken away with an error. */
@@ -29,11 +37,14 @@
 struct mount_request {
 	const char *uri;
 	const char *dir; /* absolute */
+	int adopted_fd; /* owned: /dev/fuse of a mount that somebody else made, and takes away; or -1 */
 	struct mount_options *opt;
 	bool foreground;
 };
 
-/* Mounts and stays until the mount is gone. status_fd: gets one byte 0 when the
+#define SUPERVISOR_JOINED (-1) /* instead of an exit status: another daemon serves the mount */
+
+/* Mounts and stays until the volume is unmounted, or joins its daemon and returns. status_fd: gets one byte 0 when the
  * mount is usable, or 1 and a sentence; it is closed then. -1: nobody waits, the
  * sentence goes to stderr. Returns the exit status. */
 int supervisor_run(const struct mount_request *m, int status_fd);

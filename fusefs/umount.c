@@ -8,18 +8,20 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/wait.h>
 
 #include "common/cleanup.h"
 #include "common/ctlsock.h"
+#include "common/runtime.h"
+#include "fusefs/fusermount.h"
+#include "fusefs/mounting.h"
 
 struct umounting {
 	const char *dir;
+	unsigned maj, min;
 	int fd;        /* control socket */
 	bool tried;    /* the daemon said that it is drained */
 	int umount_rc; /* 0 or -errno of taking the mount away */
@@ -45,28 +47,12 @@ static void print_usage(FILE *out)
 	      out);
 }
 
-/* The way out for a user whose mount was made by fusermount3. */
-static int umount_by_helper(const char *dir)
-{
-	char *const argv[] = { (char *)"fusermount3", (char *)"-u", (char *)"--", (char *)dir,
-			       NULL };
-	int status;
-	pid_t pid;
-	int rc = posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ);
-
-	if (rc)
-		return -rc;
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return -errno;
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
-}
-
+/* A user whose mount was made by fusermount3 has it taken away by it, too. */
 static int take_mount_away(const char *dir)
 {
 	if (umount2(dir, 0) == 0)
 		return 0;
-	return errno == EPERM ? umount_by_helper(dir) : -errno;
+	return errno == EPERM ? fusermount_umount(dir, false) : -errno;
 }
 
 static void on_progress(void *arg, const json_t *p)
@@ -81,7 +67,8 @@ static void on_progress(void *arg, const json_t *p)
 	u->tried = true;
 	u->umount_rc = take_mount_away(u->dir);
 	line = u->umount_rc ? json_pack("{s:s, s:i}", "cmd", "cancel", "errno", -u->umount_rc) :
-			      json_pack("{s:s}", "cmd", "unmounted");
+			      json_pack("{s:s, s:b}", "cmd", "unmounted", "others",
+					mounting_count(u->maj, u->min) > 0);
 	ctlsock_send(u->fd, line, NULL); /* when it breaks, so does the wait for the answer */
 	json_decref(line);
 }
@@ -107,7 +94,7 @@ static int umount_without_daemon(const char *dir, const char *why)
 	return UMOUNT_UNKNOWN;
 }
 
-static int drain_and_umount(const char *dir, bool verbose)
+int umount_dir(const char *dir, bool verbose)
 {
 	struct umounting u = { .dir = dir };
 	json_t *request, *reply = NULL;
@@ -115,13 +102,16 @@ static int drain_and_umount(const char *dir, bool verbose)
 	struct err err = { "" };
 	int rc;
 
+	if (runtime_mount_dev(dir, &u.maj, &u.min, NULL, 0, &err))
+		return complain(err.text);
 	fd = ctlsock_connect(dir, &err);
 	if (fd == -ECONNREFUSED)
 		return umount_without_daemon(dir, err.text);
 	if (fd < 0)
 		return complain(err.text);
 	u.fd = fd;
-	request = json_pack("{s:s}", "cmd", "umount");
+	request = json_pack("{s:s, s:I, s:I}", "cmd", "umount", "major", (json_int_t)u.maj, "minor",
+			    (json_int_t)u.min);
 	rc = ctlsock_call(fd, request, on_progress, &u, &reply, &err);
 	ctlsock_show_end();
 	json_decref(request);
@@ -168,5 +158,5 @@ int umount_main(int argc, char **argv)
 		print_usage(stderr);
 		return UMOUNT_USAGE;
 	}
-	return drain_and_umount(argv[optind], verbose);
+	return umount_dir(argv[optind], verbose);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* volume.h - one mounted volume: what all parts of the worker share
  *
- * One backend, one cache, one inode table; one session with the kernel (the
- * fields of `session` are ready to become a list). Made by worker.c, which also
- * tears it down in the opposite order. */
+ * One backend, one cache, one inode table; sessions with the kernel come and go
+ * (session.h), the last one ends the volume. Made by worker.c, which also tears
+ * it down in the opposite order. */
 #ifndef FUSEFS_VOLUME_H
 #define FUSEFS_VOLUME_H
 
@@ -19,7 +19,9 @@
 #include "fusefs/filelock.h"
 #include "fusefs/options.h"
 #include "fusefs/receiver.h"
+#include "fusefs/sandbox.h"
 
+#define SESSIONS_MAX 128
 #define INTERRUPT_BUCKETS 256
 #define POOL_THREADS_MAX 64
 #define NAME_BYTES_MAX 1024
@@ -27,29 +29,33 @@
 struct request;
 struct inode;
 struct handle;
+struct session;
 
 struct volume {
 	struct mount_options opt; /* runtime options are guarded by opt_lock */
 	struct mutex opt_lock;
-	/* copies for the data path */
-	_Atomic uint64_t attr_ms, entry_ms, negative_ms, busy_poll;
-	const char *uri, *mountpoint;
+	_Atomic uint64_t busy_poll;   /* a copy for the data path */
+	const char *uri, *mountpoint; /* of the first session */
+	char key[BE_KEY_BYTES];
 	struct backend *be;
 	struct cache *cache;
 	struct arena *arena;
-	int fuse_fd;
 	pid_t supervisor_pid;
-	uint64_t cache_max; /* bytes of frames that the arena has */
-	bool inline_meta;   /* the backend's calls do not wait: run them on receivers */
+	struct sandbox sandbox;
+	uid_t owner;                         /* who mounted: the id before the sandbox */
+	const struct errand_client *errands; /* borrowed; NULL: there is no supervisor */
+	uint64_t cache_max;                  /* bytes of frames that the arena has */
+	bool inline_meta; /* the backend's calls do not wait: run them on receivers */
 
-	/* session.c */
-	struct fuse_session *se;
-	struct receivers receivers;
-	unsigned nreceivers;
-	pthread_t receiver_ids[64];
-	_Atomic bool unmounted; /* the kernel said so */
-	_Atomic bool ready;     /* INIT was answered */
-	void (*on_ready)(struct volume *v);
+	/* session.c; changed with sessions_lock and inode_lock held, read with either */
+	struct session *sessions[SESSIONS_MAX];
+	_Atomic unsigned nsessions;
+	struct mutex sessions_lock;
+	struct cond sessions_cond; /* one has left */
+	bool ending;               /* guarded by sessions_lock: none can come any more */
+	/* upcalls, any thread: a session that joined; one that is over */
+	void (*came)(struct volume *v, unsigned maj, unsigned min);
+	void (*left)(struct volume *v, unsigned maj, unsigned min);
 
 	/* request.c */
 	struct mutex slot_lock;
@@ -97,9 +103,6 @@ struct volume {
 
 	/* cred.c */
 	struct cred_cache *creds;
-
-	/* notify.c */
-	struct notifier *notifier;
 
 	/* control.c */
 	struct control *control;

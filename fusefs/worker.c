@@ -15,30 +15,34 @@
 
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "common/fdpass.h"
 #include "common/log.h"
 #include "common/runtime.h"
 #include "common/uri.h"
+#include "fusefs/confine.h"
 #include "fusefs/control.h"
 #include "fusefs/cred.h"
+#include "fusefs/errand.h"
 #include "fusefs/handle.h"
 #include "fusefs/interrupt.h"
 #include "fusefs/inode.h"
-#include "fusefs/notify.h"
 #include "fusefs/opener.h"
 #include "fusefs/session.h"
 #include "fusefs/supervisor.h"
 
-#define INIT_WAIT_MS 20000      /* for the kernel's first message */
 #define FINAL_DRAIN_MS 60000    /* a backend that refuses data after the unmount gets this long */
 #define MALLOC_KEEP (64u << 20) /* bytes of freed memory kept for the next large request */
 
 struct worker {
 	struct volume v;
 	int sock; /* to the supervisor */
-	int arena_fd;
+	int arena_fd, fuse_fd;
+	int claim_fd; /* kept open: the volume is ours for as long as we live */
+	struct be_entry root;
 	int ended_fd; /* eventfd: the session is over */
 	struct opener_client opener;
-	struct uri uri; /* of v */
+	struct errand_client errands; /* over the same socket */
+	struct uri uri;               /* of v */
 	pthread_t uplink;
 };
 
@@ -59,29 +63,29 @@ static void forget_listing(struct inode *in)
 static void on_changed(void *arg, struct be_node *node, unsigned what)
 {
 	struct volume *v = arg;
-	struct cache_file *f = NULL;
-	uint64_t nodeid = 0;
-	struct inode *in;
+	struct inode *in = inode_hold(v, node);
+	struct cache_file *f = in ? inode_file_peek(in) : NULL;
 
-	mutex_lock(&v->inode_lock);
-	in = node->upper;
-	if (in) {
-		nodeid = in->nodeid;
-		in->lookups++; /* stays while we look at it */
-		f = inode_file_peek(in);
-	}
-	mutex_unlock(&v->inode_lock);
-	if (!nodeid)
+	if (!in)
 		return;
 	if (f && what & BE_CHANGED_DATA)
 		cache_invalidate(f);
 	if (what & BE_CHANGED_NAMES)
 		forget_listing(in);
-	if (v->notifier && what & BE_CHANGED_DATA)
-		notify_inval_data(v->notifier, nodeid);
-	else if (v->notifier)
-		notify_inval_attr(v->notifier, nodeid);
-	inode_forget(v, nodeid, 1);
+	inode_changed(in, NULL, what);
+	inode_unhold(in);
+}
+
+/* Upcalls of sessions that come and go. */
+static void on_came(struct volume *v, unsigned maj, unsigned min)
+{
+	line_send(CONTAINER_OF(v, struct worker, v)->sock, "session %u %u", maj, min);
+}
+
+static void on_left(struct volume *v, unsigned maj, unsigned min)
+{
+	line_send(CONTAINER_OF(v, struct worker, v)->sock, "left %u %u", maj, min);
+	control_left(v->control);
 }
 
 static int open_backend(struct worker *w, struct err *err)
@@ -95,13 +99,13 @@ static int open_backend(struct worker *w, struct err *err)
 			      .soft = o->soft || !o->hard,
 			      .timeout_ms = (uint32_t)o->timeout,
 			      .reply_ms = (uint32_t)o->rpc_timeout,
-			      .read_only = o->ro,
 			      .nlm = o->nlm,
 			      .dial = opener_dial,
 			      .dialled = opener_dialled,
 			      .dial_arg = &w->opener,
 			      .changed = on_changed,
 			      .changed_arg = v };
+	struct be_prepared prepared = BE_PREPARED_NONE;
 	char run_dir[PATH_MAX];
 	int rc = uri_parse(v->uri, &w->uri, err);
 
@@ -110,7 +114,11 @@ static int open_backend(struct worker *w, struct err *err)
 	w->opener.host = w->uri.host;
 	if (!runtime_dir(run_dir, sizeof run_dir, NULL))
 		env.run_dir = run_dir;
-	rc = backend_open(v->uri, o->layers, &env, &v->be, err);
+	rc = confine(v, &w->errands, &env, &prepared, err);
+	if (!rc)
+		rc = backend_open(v->uri, o->layers, &env, &v->be, err);
+	be_prepared_done(&prepared);
+	be_cred_put(env.self);
 	if (!rc && o->nlm && !(v->be->limits.caps & BE_CAP_LOCKS))
 		return err_set(err, -EINVAL, "option nlm: only an NFS server keeps locks");
 	return rc;
@@ -140,21 +148,18 @@ static int open_tables(struct volume *v, struct err *err)
 	if (interrupts_init(v) || offload_init(v))
 		return err_set(err, -EAGAIN, "cannot start a thread");
 	filelocks_init(&v->locks);
-	v->creds = cred_cache_new();
-	v->notifier = notifier_new(v);
-	return v->creds && v->notifier ? 0 : err_set(err, -ENOMEM, "out of memory");
+	v->creds = cred_cache_new(v->errands);
+	return v->creds ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
-/* The root is nodeid 1: the first one given out. */
-static int open_root(struct volume *v, mode_t *mode, struct err *err)
+static int open_root(struct worker *w, mode_t *mode, struct err *err)
 {
-	struct be_entry root;
-	int rc = backend_root(v->be, &root);
+	int rc = backend_root(w->v.be, &w->root);
 
 	if (rc)
-		return err_set(err, rc, "%s: root folder: %s", v->uri, strerror(-rc));
-	*mode = root.attr.mode & S_IFMT;
-	return inode_enter(v, &root) ? 0 : err_set(err, -ENOMEM, "out of memory");
+		return err_set(err, rc, "%s: root folder: %s", w->v.uri, strerror(-rc));
+	*mode = w->root.attr.mode & S_IFMT;
+	return 0;
 }
 
 static int bring_up(struct worker *w, mode_t *root_mode, struct err *err)
@@ -163,6 +168,8 @@ static int bring_up(struct worker *w, mode_t *root_mode, struct err *err)
 	int rc;
 
 	mutex_init(&v->opt_lock, LOCK_options);
+	mutex_init(&v->sessions_lock, LOCK_sessions);
+	cond_init(&v->sessions_cond);
 	mutex_init(&v->inode_lock, LOCK_inode_table);
 	rc = open_backend(w, err);
 	if (rc)
@@ -173,9 +180,7 @@ static int bring_up(struct worker *w, mode_t *root_mode, struct err *err)
 	rc = open_cache(w, err);
 	if (!rc)
 		rc = open_tables(v, err);
-	if (!rc)
-		rc = open_root(v, root_mode, err);
-	return rc ? rc : decoder_init(v, err);
+	return rc ? rc : open_root(w, root_mode, err);
 }
 
 /* ---- running ---- */
@@ -204,28 +209,38 @@ static void *uplink_main(void *arg)
 	}
 }
 
-static int wait_init(struct volume *v)
+/* What the supervisor made when it mounted. */
+static int take_made(struct worker *w, struct err *err)
 {
-	uint64_t limit = clock_ms() + INIT_WAIT_MS;
+	int fd;
 
-	while (!v->ready) {
-		if (v->unmounted || clock_ms() > limit)
-			return -ETIMEDOUT;
-		usleep(500);
+	if (w->fuse_fd < 0) {
+		w->fuse_fd = errand_plain(&w->errands, ERRAND_DEVICE);
+		if (w->fuse_fd < 0)
+			return err_set(err, w->fuse_fd,
+				       "the supervisor does not give /dev/fuse: %s",
+				       strerror(-w->fuse_fd));
 	}
-	return 0;
+	fd = errand_plain(&w->errands, ERRAND_CONTROL);
+	if (fd < 0)
+		return err_set(err, fd, "the supervisor does not give the control socket: %s",
+			       strerror(-fd));
+	return control_new(&w->v, fd, &w->v.control, err);
 }
 
-static int open_control(struct volume *v, unsigned maj, unsigned min, struct err *err)
+static int first_session(struct worker *w, unsigned maj, unsigned min, struct err *err)
 {
-	char path[PATH_MAX];
-	int rc = runtime_socket_path(maj, min, path, sizeof path, err);
+	struct session_options opt;
+	struct session *s;
+	int rc;
 
-	umask(0177);
-	if (!rc)
-		rc = control_new(v, path, &v->control, err);
-	umask(0); /* modes come from the kernel with the caller's umask applied */
-	return rc;
+	session_options_of(&w->v.opt, &opt);
+	rc = session_new(&w->v, w->fuse_fd, &opt, &w->root, &s, err);
+	if (rc)
+		return rc;
+	s->maj = maj;
+	s->min = min;
+	return session_start(s, err);
 }
 
 static int serve(struct worker *w, struct err *err)
@@ -236,19 +251,18 @@ static int serve(struct worker *w, struct err *err)
 	uint64_t one = 1;
 	int rc;
 
-	if (line_recv(w->sock, line) || sscanf(line, "mounted %u %u", &maj, &min) != 2)
+	if (fd_recv(w->sock, line, 1, &w->claim_fd, 0) != 1 || line_recv(w->sock, line) ||
+	    sscanf(line, "mounted %u %u %95s", &maj, &min, v->key) != 3)
 		return err_set(err, -EPIPE, "the supervisor ended before it mounted");
-	rc = open_control(v, maj, min, err);
+	rc = take_made(w, err);
 	if (!rc)
-		rc = session_start(v, err);
-	if (!rc && wait_init(v))
-		rc = err_set(err, -ETIMEDOUT, "the kernel does not speak on /dev/fuse");
+		rc = first_session(w, maj, min, err);
 	if (rc)
 		return rc;
 	if (pthread_create(&w->uplink, NULL, uplink_main, w))
 		return err_set(err, -EAGAIN, "cannot start a thread");
 	line_send(w->sock, "ready");
-	session_join(v);
+	sessions_join(v);
 	if (write(w->ended_fd, &one, sizeof one) != sizeof one)
 		log_error("worker: cannot stop the uplink: %s", strerror(errno));
 	pthread_join(w->uplink, NULL);
@@ -283,8 +297,6 @@ static int shut_down(struct volume *v)
 	interrupts_done(v);
 	filelocks_stop(&v->locks);
 	rc = final_drain(v, &left);
-	notifier_free(v->notifier);
-	v->notifier = NULL;
 	/* The programs that asked were killed; a store that does not answer would still hold
 	 * frames and files. */
 	cache_stop_reads(v->cache);
@@ -292,7 +304,6 @@ static int shut_down(struct volume *v)
 	inodes_done(v);
 	control_free(v->control, rc, left.dirty_bytes);
 	cache_free(v->cache);
-	decoder_done(v);
 	backend_close(v->be);
 	cred_cache_free(v->creds);
 	requests_done(v);
@@ -300,6 +311,8 @@ static int shut_down(struct volume *v)
 	arena_free(v->arena);
 	options_done(&v->opt);
 	mutex_done(&v->opt_lock);
+	mutex_done(&v->sessions_lock);
+	cond_done(&v->sessions_cond);
 	return rc;
 }
 
@@ -323,6 +336,7 @@ int worker_main(int argc, char **argv)
 {
 	struct worker *w = calloc(1, sizeof *w);
 	mode_t root_mode = S_IFDIR;
+	char key[BE_KEY_BYTES];
 	struct err err = { "" };
 	int rc;
 
@@ -331,15 +345,21 @@ int worker_main(int argc, char **argv)
 	prctl(PR_SET_NAME, "persifs");
 	quiet_signals();
 	settle_memory();
-	w->v.fuse_fd = atoi(argv[2]);
+	w->fuse_fd = atoi(argv[2]);
 	w->arena_fd = atoi(argv[3]);
 	w->sock = atoi(argv[4]);
 	w->opener.fd = atoi(argv[5]);
 	w->v.uri = argv[8];
 	w->v.mountpoint = argv[9];
 	w->v.supervisor_pid = getppid();
+	w->v.came = on_came;
+	w->v.left = on_left;
+	w->claim_fd = -1;
 	w->ended_fd = eventfd(0, EFD_CLOEXEC);
-	fcntl(w->v.fuse_fd, F_SETFD, FD_CLOEXEC);
+	w->errands.fd = w->opener.fd;
+	w->v.errands = &w->errands;
+	umask(0); /* modes come from the kernel with the caller's umask applied */
+	fcntl(w->fuse_fd, F_SETFD, FD_CLOEXEC);
 	fcntl(w->arena_fd, F_SETFD, FD_CLOEXEC);
 	fcntl(w->sock, F_SETFD, FD_CLOEXEC);
 	fcntl(w->opener.fd, F_SETFD, FD_CLOEXEC);
@@ -348,10 +368,13 @@ int worker_main(int argc, char **argv)
 	if (options_defaults(&w->v.opt) || options_parse(&w->v.opt, argv[7], &err) ||
 	    bring_up(w, &root_mode, &err))
 		return say_error(w, err.text);
-	line_send(w->sock, "backend %o", root_mode);
+	if (backend_key(w->v.be, key))
+		strcpy(key, "-");
+	line_send(w->sock, "backend %o %s", root_mode, key);
 	if (serve(w, &err))
 		return say_error(w, err.text);
 	rc = shut_down(&w->v);
+	log_reopen_stop();
 	close(w->sock);
 	close(w->opener.fd);
 	close(w->ended_fd);

@@ -16,14 +16,17 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "backends/dir/dir_impl.h"
+#include "common/cleanup.h"
 #include "common/log.h"
 #include "common/uri.h"
 
@@ -41,6 +44,47 @@ static int dir_root(struct backend *be, struct be_entry *out)
 	out->node = be_node_get(&n->node);
 	dir_attr_from(&stx, &out->attr);
 	return 0;
+}
+
+/* A folder is a volume: what lies beside it is not to be reached. */
+static int dir_key(struct backend *be, char *out)
+{
+	const struct dir *d = dir_of(be);
+
+	snprintf(out, BE_KEY_BYTES, "dir-%llx-%llx", (unsigned long long)d->root_dev,
+		 (unsigned long long)d->root->node.ino);
+	return 0;
+}
+
+static int dir_uri_key(const char *text, char *out)
+{
+	AUTO_FREE struct uri *uri = malloc(sizeof *uri);
+	struct stat st;
+	int rc = uri ? uri_parse(text, uri, NULL) : -ENOMEM;
+
+	if (!rc && stat(uri->path, &st))
+		rc = -errno;
+	if (!rc)
+		snprintf(out, BE_KEY_BYTES, "dir-%llx-%llx", (unsigned long long)st.st_dev,
+			 (unsigned long long)st.st_ino);
+	return rc;
+}
+
+static int dir_folder(struct backend *be, const char *text, struct be_entry *out, struct err *err)
+{
+	AUTO_FREE struct uri *uri = malloc(sizeof *uri);
+	const struct dir *d = dir_of(be);
+	struct stat st;
+	int rc = uri ? uri_parse(text, uri, err) : err_set(err, -ENOMEM, "out of memory");
+
+	if (rc)
+		return rc;
+	/* Where there are no paths, who asks has made sure of it by backend_uri_key(). */
+	if (!d->no_paths &&
+	    (stat(uri->path, &st) || st.st_dev != d->root_dev || st.st_ino != d->root->node.ino))
+		return err_set(err, -EXDEV, "'%.200s' is another folder", text);
+	rc = dir_root(be, out);
+	return rc ? err_set(err, rc, "'%.200s': %s", text, strerror(-rc)) : 0;
 }
 
 static void dir_close(struct backend *be)
@@ -66,6 +110,8 @@ static const struct backend_ops dir_ops = {
 	.close = dir_close,
 	.node_free = dnode_free,
 	.root = dir_root,
+	.key = dir_key,
+	.folder = dir_folder,
 	.submit_read = dir_submit_read,
 	.submit_write = dir_submit_write,
 	.submit_commit = dir_submit_commit,
@@ -156,10 +202,10 @@ static bool is_in_ram(int fd)
 
 static bool handles_work(const struct dir *d)
 {
-	struct dhandle h;
+	struct be_handle h;
 	int fd;
 
-	if (dhandle_get(d->root_fd, &h))
+	if (dhandle_get(d, d->root_fd, &h))
 		return false;
 	fd = dhandle_open(d, &h);
 	if (fd < 0)
@@ -204,17 +250,14 @@ static void limits_init(struct dir *d)
 }
 
 /* d->root_fd is open. */
-static int dir_start(struct dir *d, uint64_t fds, struct err *err)
+static int dir_start(struct dir *d, uint64_t fds, bool no_handles, struct err *err)
 {
 	int rc;
 
 	who_init();
 	who_become_daemon();
-	d->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (d->proc_fd < 0)
-		return err_set(err, -errno, "dir: needs /proc/self/fd: %s", strerror(errno));
 	d->in_ram = is_in_ram(d->root_fd);
-	d->handles = handles_work(d);
+	d->handles = !no_handles && handles_work(d);
 	d->fds_max = fds_limit(fds);
 	if (!d->handles)
 		log_info("dir: no file handles here, each known file keeps a descriptor");
@@ -226,6 +269,59 @@ static int dir_start(struct dir *d, uint64_t fds, struct err *err)
 	d->commit_pool = pool_new("dir-commit", DIR_COMMIT_THREADS);
 	if (!d->data_pool || !d->commit_pool)
 		return err_set(err, -EAGAIN, "dir: cannot start threads");
+	return 0;
+}
+
+static int folder_fd_of(const char *text, struct err *err)
+{
+	struct uri uri;
+	int rc = uri_parse(text, &uri, err);
+
+	if (rc)
+		return rc;
+	if (*uri.host)
+		return err_set(err, -EINVAL, "dir: is local, takes no host: '%.100s'", uri.host);
+	return folder_open(uri.path, err);
+}
+
+static int dir_prepare(const char *text, const struct be_env *env, struct be_prepared *out,
+		       struct err *err)
+{
+	int fd = folder_fd_of(text, err);
+
+	(void)env;
+	if (fd < 0)
+		return fd;
+	out->folder_fd = fd;
+	/* The limit is raised while that needs no leave of anybody. */
+	(void)fds_limit(0);
+	return 0;
+}
+
+/* What others have opened for us, or we by ourselves. */
+static int take_prepared(struct dir *d, const char *text, const struct be_env *env,
+			 bool *no_handles, struct err *err)
+{
+	struct be_prepared *p = env->prepared;
+
+	d->handle_get = env->handle_get;
+	d->handle_open = env->handle_open;
+	d->helper_arg = env->helper_arg;
+	if (p) {
+		d->root_fd = take_fd(&p->folder_fd);
+		d->proc_fd = take_fd(&p->proc_fd);
+		d->proc_is_cwd = p->proc_is_cwd;
+		d->no_paths = env->handle_get != NULL;
+		*no_handles = p->no_handles;
+	}
+	if (d->root_fd < 0)
+		d->root_fd = folder_fd_of(text, err);
+	if (d->root_fd < 0)
+		return d->root_fd;
+	if (d->proc_fd < 0)
+		d->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (d->proc_fd < 0)
+		return err_set(err, -errno, "dir: needs /proc/self/fd: %s", strerror(errno));
 	return 0;
 }
 
@@ -250,22 +346,21 @@ static int dir_open(const char *text, const struct be_env *env, struct backend *
 	struct uri uri;
 	struct dir *d;
 	uint64_t fds;
+	bool no_handles = false;
 	int rc = uri_parse(text, &uri, err);
 
-	(void)env;
 	if (!rc)
 		rc = uri_only_params(&uri, known, err);
 	if (!rc)
 		rc = uri_param_u64(&uri, "fds", FDS_MIN, FDS_MAX, 0, &fds, err);
 	if (rc)
 		return rc;
-	if (*uri.host)
-		return err_set(err, -EINVAL, "dir: is local, takes no host: '%.100s'", uri.host);
 	d = dir_alloc();
 	if (!d)
 		return err_set(err, -ENOMEM, "dir: out of memory");
-	d->root_fd = folder_open(uri.path, err);
-	rc = d->root_fd < 0 ? d->root_fd : dir_start(d, fds, err);
+	rc = take_prepared(d, text, env, &no_handles, err);
+	if (!rc)
+		rc = dir_start(d, fds, no_handles, err);
 	if (rc) {
 		dir_close(&d->be);
 		return rc;
@@ -278,4 +373,6 @@ const struct backend_type backend_dir = {
 	.scheme = "dir",
 	.uri_help = "dir:/folder?fds=10000",
 	.open = dir_open,
+	.prepare = dir_prepare,
+	.uri_key = dir_uri_key,
 };

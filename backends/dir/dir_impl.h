@@ -34,7 +34,6 @@
 #include "common/list.h"
 #include "common/lock.h"
 
-#define DIR_HANDLE_MAX 96 /* longer handles count as none; fits BE_NODE_SAVE_MAX */
 #define DIR_IO_MAX (1u << 20)
 #define DIR_DATA_THREADS 4
 #define DIR_COMMIT_THREADS 4
@@ -42,12 +41,6 @@
 #define DIR_STATX_MASK (STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID)
 
 struct dir;
-
-struct dhandle {
-	int type;
-	unsigned len; /* 0: none known yet */
-	unsigned char bytes[DIR_HANDLE_MAX];
-};
 
 /* An open file description for data. Counted: by its node while opens > 0, and
  * by each transfer in flight. */
@@ -72,7 +65,7 @@ struct dnode {
 	unsigned fd_users; /* keep it open */
 	bool fd_used;      /* since the closing hand passed by */
 	bool unlinked;     /* has no name: never closed, no handle may lead back */
-	struct dhandle handle;
+	struct be_handle handle;
 	struct dfile *data; /* counted; NULL: not open */
 	unsigned opens;
 };
@@ -82,8 +75,14 @@ struct pool;
 struct dir {
 	struct backend be;
 	/* set at start, then read only */
-	int root_fd; /* the folder, opened for reading */
-	int proc_fd; /* /proc/self/fd: opens a descriptor's object anew */
+	int root_fd;      /* the folder, opened for reading */
+	int proc_fd;      /* /proc/self/fd: opens a descriptor's object anew */
+	bool no_paths;    /* the process opens none */
+	bool proc_is_cwd; /* it is the working folder, and /proc is not there */
+	/* Handles by others, see be_env; NULL: by the kernel. */
+	int (*handle_get)(void *arg, int fd, struct be_handle *out);
+	int (*handle_open)(void *arg, const struct be_handle *h);
+	void *helper_arg;
 	dev_t root_dev;
 	uint64_t root_mnt;                    /* 0: the kernel does not tell */
 	bool in_ram;                          /* a file system that never waits for a device */
@@ -162,9 +161,9 @@ void dir_fds_remove(struct dir *d, struct dnode *n);
 /* Descriptors ran out: closes what can be. True when a new try may help. */
 bool dir_fds_shrink(struct dir *d, int error);
 /* Fills handle from the O_PATH descriptor. 0 or -errno. */
-int dhandle_get(int fd, struct dhandle *out);
+int dhandle_get(const struct dir *d, int fd, struct be_handle *out);
 /* An O_PATH descriptor, opened as the daemon; -ESTALE when the object is gone. */
-int dhandle_open(const struct dir *d, const struct dhandle *h);
+int dhandle_open(const struct dir *d, const struct be_handle *h);
 /* Opens what the O_PATH descriptor fd stands for. An fd or -errno. */
 int dir_reopen(const struct dir *d, int fd, int oflags);
 

@@ -23,15 +23,17 @@ union handle_buf {
 	char room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
 };
 
-int dhandle_get(int fd, struct dhandle *out)
+int dhandle_get(const struct dir *d, int fd, struct be_handle *out)
 {
 	union handle_buf u;
 	int mount;
 
+	if (d->handle_get)
+		return d->handle_get(d->helper_arg, fd, out);
 	u.fh.handle_bytes = MAX_HANDLE_SZ;
 	if (name_to_handle_at(fd, "", &u.fh, &mount, AT_EMPTY_PATH))
 		return -errno;
-	if (u.fh.handle_bytes == 0 || u.fh.handle_bytes > DIR_HANDLE_MAX)
+	if (u.fh.handle_bytes == 0 || u.fh.handle_bytes > BE_HANDLE_MAX)
 		return -EOVERFLOW;
 	out->type = u.fh.handle_type;
 	out->len = u.fh.handle_bytes;
@@ -39,11 +41,13 @@ int dhandle_get(int fd, struct dhandle *out)
 	return 0;
 }
 
-int dhandle_open(const struct dir *d, const struct dhandle *h)
+int dhandle_open(const struct dir *d, const struct be_handle *h)
 {
 	union handle_buf u;
 	int fd;
 
+	if (d->handle_open)
+		return d->handle_open(d->helper_arg, h);
 	u.fh.handle_type = h->type;
 	u.fh.handle_bytes = h->len;
 	memcpy(u.fh.f_handle, h->bytes, h->len);
@@ -55,7 +59,7 @@ int dhandle_open(const struct dir *d, const struct dhandle *h)
 /* ---- the hand -------------------------------------------------------- */
 
 /* Closes the node's descriptor unless it is wanted. */
-static bool fd_close_if_idle(struct dnode *n)
+static bool fd_close_if_idle(const struct dir *d, struct dnode *n)
 {
 	bool closed = false;
 
@@ -63,7 +67,7 @@ static bool fd_close_if_idle(struct dnode *n)
 	if (n->fd_used)
 		n->fd_used = false;
 	else if (!n->fd_users && !n->unlinked && n->fd >= 0)
-		closed = n->handle.len || dhandle_get(n->fd, &n->handle) == 0;
+		closed = n->handle.len || dhandle_get(d, n->fd, &n->handle) == 0;
 	if (closed) {
 		close(n->fd);
 		n->fd = -1;
@@ -79,7 +83,7 @@ static size_t fds_close_locked(struct dir *d, size_t want)
 	for (size_t i = 0; i < VISITS_MAX * want && closed < want && !list_empty(&d->fds); i++) {
 		struct dnode *n = list_entry(list_pop(&d->fds), struct dnode, fd_link);
 
-		if (fd_close_if_idle(n)) {
+		if (fd_close_if_idle(d, n)) {
 			d->nfds--;
 			closed++;
 		} else {

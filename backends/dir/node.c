@@ -201,14 +201,14 @@ struct dnode *dnode_known(struct dir *d, const struct statx *stx, bool *maybe)
 
 /* Whether the known node n and the object at fd are the same. If n has no
  * descriptor it gets *fd, which becomes -1. */
-static bool claim(struct dnode *n, int *fd)
+static bool claim(const struct dir *d, struct dnode *n, int *fd)
 {
-	struct dhandle handle;
+	struct be_handle handle;
 	bool same;
 
 	mutex_lock(&n->lock);
 	same = number_is_kept_locked(n);
-	if (!same && n->handle.len && dhandle_get(*fd, &handle) == 0)
+	if (!same && n->handle.len && dhandle_get(d, *fd, &handle) == 0)
 		same = handle.len == n->handle.len && handle.type == n->handle.type &&
 		       !memcmp(handle.bytes, n->handle.bytes, handle.len);
 	if (same && n->fd < 0)
@@ -244,7 +244,7 @@ int dnode_intern_take(struct dir *d, int fd_taken, const struct statx *stx, stru
 	int rc;
 
 	while ((n = table_get(d, stx_dev(stx), stx->stx_ino))) {
-		if (claim(n, &fd)) {
+		if (claim(d, n, &fd)) {
 			if (fd < 0)
 				dir_fds_add(d, n);
 			*out = n;

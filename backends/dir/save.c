@@ -17,7 +17,7 @@ struct saved {
 	uint8_t version, len, spare[2];
 	int32_t type;
 	uint64_t ino;
-	unsigned char bytes[DIR_HANDLE_MAX];
+	unsigned char bytes[BE_HANDLE_MAX];
 };
 #define SAVED_HEAD offsetof(struct saved, bytes)
 
@@ -28,7 +28,7 @@ ssize_t dir_node_save(struct backend *be, struct be_node *node, void *buf, size_
 {
 	struct saved s = { .version = SAVE_VERSION, .ino = node->ino };
 	struct dnode *n = dnode_of(node);
-	struct dhandle h = { .len = 0 };
+	struct be_handle h = { .len = 0 };
 	int fd, rc;
 
 	if (!dir_of(be)->handles)
@@ -36,7 +36,7 @@ ssize_t dir_node_save(struct backend *be, struct be_node *node, void *buf, size_
 	fd = dnode_pin(dir_of(be), n);
 	if (fd < 0)
 		return fd;
-	rc = dhandle_get(fd, &h);
+	rc = dhandle_get(dir_of(be), fd, &h);
 	dnode_unpin(n);
 	if (rc)
 		return rc;
@@ -63,7 +63,7 @@ static int saved_check(const void *buf, size_t len, struct saved *out)
 int dir_node_restore(struct backend *be, const void *buf, size_t len, struct be_entry *out)
 {
 	struct dir *d = dir_of(be);
-	struct dhandle h;
+	struct be_handle h;
 	struct dnode *n;
 	struct saved s;
 	struct statx stx;

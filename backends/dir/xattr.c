@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* xattr.c - extended attributes, through the magic link in /proc
+/* xattr.c - extended attributes, through the magic link in /proc. These calls take no folder:
+ * where there is no /proc, its folder of descriptors is the working folder.
  *
  * user.*, trusted.* and security.* are passed on, as the caller: the file
  * system decides who may. Others are -ENOTSUP and not listed. */
@@ -32,7 +33,7 @@ static int magic_enter(struct backend *be, const struct be_call *call, struct be
 
 	if (fd < 0)
 		return fd;
-	snprintf(magic, MAGIC_BYTES, "/proc/self/fd/%d", fd);
+	snprintf(magic, MAGIC_BYTES, dir_of(be)->proc_is_cwd ? "%d" : "/proc/self/fd/%d", fd);
 	return 0;
 }
 

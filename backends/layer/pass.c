@@ -94,6 +94,16 @@ static int pass_root(struct backend *be, struct be_entry *out)
 	return PASS(root, NULL, NULL, NULL, backend_root(be->next, out));
 }
 
+static int pass_key(struct backend *be, char *out)
+{
+	return backend_key(be->next, out);
+}
+
+static int pass_folder(struct backend *be, const char *uri, struct be_entry *out, struct err *err)
+{
+	return backend_folder(be->next, uri, out, err);
+}
+
 static int pass_lookup(struct backend *be, const struct be_call *call, struct be_node *dir,
 		       const char *name, struct be_entry *out)
 {
@@ -321,6 +331,8 @@ const struct backend_ops layer_backend_ops = {
 	.close = pass_close,
 	.fail_reads = pass_fail_reads,
 	.root = pass_root,
+	.key = pass_key,
+	.folder = pass_folder,
 	.submit_read = pass_read,
 	.submit_write = pass_write,
 	.submit_commit = pass_commit,

@@ -221,9 +221,10 @@ static void limits_init(struct be_limits *l)
 	l->caps = BE_CAP_XATTR | BE_CAP_WRITE_MTIME | BE_CAP_READDIRPLUS;
 }
 
-static int root_make(struct mem *mem)
+static int root_make(struct mem *mem, const struct be_cred *self)
 {
-	struct be_cred *cred = be_cred_new(geteuid(), getegid(), 0, NULL);
+	struct be_cred *cred = self ? be_cred_get(self) :
+				      be_cred_new(geteuid(), getegid(), 0, NULL);
 	int rc;
 
 	if (!cred)
@@ -244,7 +245,6 @@ static int memory_open(const char *text, const struct be_env *env, struct backen
 	struct mem *mem;
 	int rc = parse_uri(text, &size, &inodes, err);
 
-	(void)env;
 	if (rc)
 		return rc;
 	mem = calloc(1, sizeof *mem);
@@ -256,7 +256,7 @@ static int memory_open(const char *text, const struct be_env *env, struct backen
 	mutex_init(&mem->tree, LOCK_be_tree);
 	rc = mem_space_init(&mem->space, size);
 	if (!rc)
-		rc = root_make(mem);
+		rc = root_make(mem, env->self);
 	if (rc) {
 		mem_close(&mem->be);
 		return err_set(err, rc, "memory: no memory for a store of %llu bytes",

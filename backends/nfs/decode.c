@@ -114,7 +114,7 @@ static mode_t dec_type(struct dec *d)
 	return types[t];
 }
 
-void dec_attr(struct dec *d, struct be_attr *out)
+void dec_attr_fsid(struct dec *d, struct be_attr *out, uint64_t *fsid)
 {
 	uint64_t used;
 	uint32_t major, minor;
@@ -131,13 +131,20 @@ void dec_attr(struct dec *d, struct be_attr *out)
 	major = dec_u32(d);
 	minor = dec_u32(d);
 	out->rdev = makedev(major, minor);
-	dec_u64(d); /* fsid */
+	*fsid = dec_u64(d);
 	out->ino = dec_u64(d);
 	out->atime = dec_time(d);
 	out->mtime = dec_time(d);
 	out->ctime = dec_time(d);
 	if (out->size > INT64_MAX)
 		d->bad = true;
+}
+
+void dec_attr(struct dec *d, struct be_attr *out)
+{
+	uint64_t fsid;
+
+	dec_attr_fsid(d, out, &fsid);
 }
 
 bool dec_post_attr(struct dec *d, struct be_attr *out)

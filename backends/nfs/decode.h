@@ -81,6 +81,8 @@ const uint8_t *dec_opaque(struct dec *d, uint32_t max, uint32_t *len);
 
 void dec_handle(struct dec *d, struct nfs_handle *out); /* empty is bad */
 void dec_attr(struct dec *d, struct be_attr *out);
+/* The same, with the server's number of the file system. */
+void dec_attr_fsid(struct dec *d, struct be_attr *out, uint64_t *fsid);
 /* True when attributes (a handle) followed. */
 bool dec_post_attr(struct dec *d, struct be_attr *out);
 bool dec_post_handle(struct dec *d, struct nfs_handle *out);

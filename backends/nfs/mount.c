@@ -90,7 +90,8 @@ static int find_ports(struct nfs_backend *b, uint16_t *nfs, uint16_t *mnt, struc
 
 /* ---- MNT ------------------------------------------------------------- */
 
-static int mount_refused(const struct nfs_backend *b, uint32_t status, struct err *err)
+static int mount_refused(const struct nfs_backend *b, const char *path, uint32_t status,
+			 struct err *err)
 {
 	static const struct {
 		uint32_t status;
@@ -112,11 +113,11 @@ static int mount_refused(const struct nfs_backend *b, uint32_t status, struct er
 		if (words[i].status == status)
 			why = words[i].why;
 	return err_set(err, be_nfs_mount_errno(status), "%s refuses export '%s': %s (%u)",
-		       b->target.host, b->export, why, (unsigned)status);
+		       b->target.host, path, why, (unsigned)status);
 }
 
-static int ask_root(struct nfs_backend *b, struct nconn *conn, struct nfs_handle *out,
-		    struct err *err)
+static int ask_root(struct nfs_backend *b, struct nconn *conn, const char *path,
+		    struct nfs_handle *out, struct err *err)
 {
 	struct nfs_proc proc = { MOUNT_PROGRAM, MOUNT_V3, MOUNT3_MNT };
 	bool sys = false;
@@ -126,7 +127,7 @@ static int ask_root(struct nfs_backend *b, struct nconn *conn, struct nfs_handle
 	nrpc_begin_on(&r, b, conn, &proc);
 	r.deadline_ms = clock_ms() + ANSWER_MS;
 	nrpc_reserve(&r, NCALL_ARGS_INLINE + NFS_PATH_MAX, 0);
-	enc_str(&r.enc, b->export);
+	enc_str(&r.enc, path);
 	rc = nrpc_run(&r);
 	if (!rc && r.status == MNT3_OK)
 		dec_mount_ok(&r.dec, out, &sys);
@@ -136,24 +137,25 @@ static int ask_root(struct nfs_backend *b, struct nconn *conn, struct nfs_handle
 	if (rc)
 		return refused(rc, "the mount service", b->target.host, err);
 	if (r.status != MNT3_OK)
-		return mount_refused(b, r.status, err);
+		return mount_refused(b, path, r.status, err);
 	if (r.dec.bad)
 		return err_set(err, -EIO, "%s answers a mount request with nonsense",
 			       b->target.host);
 	if (!sys)
 		return err_set(err, -EACCES, "%s does not accept AUTH_SYS for export '%s'",
-			       b->target.host, b->export);
+			       b->target.host, path);
 	return 0;
 }
 
-static int mount_by(struct nfs_backend *b, uint16_t port, struct nfs_handle *out, struct err *err)
+static int mount_by(struct nfs_backend *b, uint16_t port, const char *path, struct nfs_handle *out,
+		    struct err *err)
 {
 	struct nconn *conn;
 	int rc = side_conn(b, "mount", port, ANSWER_MS, &conn, err);
 
 	if (rc)
 		return rc;
-	rc = ask_root(b, conn, out, err);
+	rc = ask_root(b, conn, path, out, err);
 	nconn_free(conn);
 	return rc;
 }
@@ -165,7 +167,7 @@ int be_nfs_mount(struct nfs_backend *b, uint16_t nfs_port, uint16_t mount_port, 
 	b->mount_port_given = mount_port;
 	rc = find_ports(b, &nfs_port, &mount_port, err);
 	if (!rc)
-		rc = mount_by(b, mount_port, &b->root, err);
+		rc = mount_by(b, mount_port, b->export, &b->root, err);
 	if (rc)
 		return rc;
 	b->mount_port = mount_port;
@@ -173,12 +175,13 @@ int be_nfs_mount(struct nfs_backend *b, uint16_t nfs_port, uint16_t mount_port, 
 	return 0;
 }
 
-int be_nfs_mount_again(struct nfs_backend *b, struct nfs_handle *out, struct err *err)
+int be_nfs_mount_folder(struct nfs_backend *b, const char *path, struct nfs_handle *out,
+			struct err *err)
 {
 	uint16_t nfs_port = b->target.port, mount_port = b->mount_port_given;
 	int rc = find_ports(b, &nfs_port, &mount_port, err);
 
-	return rc ? rc : mount_by(b, mount_port, out, err);
+	return rc ? rc : mount_by(b, mount_port, path, out, err);
 }
 
 void be_nfs_umount(struct nfs_backend *b)

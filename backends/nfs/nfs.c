@@ -4,17 +4,20 @@
  * nfs://host[:port]/export/path?nfsport=N&mountport=N&nlmport=N&version=3. With all
  * ports given that are needed no portmapper is asked. See nfs_impl.h for who does what. */
 #include <assert.h>
+#include <ctype.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/random.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "backends/nfs/nfs_impl.h"
 #include "common/clock.h"
+#include "common/hash.h"
 #include "common/log.h"
 #include "common/uri.h"
 
@@ -49,7 +52,8 @@ extern const struct backend_type backend_nfs;
 /* ---- nodes by handle ------------------------------------------------- */
 
 /* The node of a handle that was kept: asks the server, in order to see it live. */
-static int node_by_handle(struct nfs_backend *b, const struct nfs_handle *fh, struct be_entry *out)
+static int node_by_handle(struct nfs_backend *b, const struct nfs_handle *fh, struct be_entry *out,
+			  uint64_t *fsid)
 {
 	struct nfs_node *node;
 	struct nrpc r;
@@ -58,7 +62,7 @@ static int node_by_handle(struct nfs_backend *b, const struct nfs_handle *fh, st
 	nrpc_begin_fh(&r, b, NULL, NFS3_GETATTR, fh);
 	enc_handle(&r.enc, fh);
 	if (!nrpc_run(&r) && r.status == NFS3_OK)
-		dec_attr(&r.dec, &out->attr);
+		dec_attr_fsid(&r.dec, &out->attr, fsid);
 	rc = nrpc_result(&r);
 	nrpc_end(&r);
 	if (!rc)
@@ -75,11 +79,12 @@ static int be_nfs_root(struct backend *be, struct be_entry *out)
 	struct nfs_backend *b = be_nfs(be);
 	struct nfs_node *root = atomic_load(&b->root_node);
 	struct nfs_handle fh = b->root;
+	uint64_t fsid;
 	int rc;
 
 	if (root)
 		nnode_handle(root, &fh);
-	rc = node_by_handle(b, &fh, out);
+	rc = node_by_handle(b, &fh, out, &fsid);
 	if (!rc)
 		nroot_set(b, be_nfs_node(out->node));
 	return rc;
@@ -108,6 +113,7 @@ static int be_nfs_node_restore(struct backend *be, const void *buf, size_t len,
 {
 	struct nfs_handle fh;
 	struct saved_node s;
+	uint64_t fsid;
 	int rc;
 
 	if (len != sizeof s)
@@ -117,7 +123,7 @@ static int be_nfs_node_restore(struct backend *be, const void *buf, size_t len,
 		return -EINVAL;
 	fh.len = s.fh_len;
 	memcpy(fh.data, s.fh, s.fh_len);
-	rc = node_by_handle(be_nfs(be), &fh, out);
+	rc = node_by_handle(be_nfs(be), &fh, out, &fsid);
 	if (rc)
 		return rc;
 	if (out->node->type == s.type && out->node->ino == s.ino)
@@ -296,9 +302,12 @@ static int init_parts(struct nfs_backend *b)
 	mutex_init(&b->removal_lock, LOCK_be_tree);
 	cond_init(&b->removal_over);
 	nroot_init(b);
-	nsweep_open(b);
-	b->self = be_cred_new(geteuid(), getegid(), 0, NULL);
-	rc = ncall_pool_init(&b->pool, INFLIGHT_PER_CONN * b->nconns + CALLS_EXTRA);
+	rc = nsweep_open(b);
+	b->self = b->env.self ? be_cred_get(b->env.self) :
+				be_cred_new(geteuid(), getegid(), 0, NULL);
+	b->env.self = NULL;
+	if (!rc)
+		rc = ncall_pool_init(&b->pool, INFLIGHT_PER_CONN * b->nconns + CALLS_EXTRA);
 	if (!rc)
 		rc = nnode_table_init(b);
 	if (!rc)
@@ -405,6 +414,84 @@ static int be_nfs_open_uri(const char *uri, const struct be_env *env, struct bac
 	return 0;
 }
 
+/* ---- which volume it is ------------------------------------------------ */
+
+static int root_fsid(struct nfs_backend *b, uint64_t *out)
+{
+	struct be_entry root = { .node = NULL };
+	struct nfs_handle fh;
+	int rc = 0;
+
+	mutex_lock(&b->root_lock);
+	fh = b->root;
+	mutex_unlock(&b->root_lock);
+	rc = node_by_handle(b, &fh, &root, out);
+	be_node_put(root.node);
+	return rc;
+}
+
+/* The server as it was named, and its file system. Two names of one server are two volumes:
+ * numbers of file systems are not unique in the world, and to take two servers for one would
+ * mix up their files. */
+static int be_nfs_key(struct backend *be, char *out)
+{
+	struct nfs_backend *b = be_nfs(be);
+	char host[sizeof b->target.host];
+	uint64_t fsid;
+	int rc = root_fsid(b, &fsid);
+	size_t n = 0;
+
+	if (rc)
+		return rc;
+	for (; b->target.host[n]; n++)
+		host[n] = (char)tolower((unsigned char)b->target.host[n]);
+	snprintf(out, BE_KEY_BYTES, "nfs-%016llx-%u-%llx",
+		 (unsigned long long)hash_bytes(host, n, 0), b->target.port,
+		 (unsigned long long)fsid);
+	return 0;
+}
+
+static int folder_of(struct nfs_backend *b, const struct nfs_backend *named, struct be_entry *out,
+		     struct err *err)
+{
+	uint64_t fsid, other;
+	struct nfs_handle fh;
+	int rc = be_nfs_mount_folder(b, named->export, &fh, err);
+
+	if (rc)
+		return rc;
+	rc = root_fsid(b, &fsid);
+	if (!rc)
+		rc = node_by_handle(b, &fh, out, &other);
+	if (rc)
+		return err_set(err, rc, "folder '%s' of %s: %s", named->export, b->target.host,
+			       strerror(-rc));
+	if (fsid != other || out->node->type != S_IFDIR) {
+		be_node_put(take_ptr(&out->node));
+		return err_set(err, -EXDEV, "'%s' of %s is no folder of this volume", named->export,
+			       b->target.host);
+	}
+	return 0;
+}
+
+static int be_nfs_folder(struct backend *be, const char *uri, struct be_entry *out, struct err *err)
+{
+	AUTO_FREE struct nfs_backend *named = calloc(1, sizeof *named); /* for its words */
+	struct nfs_backend *b = be_nfs(be);
+	struct where where = { 0, 0, 0 };
+	int rc = named ? read_uri(named, uri, &where, err) : err_set(err, -ENOMEM, "no memory");
+
+	if (rc)
+		return rc;
+	if (strcasecmp(named->target.host, b->target.host) ||
+	    (where.nfs_port && where.nfs_port != b->target.port))
+		return err_set(err, -EXDEV, "'%.200s' is on another server", uri);
+	if (strcmp(named->export, b->export))
+		return folder_of(b, named, out, err);
+	rc = be_nfs_root(be, out);
+	return rc ? err_set(err, rc, "'%.200s': %s", uri, strerror(-rc)) : 0;
+}
+
 static void be_nfs_close(struct backend *be)
 {
 	struct nfs_backend *b = be_nfs(be);
@@ -448,6 +535,8 @@ const struct backend_ops be_nfs_ops = {
 	.fail_reads = be_nfs_fail_reads,
 	.node_free = be_nfs_node_free,
 	.root = be_nfs_root,
+	.key = be_nfs_key,
+	.folder = be_nfs_folder,
 	.submit_read = guarded_read,
 	.submit_write = guarded_write,
 	.submit_commit = be_nfs_submit_commit,
@@ -482,4 +571,5 @@ const struct backend_type backend_nfs = {
 	.scheme = "nfs",
 	.uri_help = "nfs://host[:port]/export/path?nfsport=N&mountport=N&nlmport=N&version=3",
 	.open = be_nfs_open_uri,
+	.prepare = nsweep_prepare,
 };

@@ -108,8 +108,8 @@ struct nfs_backend {
 	_Atomic uint64_t clock; /* grows with each change of cached attributes */
 	_Atomic uint32_t silly_count;
 	uint64_t id;    /* of this open backend, in its silly names */
-	int run_fd;     /* env.run_dir, or -1 */
 	int alive_fd;   /* the lock that shows others that we live; or -1 */
+	int run_fd;     /* env.run_dir when we may remove the lock by ourselves, or -1 */
 	unsigned ndead; /* set by open, then read only, as are dead[] and id */
 	uint64_t dead[NFS_DEAD_MAX];
 	_Atomic bool silly_left; /* a removal failed */
@@ -214,8 +214,9 @@ void be_nfs_begin_async(struct nfs_backend *b, struct ncall *call, uint32_t proc
 /* Finds the ports, asks for the root handle and leaves the NFS server's
  * addresses in b->target. */
 int be_nfs_mount(struct nfs_backend *b, uint16_t nfs_port, uint16_t mount_port, struct err *err);
-/* Asks for the root handle once more, in bounded time. */
-int be_nfs_mount_again(struct nfs_backend *b, struct nfs_handle *out, struct err *err);
+/* The handle of a folder of the same server, in bounded time. */
+int be_nfs_mount_folder(struct nfs_backend *b, const char *path, struct nfs_handle *out,
+			struct err *err);
 void be_nfs_umount(struct nfs_backend *b); /* best effort, at most a second */
 
 /* ---- root.c ---------------------------------------------------------- */
@@ -255,7 +256,11 @@ static inline void nnode_put(struct nfs_node *node)
 
 /* ---- sweep.c --------------------------------------------------------- */
 
-void nsweep_open(struct nfs_backend *b);
+/* backend_type.prepare */
+int nsweep_prepare(const char *uri, const struct be_env *env, struct be_prepared *out,
+		   struct err *err);
+/* Prepares by itself where nobody has. -ENOMEM. */
+int nsweep_open(struct nfs_backend *b);
 void nsweep_close(struct nfs_backend *b);
 void nsweep_add(struct nfs_backend *b, struct nfs_silly *s);
 void nsweep_del(struct nfs_backend *b, struct nfs_silly *s);

@@ -119,7 +119,7 @@ static int ask(struct nfs_backend *b, const atomic_bool *interrupted, struct nfs
 
 	if (rc != -ESTALE)
 		return rc;
-	rc = be_nfs_mount_again(b, fh, err);
+	rc = be_nfs_mount_folder(b, b->export, fh, err);
 	return rc ? rc : check(b, interrupted, fh, err);
 }
 

@@ -32,6 +32,14 @@
 
 #define ALIVE_SUFFIX ".nfs"
 enum { ID_DIGITS = 16, ALIVE_NAME_BYTES = 32 };
+
+/* Whose names are nobody's: of backends whose locks were free when we came. */
+struct proof {
+	uint64_t id; /* our own number */
+	unsigned ndead;
+	uint64_t dead[NFS_DEAD_MAX];
+};
+
 enum { DEAD_KEEP_S = 30 * 24 * 3600 }; /* proofs are kept so long: for other exports */
 
 static uint64_t new_id(void)
@@ -49,13 +57,12 @@ static void alive_name(uint64_t id, const char *suffix, char *out)
 }
 
 /* Our own lock. It is seen by others only when it is held. */
-static int hold(const struct nfs_backend *b, int dir)
+static int hold(uint64_t id, int dir, const char *name)
 {
-	char name[ALIVE_NAME_BYTES], tmp[ALIVE_NAME_BYTES];
+	char tmp[ALIVE_NAME_BYTES];
 	AUTO_FD int fd = -1;
 
-	alive_name(b->id, ALIVE_SUFFIX, name);
-	alive_name(b->id, ".new", tmp);
+	alive_name(id, ".new", tmp);
 	fd = openat(dir, tmp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -1;
@@ -86,7 +93,7 @@ static bool is_dead(int dir, const char *name, uint64_t *id)
 	return true;
 }
 
-static void find_dead(struct nfs_backend *b, int dir_take)
+static void find_dead(struct proof *p, int dir_take)
 {
 	DIR *d = fdopendir(dir_take);
 	struct dirent *e;
@@ -95,43 +102,89 @@ static void find_dead(struct nfs_backend *b, int dir_take)
 		close(dir_take);
 		return;
 	}
-	while (b->ndead < NFS_DEAD_MAX && (e = readdir(d)))
-		if (is_dead(dir_take, e->d_name, &b->dead[b->ndead]))
-			b->ndead++;
+	while (p->ndead < NFS_DEAD_MAX && (e = readdir(d)))
+		if (is_dead(dir_take, e->d_name, &p->dead[p->ndead]))
+			p->ndead++;
 	closedir(d);
 }
 
-void nsweep_open(struct nfs_backend *b)
+int nsweep_prepare(const char *uri, const struct be_env *env, struct be_prepared *out,
+		   struct err *err)
 {
-	const char *dir = b->env.run_dir;
+	struct proof *p = calloc(1, sizeof *p);
+	const char *dir = env->run_dir;
+	AUTO_FD int fd = -1;
 
-	b->id = new_id();
-	mutex_init(&b->silly_lock, LOCK_be_queue);
-	list_init(&b->sillies);
-	b->alive_fd = -1;
-	b->run_fd = dir ? open(dir, O_DIRECTORY | O_CLOEXEC) : -1;
-	if (b->run_fd < 0)
-		return;
-	find_dead(b, fcntl(b->run_fd, F_DUPFD_CLOEXEC, 0));
-	b->alive_fd = hold(b, b->run_fd);
-	if (b->alive_fd < 0)
+	(void)uri;
+	if (!p)
+		return err_set(err, -ENOMEM, "no memory");
+	out->state = p;
+	p->id = new_id();
+	fd = dir ? open(dir, O_DIRECTORY | O_CLOEXEC) : -1;
+	if (fd < 0)
+		return 0;
+	find_dead(p, fcntl(fd, F_DUPFD_CLOEXEC, 0));
+	alive_name(p->id, ALIVE_SUFFIX, out->run_file);
+	out->lock_fd = hold(p->id, fd, out->run_file);
+	if (out->lock_fd < 0) {
+		out->run_file[0] = '\0';
 		log_warn("nfs: no lock in %s: should this daemon be killed, silly names of its "
 			 "open files will stay",
 			 dir);
+	}
+	return 0;
 }
 
-void nsweep_close(struct nfs_backend *b)
+static void take_proof(struct nfs_backend *b, struct be_prepared *prepared)
+{
+	const struct proof *p = prepared->state;
+
+	b->id = p->id;
+	b->ndead = p->ndead;
+	memcpy(b->dead, p->dead, p->ndead * sizeof *p->dead);
+	b->alive_fd = take_fd(&prepared->lock_fd);
+}
+
+int nsweep_open(struct nfs_backend *b)
+{
+	struct be_prepared own = BE_PREPARED_NONE;
+	int rc = 0;
+
+	mutex_init(&b->silly_lock, LOCK_be_queue);
+	list_init(&b->sillies);
+	b->alive_fd = b->run_fd = -1;
+	if (b->env.prepared && b->env.prepared->state) {
+		take_proof(b, b->env.prepared);
+	} else {
+		rc = nsweep_prepare(NULL, &b->env, &own, NULL);
+		if (!rc)
+			take_proof(b, &own);
+		if (b->env.run_dir)
+			b->run_fd = open(b->env.run_dir, O_DIRECTORY | O_CLOEXEC);
+		be_prepared_done(&own);
+	}
+	b->env.prepared = NULL;
+	return rc;
+}
+
+static void remove_lock(struct nfs_backend *b)
 {
 	char name[ALIVE_NAME_BYTES];
 
 	alive_name(b->id, ALIVE_SUFFIX, name);
+	if (b->run_fd >= 0)
+		unlinkat(b->run_fd, name, 0);
+	else if (b->env.run_file_done)
+		b->env.run_file_done(b->env.helper_arg);
+}
+
+void nsweep_close(struct nfs_backend *b)
+{
 	/* With names left behind the lock, now free, is the proof for the next one. */
 	if (b->alive_fd >= 0 && !atomic_load(&b->silly_left) && list_empty(&b->sillies))
-		unlinkat(b->run_fd, name, 0);
-	if (b->alive_fd >= 0)
-		close(b->alive_fd);
-	if (b->run_fd >= 0)
-		close(b->run_fd);
+		remove_lock(b);
+	cleanup_fd(&b->alive_fd);
+	cleanup_fd(&b->run_fd);
 	mutex_done(&b->silly_lock);
 }
 

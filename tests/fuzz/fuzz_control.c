@@ -21,6 +21,7 @@ static struct volume *volume_new(void)
 	    backend_open("memory:?size=1m", NULL, &env, &v->be, &err))
 		abort();
 	mutex_init(&v->opt_lock, LOCK_options);
+	mutex_init(&v->sessions_lock, LOCK_sessions);
 	v->uri = "memory:";
 	v->mountpoint = "/nowhere";
 	v->cache_max = v->opt.cache_size;

@@ -459,6 +459,14 @@ static void xattrs_obey_permissions(void)
 	AS(&bob, removexattr("f", "user.a"), EACCES);
 	OK(chmod("f", 0600));
 	AS(&bob, getxattr("f", "user.a", NULL, 0), EACCES);
+	AS(&ann, setxattr("f", "trusted.u", "v", 1, 0), EPERM);
+}
+
+static void trusted_xattrs_are_for_root(void)
+{
+	NEED_ROOT();
+	NEED("trusted_xattr");
+	make_owned("f", ann.uid, ann.gid, 0644);
 	OK(setxattr("f", "trusted.t", "v", 1, 0));
 	AS(&ann, setxattr("f", "trusted.u", "v", 1, 0), EPERM);
 	EQUAL(getxattr("f", "trusted.t", NULL, 0), 1);
@@ -481,6 +489,7 @@ static const struct subtest tests[] = {
 	SUBTEST(chmod_and_utimes_are_for_the_owner),
 	SUBTEST(xattrs_are_set_listed_and_removed),
 	SUBTEST(xattrs_obey_permissions),
+	SUBTEST(trusted_xattrs_are_for_root),
 };
 
 int main(int argc, char **argv)

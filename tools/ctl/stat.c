@@ -110,9 +110,14 @@ static void print_human(json_t *stat)
 {
 	json_t *counters = json_object_get(stat, "counters");
 	json_t *options = json_object_get(stat, "options");
+	json_t *sandbox = json_object_get(stat, "sandbox");
 
 	puts("mount");
 	print_pairs(stat);
+	if (json_is_object(sandbox)) {
+		puts("\nsandbox");
+		print_pairs(sandbox);
+	}
 	if (json_is_object(counters)) {
 		puts("\ncounters");
 		print_counters(counters);

@@ -145,6 +145,26 @@ static int explain(int status, const char *text, unsigned limit_ms, struct failu
 	return failure_set_safe(f, -EIO, "the share cannot be mounted");
 }
 
+/* Everybody is one identity towards the store, root too: whether that may read is known now, and
+ * an app would learn it too late. By a program, for the store may hang. */
+static int check_access(const struct mounts *real, const struct mount_spec *m,
+			const struct cancel *cancel, struct failure *f)
+{
+	const char *const argv[] = { "/usr/bin/test", "-r", m->point, "-a", "-x", m->point, NULL };
+	char text[SPAWN_STDERR_MAX];
+	int rc;
+
+	if (!m->options || !strstr(m->options, "uid="))
+		return 0;
+	rc = spawn_wait(argv, real->mount_timeout_ms, cancel, text, sizeof text);
+	if (!rc)
+		return 0;
+	log_warn("driver: mount at '%s': status %d of the check of access", m->point, rc);
+	return rc > 0 ? failure_set_safe(f, -EACCES,
+					 "uid and gid have no read access to the share") :
+			explain(rc, text, real->mount_timeout_ms, f);
+}
+
 static int real_mount(void *arg, const struct mount_spec *m, const struct cancel *cancel,
 		      struct failure *f)
 {
@@ -158,10 +178,14 @@ static int real_mount(void *arg, const struct mount_spec *m, const struct cancel
 	if (rc)
 		return rc;
 	rc = spawn_wait(argv, real->mount_timeout_ms, cancel, text, sizeof text);
-	if (!rc)
-		return 0;
-	log_warn("driver: mount at '%s': status %d: %.600s", m->point, rc, text);
-	rc = explain(rc, text, real->mount_timeout_ms, f);
+	if (rc) {
+		log_warn("driver: mount at '%s': status %d: %.600s", m->point, rc, text);
+		rc = explain(rc, text, real->mount_timeout_ms, f);
+	} else {
+		rc = check_access(real, m, cancel, f);
+		if (!rc)
+			return 0;
+	}
 	if (detach_and_remove(m->point, &undo))
 		log_error("driver: %s", undo.err.text);
 	return rc;

@@ -18,7 +18,7 @@
 #include "fusefs/interrupt.h"
 #include "fusefs/inode.h"
 #include "fusefs/request.h"
-#include "fusefs/volume.h"
+#include "fusefs/session.h"
 
 #define BYTES 24
 #define OWNERS 3
@@ -32,11 +32,12 @@ struct map {
 
 static struct {
 	struct volume v;
+	struct session s;
 	struct arena arena;
 	struct inode in;
 	struct backend be;
 	struct be_node node;
-	int answers; /* the other end of v.fuse_fd */
+	int answers; /* the other end of s.fuse_fd */
 	struct map model;
 	/* the store */
 	pthread_mutex_t lock;
@@ -132,7 +133,8 @@ static int up_with(unsigned caps)
 	t.be.ops = &ops;
 	t.be.limits.caps = caps;
 	t.node = (struct be_node){ .be = &t.be, .refs = 1, .type = S_IFREG };
-	t.v.fuse_fd = fds[1];
+	t.s.fuse_fd = fds[1];
+	t.s.v = &t.v;
 	t.v.be = &t.be;
 	t.v.arena = &t.arena;
 	t.arena.slots = calloc(ARENA_SLOTS, sizeof *t.arena.slots);
@@ -170,7 +172,7 @@ static int down(void **state)
 	requests_done(&t.v);
 	free(t.arena.slots);
 	free((void *)t.v.inodes);
-	close(t.v.fuse_fd);
+	close(t.s.fuse_fd);
 	close(t.answers);
 	return left ? -1 : 0;
 }
@@ -188,6 +190,8 @@ static struct request *request(uint64_t unique)
 
 	*hdr = (struct fuse_in_header){ .unique = unique, .nodeid = 2 };
 	rq->v = &t.v;
+	rq->s = &t.s;
+	t.s.nrequests++;
 	rq->slot = ARENA_SLOTS_SMALL;
 	rq->hdr = hdr;
 	rq->msg = (uint8_t *)hdr;
@@ -440,7 +444,7 @@ static void waiter_is_interrupted(void **state)
 	(void)state;
 	t.refuse = -1;
 	hdr = wait_for(1, 14);
-	assert_true(interrupt_request(&t.v, 14));
+	assert_true(interrupt_request(&t.s, 14));
 	assert_int_equal(answer_to(14), -EINTR);
 	pthread_mutex_lock(&t.lock);
 	t.refuse = 0;

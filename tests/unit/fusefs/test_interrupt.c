@@ -35,10 +35,10 @@ static void a_task_that_lives_is_not_killed(void **state)
 	(void)state;
 	signal(SIGUSR1, SIG_IGN);
 	pid = sleeper();
-	assert_false(task_is_killed(getpid()));
-	assert_false(task_is_killed(pid));
+	assert_false(task_is_killed(NULL, getpid()));
+	assert_false(task_is_killed(NULL, pid));
 	assert_int_equal(kill(pid, SIGUSR1), 0);
-	assert_false(task_is_killed(pid));
+	assert_false(task_is_killed(NULL, pid));
 	assert_int_equal(kill(pid, SIGKILL), 0);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
@@ -51,9 +51,9 @@ static void a_killed_one_is_while_it_is_there_and_afterwards(void **state)
 	(void)state;
 	assert_int_equal(kill(pid, SIGKILL), 0);
 	assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
-	assert_true(task_is_killed(pid));
+	assert_true(task_is_killed(NULL, pid));
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
-	assert_true(task_is_killed(pid));
+	assert_true(task_is_killed(NULL, pid));
 }
 
 /* Stopped, it cannot take the signal: seen as pending. */
@@ -65,10 +65,10 @@ static void a_pending_kill_is_seen(void **state)
 	(void)state;
 	assert_int_equal(kill(pid, SIGSTOP), 0);
 	assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
-	assert_false(task_is_killed(pid));
+	assert_false(task_is_killed(NULL, pid));
 	assert_int_equal(kill(pid, SIGTERM), 0); /* only pending: it may be handled yet */
 	assert_int_equal(kill(pid, SIGKILL), 0);
-	while (!task_is_killed(pid))
+	while (!task_is_killed(NULL, pid))
 		usleep(100);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
@@ -76,7 +76,7 @@ static void a_pending_kill_is_seen(void **state)
 static void what_cannot_be_seen_counts_as_killed(void **state)
 {
 	(void)state;
-	assert_true(task_is_killed(0));
+	assert_true(task_is_killed(NULL, 0));
 }
 
 int main(void)

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mounting.h - putting a session's superblock at a folder, and taking mounts away */
+#ifndef FUSEFS_MOUNTING_H
+#define FUSEFS_MOUNTING_H
+
+#include <sys/types.h>
+
+#include "common/err.h"
+#include "fusefs/supervisor.h"
+
+/* *out: /dev/fuse, close-on-exec: opened, or the one that m brings; -1 where fusermount3 will open
+ * it when it mounts. 0 or -errno with a sentence. */
+int mounting_open(const struct mount_request *m, int *out, struct err *err);
+/* True when a superblock that is mounted can be mounted at m->dir once more. */
+bool mounting_can_repeat(const struct mount_request *m);
+/* Mounts at m->dir what *fuse_fd stands for: a new superblock, or, when it is connected
+ * already, one more mount of its; where m brings a mount, only its device is found out.
+ * Always nosuid and nodev; ro and noexec are of the mount alone. *maj, *min: its device;
+ * *fuse_fd: where fusermount3 mounts, what it has opened. -errno with a sentence. */
+int mounting_mount(const struct mount_request *m, int *fuse_fd, mode_t root_type, unsigned *maj,
+		   unsigned *min, struct err *err);
+/* Takes away all mounts of the device in this namespace, the latest first; flags as for
+ * umount2(2). 0, or the first -errno (it goes on). */
+int mounting_umount_all(unsigned maj, unsigned min, int flags);
+/* True when a persifs mount is at dir. */
+bool mounting_is_at(const char *dir);
+/* How many mounts of the device there are in this namespace. */
+unsigned mounting_count(unsigned maj, unsigned min);
+
+#endif
