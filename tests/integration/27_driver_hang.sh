@@ -9,7 +9,7 @@ fits="nfsfault"
 . "${BASH_SOURCE%/*}/lib/driver.sh"
 
 limits='"mount_timeout": 4, "unmount_wait": 1, "evacuate_timeout": 6'
-silent_pid=''
+silent_pid='' silent_port='' silent='' writer=''
 
 # A server that takes connections and says nothing.
 silent_start() {
@@ -111,6 +111,7 @@ print("written", flush=True)
 open(sys.argv[3]).read()' "$1" "$2" "$work/go" </dev/null >"$work/written" &
 	writer=$!
 	wait_until 10 grep -q open "$work/written" || fail "the writer opens nothing"
+	# shellcheck disable=SC2154 # server.sh sets it
 	kill -STOP "$server_pid"
 	: >"$work/go"
 	wait_until 10 grep -q written "$work/written" || fail "the writer cannot write"

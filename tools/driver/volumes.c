@@ -466,7 +466,7 @@ int volumes_path(struct volumes *vs, const char *name, char **point, struct fail
 
 	if (rc)
 		return rc;
-	if (*i.point)
+	if (i.point && *i.point)
 		*point = take_ptr(&i.point);
 	else
 		rc = failure_set(f, -ENOENT, "Volume %s is not mounted", name);

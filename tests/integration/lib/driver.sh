@@ -36,7 +36,8 @@ driver_start() {
 	: >"$work/log/driver.out"
 	"$DRIVER" --config "$work/driver.json" </dev/null >"$work/log/driver.out" 2>>"$work/log/driver" &
 	driver_pid=$!
-	wait_until 20 driver_started_or_dead && driver_started || fail "the driver does not start: $(tail -n 2 "$work/log/driver")"
+	wait_until 20 driver_started_or_dead || fail "the driver neither starts nor ends"
+	driver_started || fail "the driver does not start: $(tail -n 2 "$work/log/driver")"
 }
 
 driver_stop() {
