@@ -106,7 +106,8 @@ over_tcp_and_tls() {
 	answer=$(tls "$port" --tls-max 1.1 --cert "$work/tls/client.pem" --key "$work/tls/client.key") || true
 	[[ $answer != *Implements* ]] || fail "TLS 1.1 was taken"
 	driver_stop
-	[ ! -e "$work/discovery/persifs.json" ] && [ ! -e "$socket" ] || fail "R6: something is left"
+	[ ! -e "$work/discovery/persifs.json" ] || fail "R6: the discovery file is left"
+	[ ! -e "$socket" ] || fail "the socket is left"
 	driver_start
 	port=$(sed -n 's/.*"Addr": "http:\/\/127.0.0.1:\([0-9]*\)".*/\1/p' "$work/discovery/persifs.json")
 	[ "$(curl -s -X POST "http://127.0.0.1:$port/Plugin.Activate")" = '{"Implements":["VolumeDriver"]}' ] || fail "TCP"
@@ -167,7 +168,7 @@ six_at_once() {
 		pids+=($!)
 	done
 	wait "${pids[@]}" || fail "curl"
-	[ "$(grep -F " $root_dir/six " /proc/self/mounts | wc -l)" = 1 ] || fail "not one mount"
+	[ "$(grep -cF " $root_dir/six " /proc/self/mounts)" = 1 ] || fail "not one mount"
 	[ "$(ask Get '{"Name":"six"}' | grep -o '"MountCount":[0-9]*')" = '"MountCount":6' ] || fail "not a count of 6"
 	for i in 1 2 3 4 5 6; do ok Unmount '{"Name":"six"}'; done
 }
