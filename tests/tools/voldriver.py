@@ -19,7 +19,7 @@ import time
 import urllib.parse
 
 ANSWER_SECONDS = 60     # longest that a call may take
-PROMPT_SECONDS = 1.0    # longest for what is answered from memory (R8), on a busy machine
+PROMPT_SECONDS = 2.0    # longest for what is answered from memory (R8), on a busy machine
 STORED_SECONDS = 30     # longest until unmounted data is in the store
 APP = 2000              # uid and gid of apps
 
