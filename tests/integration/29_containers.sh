@@ -3,6 +3,7 @@
 # 29_containers.sh - the mount inside containers of crun, runc and bubblewrap: who owns what,
 # read-only binds, propagation, user namespaces with shifted ids, mapped mounts, set-id bits
 # and devices, and an unmount under a running container
+# shellcheck disable=SC2119 # arguments that may be left out
 fits="dir nfs"
 # shellcheck source=lib/test.sh
 . "${BASH_SOURCE%/*}/lib/test.sh"
