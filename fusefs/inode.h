@@ -49,7 +49,7 @@ struct inode {
 	struct inode_use use;   /* most inodes are known to one session only */
 	struct inode_use *more; /* the other sessions'; owned, NULL until needed */
 	unsigned nmore;
-	struct list idle_link;  /* on v->idle_inodes; else empty */
+	struct list idle_link; /* on v->idle_inodes; else empty */
 	/* guarded by v->locks.lock */
 	struct list posix_locks, flock_locks, lock_waiters;
 	_Atomic unsigned nlocks; /* on the first two */

@@ -22,7 +22,7 @@
 struct umounting {
 	const char *dir;
 	unsigned maj, min;
-	int fd;        /* control socket */
+	int fd; /* control socket */
 	bool lazy;
 	bool tried;    /* the daemon said that it is drained */
 	int umount_rc; /* 0 or -errno of taking the mount away */

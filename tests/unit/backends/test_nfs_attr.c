@@ -35,10 +35,9 @@ static int down(void **state)
 
 static struct be_attr attr(time_t mtime, time_t ctime)
 {
-	return (struct be_attr){ .mode = S_IFREG | 0644,
-				 .size = 5,
-				 .mtime.tv_sec = mtime,
-				 .ctime.tv_sec = ctime };
+	return (struct be_attr){
+		.mode = S_IFREG | 0644, .size = 5, .mtime.tv_sec = mtime, .ctime.tv_sec = ctime
+	};
 }
 
 /* A SETATTR of ours that sets mtime, as the server tells of it. */
