@@ -2,7 +2,9 @@
 /* attr.c - cached attributes of nodes, and what replies prove about them
  *
  * 1. A reply is taken unless attributes were applied after its request was sent;
- *    then only when its ctime is later, or equal with no smaller size.
+ *    then only when its ctime is later. With the same ctime and other attributes (one tick of
+ *    the server's clock), or when it is the reply to a change of ours (the clock was set
+ *    back), nobody knows which is newer, and the server is asked before any is believed.
  * 2. Others changed a node when its mtime, ctime or size moved and no modifying
  *    call of ours was in flight between request and reply; or when the attributes
  *    before our only modifying call are not the ones that we knew. They are told
@@ -87,9 +89,20 @@ static void store_locked(struct nfs_node *node, const struct be_attr *attr, uint
 /* Rule 1, for a reply that was overtaken. */
 static bool newer_locked(const struct nfs_node *node, const struct be_attr *attr)
 {
-	int c = timespec_cmp(&attr->ctime, &node->attr.ctime);
+	return timespec_cmp(&attr->ctime, &node->attr.ctime) > 0;
+}
 
-	return c > 0 || (c == 0 && attr->size >= node->attr.size);
+static bool same_as_known_locked(const struct nfs_node *node, const struct be_attr *attr)
+{
+	return same_data(&node->attr, attr) && same_time(&node->attr.ctime, &attr->ctime) &&
+	       node->attr.mode == attr->mode && node->attr.nlink == attr->nlink &&
+	       node->attr.uid == attr->uid && node->attr.gid == attr->gid;
+}
+
+static void expire_locked(struct nfs_node *node)
+{
+	node->fresh_until_ms = 0;
+	node->own_ctime = true;
 }
 
 static void tell(struct nfs_node *node, unsigned what)
@@ -115,6 +128,9 @@ void nattr_update(struct nfs_node *node, const struct be_attr *attr, struct nsta
 		if (node->attr_known && !overtaken && !node->modifying)
 			what = diff_locked(node, attr);
 		store_locked(node, attr, stamp.ms, false);
+	} else if (same_time(&attr->ctime, &node->attr.ctime) &&
+		   !same_as_known_locked(node, attr)) {
+		expire_locked(node);
 	}
 	mutex_unlock(&node->lock);
 	tell(node, what);
@@ -150,11 +166,12 @@ void nattr_wcc(struct nfs_node *node, const struct nfs_wcc *wcc, struct nstamp s
 	if (!overtaken)
 		what = foreign_locked(node, wcc);
 	if (!wcc->post_valid || (wcc->post.mode & S_IFMT) != node->base.type) {
-		node->fresh_until_ms = 0;
-		node->own_ctime = true;
+		expire_locked(node);
 		node->attr_known = false;
 	} else if (!overtaken || newer_locked(node, &wcc->post)) {
 		store_locked(node, &wcc->post, stamp.ms, !what);
+	} else if (!same_as_known_locked(node, &wcc->post)) {
+		expire_locked(node);
 	}
 	mutex_unlock(&node->lock);
 	tell(node, what);
@@ -172,8 +189,7 @@ void nattr_end(struct nfs_node *node)
 void nattr_expire(struct nfs_node *node)
 {
 	mutex_lock(&node->lock);
-	node->fresh_until_ms = 0;
-	node->own_ctime = true;
+	expire_locked(node);
 	mutex_unlock(&node->lock);
 }
 
