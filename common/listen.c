@@ -156,7 +156,7 @@ int listen_open(const struct listen_addr *a, struct err *err)
 
 unsigned listen_port(int fd)
 {
-	struct sockaddr_storage ss;
+	struct sockaddr_storage ss = { 0 };
 	struct sockaddr_in in;
 	socklen_t len = sizeof ss;
 

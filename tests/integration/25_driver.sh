@@ -106,7 +106,8 @@ over_tcp_and_tls() {
 	answer=$(tls "$port" --tls-max 1.1 --cert "$work/tls/client.pem" --key "$work/tls/client.key") || true
 	[[ $answer != *Implements* ]] || fail "TLS 1.1 was taken"
 	driver_stop
-	[ ! -e "$work/discovery/persifs.json" ] && [ ! -e "$socket" ] || fail "R6: something is left"
+	[ ! -e "$work/discovery/persifs.json" ] || fail "R6: the discovery file is left"
+	[ ! -e "$socket" ] || fail "the socket is left"
 	driver_start
 	port=$(sed -n 's/.*"Addr": "http:\/\/127.0.0.1:\([0-9]*\)".*/\1/p' "$work/discovery/persifs.json")
 	[ "$(curl -s -X POST "http://127.0.0.1:$port/Plugin.Activate")" = '{"Implements":["VolumeDriver"]}' ] || fail "TCP"
@@ -132,6 +133,21 @@ restart_disturbs_nothing() {
 	ok Unmount '{"Name":"keep"}'
 	ok Unmount '{"Name":"keep"}'
 	[ ! -e "$root_dir/keep" ] || fail "not unmounted"
+}
+
+# Without a state file that can be read, what is mounted is known all the same.
+spoiled_state() {
+	create spoiled
+	mounts_at spoiled
+	driver_kill
+	echo '{"Version":1,"Vol' >"$root_dir/driver-state.json"
+	driver_start
+	[ -e "$root_dir/driver-state.json.bad" ] || fail "not put aside"
+	[ "$(ask Get '{"Name":"spoiled"}' | grep -o '"MountCount":[0-9]*')" = '"MountCount":1' ] || fail "not taken over"
+	errs Create '{"Name":"driver-state.json.bad"}' 'taken by the driver'
+	ok Unmount '{"Name":"spoiled"}'
+	[ ! -e "$root_dir/spoiled" ] || fail "not unmounted"
+	rm "$root_dir/driver-state.json.bad"
 }
 
 # The driver dies while six Mounts run; whatever was done, the next calls resolve it.
@@ -167,7 +183,7 @@ six_at_once() {
 		pids+=($!)
 	done
 	wait "${pids[@]}" || fail "curl"
-	[ "$(grep -F " $root_dir/six " /proc/self/mounts | wc -l)" = 1 ] || fail "not one mount"
+	[ "$(grep -cF " $root_dir/six " /proc/self/mounts)" = 1 ] || fail "not one mount"
 	[ "$(ask Get '{"Name":"six"}' | grep -o '"MountCount":[0-9]*')" = '"MountCount":6' ] || fail "not a count of 6"
 	for i in 1 2 3 4 5 6; do ok Unmount '{"Name":"six"}'; done
 }
@@ -282,6 +298,7 @@ scenario() {
 	budget_is_divided
 	nothing_runs
 	restart_disturbs_nothing
+	spoiled_state
 	killed_while_mounting
 	nothing_runs
 	dead_daemon

@@ -11,12 +11,14 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/lock.h"
 #include "common/log.h"
 #include "common/opt.h"
 #include "tools/driver/daemons.h"
 
 #define KEY_MAX 256
+#define AGAIN_MS 2000 /* after which a daemon that was silent, or refused, is asked again */
 
 struct budget {
 	uint64_t total;
@@ -120,7 +122,8 @@ static void add_daemon(struct daemon *all, size_t *n, const struct volume_info *
 	(*n)++;
 }
 
-static void tune(const struct daemon *d, uint64_t share)
+/* False when the daemon did not answer. */
+static bool tune(const struct daemon *d, uint64_t share)
 {
 	struct err err = { "" };
 	char text[32];
@@ -132,40 +135,46 @@ static void tune(const struct daemon *d, uint64_t share)
 		rc = daemon_tune(d->point, "cache_size", text, &err);
 		if (!rc) {
 			log_info("driver: '%s': cache_size=%s", d->point, text);
-			return;
+			return true;
 		}
-		if (rc != -EINVAL || share < d->now)
-			break;
+		if (rc != -EINVAL || share < d->now) {
+			log_warn("driver: '%s': cache_size=%" PRIu64 ": %s", d->point, share,
+				 err.text);
+			return rc == -EINVAL;
+		}
 		share = d->now + (share - d->now) / 2;
 	}
-	if (share != d->now)
-		log_warn("driver: '%s': cache_size=%" PRIu64 ": %s", d->point, share, err.text);
+	return true;
 }
 
-static void divide(struct budget *b, const struct daemon *all, size_t n)
+static bool divide(struct budget *b, const struct daemon *all, size_t n)
 {
+	bool done = true;
 	AUTO_FREE uint64_t *wanted = calloc(n + 1, sizeof *wanted);
 	AUTO_FREE uint64_t *shares = calloc(n + 1, sizeof *shares);
 
 	if (!wanted || !shares)
-		return;
+		return false;
 	for (size_t i = 0; i < n; i++)
 		wanted[i] = all[i].wanted;
 	budget_divide(b->total, wanted, n, shares);
 	/* First those that give, so that the sum is kept. */
 	for (size_t i = 0; i < n; i++)
 		if (shares[i] < all[i].now)
-			tune(&all[i], shares[i]);
+			done &= tune(&all[i], shares[i]);
 	for (size_t i = 0; i < n; i++)
 		if (shares[i] > all[i].now)
-			tune(&all[i], shares[i]);
+			done &= tune(&all[i], shares[i]);
+	return done;
 }
 
-static void look(struct budget *b)
+/* False when somebody did not answer. A mount that is not usable yet, or a busy machine, can be why. */
+static bool look(struct budget *b)
 {
 	struct volume_info *infos = NULL;
 	ssize_t n = volumes_list(b->vs, &infos);
-	size_t mounted = 0, ndaemons = 0;
+	size_t mounted = 0, ndaemons = 0, answered = 0;
+	bool done = false;
 	AUTO_FREE const char **points = n < 0 ? NULL : calloc((size_t)n + 1, sizeof *points);
 	AUTO_FREE json_t **stats = n < 0 ? NULL : calloc((size_t)n + 1, sizeof(json_t *));
 	AUTO_FREE struct daemon *all = n < 0 ? NULL : calloc((size_t)n + 1, sizeof *all);
@@ -184,31 +193,41 @@ static void look(struct budget *b)
 	}
 	if (points && stats && all) {
 		daemons_stat(points, mounted, stats);
-		for (size_t i = 0; i < mounted; i++)
-			if (stats[i])
-				add_daemon(all, &ndaemons, &infos[i], stats[i]);
-		b->daemons = (unsigned)ndaemons;
-		divide(b, all, ndaemons);
+		for (size_t i = 0; i < mounted; i++) {
+			if (!stats[i])
+				continue;
+			add_daemon(all, &ndaemons, &infos[i], stats[i]);
+			answered++;
+		}
+		/* Who is silent has a cache all the same. */
+		b->daemons = (unsigned)(ndaemons + mounted - answered);
+		done = divide(b, all, ndaemons) && answered == mounted;
 		for (size_t i = 0; i < mounted; i++)
 			json_decref(stats[i]);
 	}
 	volume_infos_free(infos, n < 0 ? 0 : (size_t)n);
+	return done;
 }
 
 static void *budget_main(void *arg)
 {
 	struct budget *b = arg;
+	bool done = true;
 
 	pthread_setname_np(pthread_self(), "driver-budget");
 	mutex_lock(&b->lock);
 	while (!b->stopping) {
-		if (!b->changed) {
+		if (!b->changed && done) {
 			cond_wait(&b->work, &b->lock);
 			continue;
 		}
+		if (!done)
+			cond_wait_until(&b->work, &b->lock, clock_ms() + AGAIN_MS);
+		if (b->stopping)
+			break;
 		b->changed = false;
 		mutex_unlock(&b->lock);
-		look(b);
+		done = look(b);
 		mutex_lock(&b->lock);
 	}
 	mutex_unlock(&b->lock);

@@ -194,7 +194,7 @@ static int start_on(struct service *s, const struct httpd_listener *l, unsigned 
 static int start_plugin(struct service *s, const struct config *c, const struct pems *p,
 			struct err *err)
 {
-	struct httpd_listener l[CONFIG_LISTEN_MAX];
+	struct httpd_listener l[CONFIG_LISTEN_MAX] = { { 0 } };
 	unsigned n = 0;
 	int rc = 0;
 
@@ -222,7 +222,7 @@ static int start_plugin(struct service *s, const struct config *c, const struct 
 static int start_admin(struct service *s, const struct config *c, const struct pems *p,
 		       struct err *err)
 {
-	struct httpd_listener l;
+	struct httpd_listener l = { 0 };
 	struct listen_addr a;
 	int rc = config_admin_addr(c, &a, err);
 

@@ -461,12 +461,12 @@ int volumes_get(struct volumes *vs, const char *name, struct volume_info *out, s
 
 int volumes_path(struct volumes *vs, const char *name, char **point, struct failure *f)
 {
-	struct volume_info i;
+	struct volume_info i = { 0 };
 	int rc = volumes_get(vs, name, &i, f);
 
 	if (rc)
 		return rc;
-	if (*i.point)
+	if (i.point && *i.point)
 		*point = take_ptr(&i.point);
 	else
 		rc = failure_set(f, -ENOENT, "Volume %s is not mounted", name);

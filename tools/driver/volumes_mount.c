@@ -261,7 +261,7 @@ int volumes_mount(struct volumes *vs, const char *name, const struct caller *cal
 	else if (!a.v)
 		rc = failure_set(f, -ENOENT, "Volume %s must be created before being mounted",
 				 name);
-	if (rc) {
+	if (rc || !a.v) {
 		mutex_unlock(&vs->lock);
 		return rc;
 	}

@@ -30,13 +30,14 @@ driver_start() {
 		{ "listen": ["unix:$socket", "tcp:127.0.0.1:0"], "admin": "127.0.0.1:$admin_port",
 		  "mount_root": "$root_dir", "discovery": "$work/discovery", "persifs": "$PERSIFS",
 		  "sources": ["dir:$store", "dir:$work/other", "nfs://127.0.0.1"], "budget": "256m",
-		  "mount_timeout": 30${1:+, $1} }
+		  "log_level": "debug"${1:+, $1} }
 	J
 	"$DRIVER" --config "$work/driver.json" --check-config >/dev/null || fail "the configuration is refused"
 	: >"$work/log/driver.out"
 	"$DRIVER" --config "$work/driver.json" </dev/null >"$work/log/driver.out" 2>>"$work/log/driver" &
 	driver_pid=$!
-	wait_until 20 driver_started_or_dead && driver_started || fail "the driver does not start: $(tail -n 2 "$work/log/driver")"
+	wait_until 20 driver_started_or_dead || fail "the driver neither starts nor ends"
+	driver_started || fail "the driver does not start: $(tail -n 2 "$work/log/driver")"
 }
 
 driver_stop() {

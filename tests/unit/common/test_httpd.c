@@ -241,7 +241,7 @@ static void nonsense_disturbs_nobody(void **state)
 	static const char *const nonsense[] = {
 		"\r\n\r\n",         "x\r\n\r\n",
 		"POST\r\n\r\n",     "POST /a HTTP/9.9\r\n\r\n",
-		"\x16\x03\x01\x02", "POST /a " HOST "Content-Length: -1\r\n\r\n"
+		"\x16\x03\x01\x02", "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n"
 	};
 	char header[HTTPD_CONNECTION_BYTES + 64];
 
