@@ -75,7 +75,10 @@ struct errands {
 	ino_t control_ino;
 };
 
-#define ERRANDS_NONE { .folder_fd = -1, .control_fd = -1, .device_fd = -1 }
+#define ERRANDS_NONE                                               \
+	{                                                          \
+		.folder_fd = -1, .control_fd = -1, .device_fd = -1 \
+	}
 int errands_init(struct errands *e); /* for a new worker; -errno without random bytes */
 /* Removes the control socket if it is there yet; unused: and the run file, for nothing was done that it
  * stands for. */

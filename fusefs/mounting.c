@@ -126,8 +126,7 @@ static bool fdinfo_dev(int fd, unsigned *maj, unsigned *min)
 	return found;
 }
 
-static int adopted_dev(const struct mount_request *m, unsigned *maj, unsigned *min,
-		       struct err *err)
+static int adopted_dev(const struct mount_request *m, unsigned *maj, unsigned *min, struct err *err)
 {
 	const char *given = m->opt->device;
 	char end;
@@ -135,10 +134,11 @@ static int adopted_dev(const struct mount_request *m, unsigned *maj, unsigned *m
 	if (!given && fdinfo_dev(m->adopted_fd, maj, min))
 		return 0;
 	if (!given)
-		return err_set(err, -ENOENT,
-			       "'%s': this kernel does not tell which mount it is: option device is "
-			       "wanted",
-			       m->dir);
+		return err_set(
+			err, -ENOENT,
+			"'%s': this kernel does not tell which mount it is: option device is "
+			"wanted",
+			m->dir);
 	if (sscanf(given, "%u:%u%c", maj, min, &end) != 2)
 		return err_set(err, -EINVAL, "option device=%.100s: want MAJOR:MINOR", given);
 	return 0;

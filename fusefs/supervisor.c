@@ -48,7 +48,7 @@ struct supervisor {
 	pid_t worker;
 	struct openers openers;
 	struct errands errands;
-	bool served; /* the present worker has, or had, a session */
+	bool served;            /* the present worker has, or had, a session */
 	struct uri uri;         /* of m */
 	char key[BE_KEY_BYTES]; /* "": not known yet */
 	int claim_fd;           /* -1: not held, or the volume is nobody else's anyway */

@@ -37,7 +37,7 @@
 struct mount_request {
 	const char *uri;
 	const char *dir; /* absolute */
-	int adopted_fd;  /* owned: /dev/fuse of a mount that somebody else made, and takes away; or -1 */
+	int adopted_fd; /* owned: /dev/fuse of a mount that somebody else made, and takes away; or -1 */
 	struct mount_options *opt;
 	bool foreground;
 };

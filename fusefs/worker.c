@@ -42,7 +42,7 @@ struct worker {
 	int ended_fd; /* eventfd: the session is over */
 	struct opener_client opener;
 	struct errand_client errands; /* over the same socket */
-	struct uri uri; /* of v */
+	struct uri uri;               /* of v */
 	pthread_t uplink;
 };
 
@@ -217,7 +217,8 @@ static int take_made(struct worker *w, struct err *err)
 	if (w->fuse_fd < 0) {
 		w->fuse_fd = errand_plain(&w->errands, ERRAND_DEVICE);
 		if (w->fuse_fd < 0)
-			return err_set(err, w->fuse_fd, "the supervisor does not give /dev/fuse: %s",
+			return err_set(err, w->fuse_fd,
+				       "the supervisor does not give /dev/fuse: %s",
 				       strerror(-w->fuse_fd));
 	}
 	fd = errand_plain(&w->errands, ERRAND_CONTROL);

@@ -77,7 +77,7 @@ struct dir {
 	/* set at start, then read only */
 	int root_fd;      /* the folder, opened for reading */
 	int proc_fd;      /* /proc/self/fd: opens a descriptor's object anew */
-	bool no_paths; /* the process opens none */
+	bool no_paths;    /* the process opens none */
 	bool proc_is_cwd; /* it is the working folder, and /proc is not there */
 	/* Handles by others, see be_env; NULL: by the kernel. */
 	int (*handle_get)(void *arg, int fd, struct be_handle *out);

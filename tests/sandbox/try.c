@@ -288,9 +288,9 @@ static int more_core(void)
 
 /* ---- sockets --------------------------------------------------------- */
 
-#define SOCKET(name, ...)                            \
-	static int name(void)                        \
-	{                                            \
+#define SOCKET(name, ...)                             \
+	static int name(void)                         \
+	{                                             \
 		return OPEN(SYS_socket, __VA_ARGS__); \
 	}
 SOCKET(socket_inet, AF_INET, SOCK_STREAM, 0)
@@ -310,7 +310,8 @@ static bool is_socket(int fd)
 /* The sockets that are there, to another place: those that are connected say so without a sandbox. */
 static int connect_again(void)
 {
-	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(1),
+	struct sockaddr_in sa = { .sin_family = AF_INET,
+				  .sin_port = htons(1),
 				  .sin_addr = { htonl(INADDR_LOOPBACK) } };
 	int rc = -EPERM;
 
@@ -511,70 +512,26 @@ static const struct {
 	const char *name;
 	int (*attempt)(void);
 } tries[] = {
-#define TRY(f) { #f, f }
-	TRY(open_passwd),
-	TRY(openat_cwd),
-	TRY(openat2_passwd),
-	TRY(open_environ),
-	TRY(write_self),
-	TRY(make_file),
-	TRY(stat_passwd),
-	TRY(climb_out),
-	TRY(see_parent),
-	TRY(open_absolute),
-	TRY(climb_proc),
-	TRY(change_outside),
-	TRY(follow_link),
-	TRY(by_handle),
-	TRY(execute),
-	TRY(execute_at),
-	TRY(make_process),
-	TRY(clone_process),
-	TRY(clone3_process),
-	TRY(trace),
-	TRY(read_memory),
-	TRY(signal_other),
-	TRY(signal_thread),
-	TRY(process_by_fd),
-	TRY(more_core),
-	TRY(socket_inet),
-	TRY(socket_inet6),
-	TRY(socket_unix),
-	TRY(socket_netlink),
-	TRY(socket_packet),
-	TRY(connect_again),
-	TRY(bind_again),
-	TRY(mount_tmpfs),
-	TRY(unmount),
-	TRY(change_root),
-	TRY(own_namespace),
-	TRY(enter_namespace),
-	TRY(open_fs),
-	TRY(clone_mounts),
-	TRY(ring),
-	TRY(ring_enter),
-	TRY(ring_register),
-	TRY(load_bpf),
-	TRY(watch_performance),
-	TRY(fault_handler),
-	TRY(add_key),
-	TRY(any_ioctl),
-	TRY(anonymous_file),
-	TRY(code_page),
-	TRY(code_later),
-	TRY(all_is_code),
-	TRY(root_again),
-	TRY(root_again_all),
-	TRY(root_group),
-	TRY(all_capabilities),
-	TRY(dump_again),
-	TRY(no_filter),
-	TRY(as_caller),
-	TRY(own_groups),
-	TRY(open_folder),
-	TRY(make_in_folder),
-	TRY(make_thread),
-	TRY(make_pair),
+#define TRY(f)        \
+	{             \
+#f, f \
+	}
+	TRY(open_passwd),     TRY(openat_cwd),    TRY(openat2_passwd),   TRY(open_environ),
+	TRY(write_self),      TRY(make_file),     TRY(stat_passwd),      TRY(climb_out),
+	TRY(see_parent),      TRY(open_absolute), TRY(climb_proc),       TRY(change_outside),
+	TRY(follow_link),     TRY(by_handle),     TRY(execute),          TRY(execute_at),
+	TRY(make_process),    TRY(clone_process), TRY(clone3_process),   TRY(trace),
+	TRY(read_memory),     TRY(signal_other),  TRY(signal_thread),    TRY(process_by_fd),
+	TRY(more_core),       TRY(socket_inet),   TRY(socket_inet6),     TRY(socket_unix),
+	TRY(socket_netlink),  TRY(socket_packet), TRY(connect_again),    TRY(bind_again),
+	TRY(mount_tmpfs),     TRY(unmount),       TRY(change_root),      TRY(own_namespace),
+	TRY(enter_namespace), TRY(open_fs),       TRY(clone_mounts),     TRY(ring),
+	TRY(ring_enter),      TRY(ring_register), TRY(load_bpf),         TRY(watch_performance),
+	TRY(fault_handler),   TRY(add_key),       TRY(any_ioctl),        TRY(anonymous_file),
+	TRY(code_page),       TRY(code_later),    TRY(all_is_code),      TRY(root_again),
+	TRY(root_again_all),  TRY(root_group),    TRY(all_capabilities), TRY(dump_again),
+	TRY(no_filter),       TRY(as_caller),     TRY(own_groups),       TRY(open_folder),
+	TRY(make_in_folder),  TRY(make_thread),   TRY(make_pair),
 #undef TRY
 };
 
