@@ -19,7 +19,7 @@ MAKEFLAGS += --no-print-directory
 PAR = $(Q)$(MAKE) $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
 
 # --- flags ---------------------------------------------------------------------
-PKGS := fuse3 libnfs jansson libseccomp
+PKGS := fuse3 libnfs jansson libmicrohttpd gnutls ldap lber libseccomp
 WARN := -Wall -Wextra -Wshadow -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wvla
 FLAGS_release := -O2 -g
 FLAGS_debug := -O1 -g -DPERSIFS_DEBUG
@@ -33,7 +33,8 @@ PKG_LIBS = $(eval PKG_LIBS := $$(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
 CPPFLAGS_ALL = -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=314 \
 	-DPERSIFS_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CPPFLAGS)
 C_ALL = -std=gnu17 -pthread $(CPPFLAGS_ALL) $(WARN) $(if $(CI),-Werror) $(FLAGS_$(VARIANT)) $(CFLAGS)
-LIBS = $(PKG_LIBS) -pthread
+# A program names only the libraries that it uses: a mount needs no LDAP.
+LIBS = -Wl,--as-needed $(PKG_LIBS) -pthread
 
 # --- sources -------------------------------------------------------------------
 FOLDERS := common backends cache fusefs tools tests
@@ -41,9 +42,9 @@ C_FILES := $(sort $(shell find $(FOLDERS) -name '*.[ch]'))
 SH_FILES := $(sort $(shell find $(FOLDERS) dist -name '*.sh' -o -name '*.bash')) .ci/run .ci/lint .ci/tidy
 POD_FILES := $(sort $(shell find $(FOLDERS) -name '*.pod'))
 LIB_SRC := $(wildcard common/*.c backends/*.c backends/*/*.c cache/*.c) \
-	$(filter-out fusefs/main.c,$(wildcard fusefs/*.c))
+	$(filter-out fusefs/main.c tools/driver/main.c,$(wildcard fusefs/*.c tools/driver/*.c))
 LIB := $(B)/libpersifs.a
-PROGRAMS := $(B)/persifs $(B)/persifs-ctl
+PROGRAMS := $(B)/persifs $(B)/persifs-ctl $(B)/persifs-driver
 UNIT := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*/test_*.c))
 REPLAY := $(patsubst tests/fuzz/%.c,$(B)/replay/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ ?= $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -75,13 +76,15 @@ $(B)/persifs: $(B)/fusefs/main.o $(LIB)
 	$(Q)$(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/persifs-ctl: $(patsubst %.c,$(B)/%.o,$(wildcard tools/ctl/*.c)) $(LIB)
 	$(Q)$(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/persifs-driver: $(B)/tools/driver/main.o $(LIB)
+	$(Q)$(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/nfsraw: $(B)/tools/bench/nfsraw.o $(LIB)
 	$(Q)$(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(FAKES:%.c=$(B)/%.o) $(LIB)
 	$(Q)$(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
-$(B)/replay/%: $(B)/tests/fuzz/%.o $(B)/tests/fuzz/replay_main.o $(LIB)
+$(B)/replay/%: $(B)/tests/fuzz/%.o $(B)/tests/fuzz/replay_main.o $(FAKES:%.c=$(B)/%.o) $(LIB)
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
-$(B)/fuzz/%: $(B)/tests/fuzz/%.o $(LIB)
+$(B)/fuzz/%: $(B)/tests/fuzz/%.o $(FAKES:%.c=$(B)/%.o) $(LIB)
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LIBS)
 $(NFSFAULT): $(patsubst %.c,$(B)/%.o,$(wildcard tests/server/*.c))
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -o $@ $^

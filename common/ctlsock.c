@@ -27,10 +27,12 @@ struct line_buf {
 	int fd;       /* the last that came beside them, or -1; owned */
 };
 
-int ctlsock_connect_path(const char *path, struct err *err)
+static int connect_path(const char *path, unsigned limit_ms, struct err *err)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	struct timeval silence = { .tv_sec = CTLSOCK_SILENCE_S };
+	/* No time at all would mean no limit to the kernel. */
+	struct timeval silence = { .tv_sec = limit_ms / 1000,
+				   .tv_usec = (suseconds_t)(limit_ms % 1000) * 1000 + 1 };
 	AUTO_FD int fd = -1;
 
 	if (strlen(path) >= sizeof addr.sun_path)
@@ -39,16 +41,25 @@ int ctlsock_connect_path(const char *path, struct err *err)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return err_set(err, -errno, "socket: %s", strerror(errno));
-	if (connect(fd, (struct sockaddr *)&addr, sizeof addr) < 0)
-		return err_set(err, errno == ENOENT ? -ECONNREFUSED : -errno, "%s: %s", path,
-			       strerror(errno));
+	/* Before connect(): a stopped daemon's backlog can be full. */
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof silence) < 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &silence, sizeof silence) < 0)
 		return err_set(err, -errno, "setsockopt: %s", strerror(errno));
+	if (connect(fd, (struct sockaddr *)&addr, sizeof addr) < 0)
+		return err_set(err,
+			       errno == ENOENT ? -ECONNREFUSED :
+			       errno == EAGAIN ? -ETIMEDOUT :
+						 -errno,
+			       "%s: %s", path, strerror(errno));
 	return take_fd(&fd);
 }
 
-int ctlsock_connect(const char *dir, struct err *err)
+int ctlsock_connect_path(const char *path, struct err *err)
+{
+	return connect_path(path, CTLSOCK_SILENCE_S * 1000, err);
+}
+
+int ctlsock_connect_within(const char *dir, unsigned limit_ms, struct err *err)
 {
 	char path[PATH_MAX];
 	struct err why;
@@ -60,16 +71,20 @@ int ctlsock_connect(const char *dir, struct err *err)
 		rc = runtime_socket_path(maj, min, path, sizeof path, err);
 	if (rc)
 		return rc;
-	rc = ctlsock_connect_path(path, &why);
+	rc = connect_path(path, limit_ms, &why);
 	return rc >= 0 ? rc :
 			 err_set(err, rc, "no daemon answers for '%.200s' at %s", dir, why.text);
+}
+
+int ctlsock_connect(const char *dir, struct err *err)
+{
+	return ctlsock_connect_within(dir, CTLSOCK_SILENCE_S * 1000, err);
 }
 
 static int broken(struct err *err)
 {
 	if (errno == EAGAIN || errno == EWOULDBLOCK)
-		return err_set(err, -ETIMEDOUT, "the daemon has been silent for %d seconds",
-			       CTLSOCK_SILENCE_S);
+		return err_set(err, -ETIMEDOUT, "the daemon has been silent for too long");
 	return err_set(err, -ECONNRESET, "the connection to the daemon broke: %s", strerror(errno));
 }
 

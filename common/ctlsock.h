@@ -24,6 +24,9 @@
 /* A connected descriptor for the mount at dir, or -errno: -EINVAL when dir is not
  * a persifs mount, -ECONNREFUSED when no daemon answers for it. */
 int ctlsock_connect(const char *dir, struct err *err);
+/* The same, with a limit other than CTLSOCK_SILENCE_S for connecting, and for each
+ * silence afterwards: -ETIMEDOUT. */
+int ctlsock_connect_within(const char *dir, unsigned limit_ms, struct err *err);
 
 /* The same for the socket at path. */
 int ctlsock_connect_path(const char *path, struct err *err);

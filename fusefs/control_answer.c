@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* control_answer.c - what a control command is answered: stat, tune, ping. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -48,6 +49,29 @@ static json_t *option_values(struct volume *v)
 	return all;
 }
 
+static json_t *sessions(struct volume *v)
+{
+	json_t *all = json_array();
+	char device[32];
+
+	mutex_lock(&v->sessions_lock);
+	for (unsigned i = 0; i < SESSIONS_MAX; i++) {
+		const struct session *s = v->sessions[i];
+
+		if (!s)
+			continue;
+		snprintf(device, sizeof device, "%u:%u", s->maj, s->min);
+		json_array_append_new(all, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "device",
+						     device, "uid", (json_int_t)s->opt.uid, "gid",
+						     (json_int_t)s->opt.gid, "requests",
+						     (json_int_t)s->calls, "read_bytes",
+						     (json_int_t)s->read_bytes, "write_bytes",
+						     (json_int_t)s->write_bytes));
+	}
+	mutex_unlock(&v->sessions_lock);
+	return all;
+}
+
 static json_t *sandbox_parts(const struct sandbox *s)
 {
 	json_t *all = json_pack("{s:s}", "state", sandbox_state(s));
@@ -65,16 +89,17 @@ json_t *control_stat(struct volume *v)
 
 	cache_usage(v->cache, &u);
 	return json_pack(
-		"{s:s, s:s, s:s, s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}",
-		"uri", v->uri, "mountpoint", v->mountpoint, "version", PERSIFS_VERSION,
-		"supervisor_pid", (int)v->supervisor_pid, "worker_pid", (int)getpid(), "survive",
-		"no", "dirty_bytes", (json_int_t)u.dirty_bytes, "unstable_bytes",
-		(json_int_t)u.unstable_bytes, "page_size", (json_int_t)u.page_size, "frames",
-		(json_int_t)u.frames, "frames_used", (json_int_t)u.frames_used, "frames_held",
-		(json_int_t)u.held_frames, "writers_waiting", (json_int_t)u.writers_held,
-		"files_failing", (json_int_t)u.files_failing, "inodes", (json_int_t)v->ninodes,
-		"open_handles", (json_int_t)v->nhandles, "counters", counters(), "counter_help",
-		counter_help(), "options", option_values(v), "sandbox", sandbox_parts(&v->sandbox));
+		"{s:s, s:s, s:s, s:s, s:o, s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}",
+		"uri", v->uri, "mountpoint", v->mountpoint, "version", PERSIFS_VERSION, "volume",
+		v->key, "sessions", sessions(v), "supervisor_pid", (int)v->supervisor_pid,
+		"worker_pid", (int)getpid(), "survive", "no", "dirty_bytes",
+		(json_int_t)u.dirty_bytes, "unstable_bytes", (json_int_t)u.unstable_bytes,
+		"page_size", (json_int_t)u.page_size, "frames", (json_int_t)u.frames, "frames_used",
+		(json_int_t)u.frames_used, "frames_held", (json_int_t)u.held_frames,
+		"writers_waiting", (json_int_t)u.writers_held, "files_failing",
+		(json_int_t)u.files_failing, "inodes", (json_int_t)v->ninodes, "open_handles",
+		(json_int_t)v->nhandles, "counters", counters(), "counter_help", counter_help(),
+		"options", option_values(v), "sandbox", sandbox_parts(&v->sandbox));
 }
 
 static json_t *refuse(int err, const char *sentence)

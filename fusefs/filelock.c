@@ -275,6 +275,18 @@ static void wait_free(struct lk_wait *w)
 	free(w);
 }
 
+/* A lock is had: what other sessions wrote under theirs is to be seen. OP_PUNT, or 0. */
+static int see_other_sessions(struct request *rq, struct inode *in)
+{
+	if (!inode_is_stale(in, rq->s))
+		return 0;
+	if (!rq->may_block)
+		return OP_PUNT;
+	if (inode_take_stale(in, rq->s))
+		session_drop_pages(rq->s, in);
+	return 0;
+}
+
 static void answer(struct list *served)
 {
 	struct list *it;
@@ -283,9 +295,14 @@ static void answer(struct list *served)
 		struct lk_wait *w = list_entry(it, struct lk_wait, link);
 		struct request *rq = w->rq;
 		int result = w->result;
+		bool look = !result && inode_is_stale(w->in, rq->s);
 
 		wait_free(w);
-		request_finish(rq, result);
+		/* The pool asks again for what is granted, and looks before it answers. */
+		if (look)
+			offload_submit(rq);
+		else
+			request_finish(rq, result);
 	}
 }
 
@@ -645,7 +662,7 @@ int filelock_set(struct request *rq, struct inode *in, const struct fuse_lk_in *
 	mutex_unlock(&fl->lock);
 	wait_free(w);
 	answer(&served);
-	return rc;
+	return rc || arg->lk.type == F_UNLCK ? rc : see_other_sessions(rq, in);
 }
 
 /* ---- release ----------------------------------------------------------- */

@@ -355,13 +355,25 @@ unsigned inode_tell_begin(struct session *s, uint64_t nodeid)
 	return what;
 }
 
-bool inode_take_stale(struct inode *in, struct session *s)
+bool inode_is_stale(struct inode *in, const struct session *s)
+{
+	const struct inode_use *use;
+	bool stale;
+
+	if (s->v->nsessions < 2)
+		return false;
+	mutex_lock(&s->v->inode_lock);
+	use = use_of_locked(in, s->slot);
+	stale = use && use->stale;
+	mutex_unlock(&s->v->inode_lock);
+	return stale;
+}
+
+bool inode_take_stale(struct inode *in, const struct session *s)
 {
 	struct inode_use *use;
 	bool stale = false;
 
-	if (s->v->nsessions < 2 && !in->more)
-		return false;
 	mutex_lock(&s->v->inode_lock);
 	use = use_of_locked(in, s->slot);
 	if (use) {

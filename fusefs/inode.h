@@ -77,7 +77,9 @@ void name_changed(struct inode *dir, const struct session *by, const char *name)
 /* The notifier is about to send what was told of the inode: BE_CHANGED_*. */
 unsigned inode_tell_begin(struct session *s, uint64_t nodeid);
 /* True when others changed the inode since the session last opened it. */
-bool inode_take_stale(struct inode *in, struct session *s);
+bool inode_is_stale(struct inode *in, const struct session *s);
+/* The same, and it sees the change now. */
+bool inode_take_stale(struct inode *in, const struct session *s);
 /* The cache's view of the file; size is what the backend said. NULL without memory. */
 struct cache_file *inode_file(struct inode *in, uint64_t size);
 /* Without making it. */

@@ -3,6 +3,7 @@
 #include "fusefs/join.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -15,6 +16,9 @@
 #include "common/log.h"
 #include "fusefs/claim.h"
 #include "fusefs/mounting.h"
+
+#define TRIES 100 /* sessions that end just when they are to be shared */
+#define TRY_PAUSE_MS 10
 
 static int connect_to(const char *key, struct err *err)
 {
@@ -63,18 +67,14 @@ static int make_session(const struct mount_request *m, int sock, mode_t root_typ
 	return rc;
 }
 
-int join_volume(const struct mount_request *m, const char *key, unsigned *maj, unsigned *min,
-		struct err *err)
+/* -ENOTCONN: the session that was to be shared has just ended. */
+static int join_once(const struct mount_request *m, int sock, unsigned *maj, unsigned *min,
+		     struct err *err)
 {
-	json_t *line, *reply = NULL;
-	AUTO_FD int sock = connect_to(key, err);
+	json_t *line = request(m, "join"), *reply = NULL;
 	AUTO_FD int same = -1;
-	int rc;
+	int rc = ctlsock_ask(sock, line, -1, &same, &reply, err);
 
-	if (sock < 0)
-		return sock;
-	line = request(m, "join");
-	rc = ctlsock_ask(sock, line, -1, &same, &reply, err);
 	json_decref(line);
 	if (rc)
 		return rc;
@@ -86,6 +86,20 @@ int join_volume(const struct mount_request *m, const char *key, unsigned *maj, u
 				  (mode_t)json_integer_value(json_object_get(reply, "root_type")),
 				  maj, min, err);
 	json_decref(reply);
+	return rc;
+}
+
+int join_volume(const struct mount_request *m, const char *key, unsigned *maj, unsigned *min,
+		struct err *err)
+{
+	AUTO_FD int sock = connect_to(key, err);
+	int rc = sock < 0 ? sock : -ENOTCONN;
+
+	for (int i = 0; rc == -ENOTCONN && i < TRIES; i++) {
+		if (i)
+			poll(NULL, 0, TRY_PAUSE_MS);
+		rc = join_once(m, sock, maj, min, err);
+	}
 	if (!rc)
 		rc = claim_link(key, *maj, *min, err);
 	if (!rc)

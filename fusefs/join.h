@@ -18,7 +18,7 @@
 #include "fusefs/supervisor.h"
 
 /* Mounts m by the daemon of the volume. 0: done, *maj and *min are its device.
- * -ECONNREFUSED: nobody there; -ESHUTDOWN: it is ending. Other -errno with a sentence. */
+ * -ECONNREFUSED: nobody there; -ESHUTDOWN: it, or its session, is ending. Other -errno with a sentence. */
 int join_volume(const struct mount_request *m, const char *key, unsigned *maj, unsigned *min,
 		struct err *err);
 

@@ -340,7 +340,10 @@ static int set_up(struct session *s, struct be_entry *root, struct err *err)
 	s->notify = notifier_new(s);
 	s->names = notifier_new(s);
 	s->root = s->notify && s->names ? inode_enter(s, root) : NULL;
-	return s->root ? 0 : err_set(err, -ENOMEM, "out of memory");
+	if (!s->root)
+		return err_set(err, -ENOMEM, "out of memory");
+	s->root_id = s->root->nodeid;
+	return 0;
 }
 
 static void tear_down(struct session *s)
@@ -476,7 +479,7 @@ void sessions_join(struct volume *v)
 
 uint64_t session_nodeid(const struct session *s, uint64_t nodeid)
 {
-	return s->root && s->root->nodeid == nodeid ? FUSE_ROOT_ID : nodeid;
+	return s->root_id == nodeid ? FUSE_ROOT_ID : nodeid;
 }
 
 uint64_t session_lock_owner(const struct session *s, uint64_t owner)

@@ -202,20 +202,24 @@ static int start_worker(struct supervisor *s)
 	return 0;
 }
 
-/* A line of the worker, which may need connections before it says one. */
+/* A line of the worker, which may need connections before it says one. A backend that
+ * is waited for is not waited for longer than by whoever asked for the mount. */
 static int worker_line(struct supervisor *s, char *line)
 {
-	struct pollfd p[2] = { { .fd = s->sock, .events = POLLIN },
-			       { .fd = s->openers.fd, .events = POLLIN } };
+	struct pollfd p[3] = { { .fd = s->sock, .events = POLLIN },
+			       { .fd = s->openers.fd, .events = POLLIN },
+			       { .fd = s->status_fd, .events = 0 /* its reader is gone */ } };
 
 	for (;;) {
-		if (poll(p, 2, -1) < 0) {
+		if (poll(p, 3, -1) < 0) {
 			if (errno != EINTR)
 				return -EIO;
 			continue;
 		}
 		if (p[0].revents)
 			return line_recv(s->sock, line);
+		if (p[2].revents)
+			return -ECANCELED;
 		if (p[1].revents && !openers_serve(&s->openers))
 			p[1].fd = -1;
 	}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* paths.h - folders on the way to a path. Any thread. */
+#ifndef COMMON_PATHS_H
+#define COMMON_PATHS_H
+
+#include <sys/types.h>
+
+#include "common/err.h"
+
+/* Makes the missing folders above path (mode 0755, less the umask); the last component is
+ * left alone. -errno with a sentence that names the folder. */
+int paths_make_parents(const char *path, struct err *err);
+/* The same, and the last component too. */
+int paths_make_folder(const char *path, struct err *err);
+
+#endif

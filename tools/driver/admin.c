@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/driver/admin.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/log.h"
+#include "tools/driver/daemons.h"
+
+#define OK 200
+#define NOT_FOUND 404
+#define UNAVAILABLE 500
+
+static const char text_json[] = "application/json";
+static const char text_metrics[] = "text/plain; version=0.0.4; charset=utf-8";
+
+static void reply_take(struct admin_reply *out, unsigned status, json_t *j)
+{
+	out->status = status;
+	out->type = text_json;
+	out->text = json_dumps(j, JSON_COMPACT);
+	json_decref(j);
+}
+
+static void ping(struct admin *a, struct admin_reply *out)
+{
+	if (a->evacuating)
+		reply_take(out, UNAVAILABLE,
+			   json_pack("{s:s}", "Err", "the driver is being evacuated"));
+	else
+		reply_take(out, OK, json_pack("{s:s}", "Err", ""));
+}
+
+static json_t *health_of(const struct volume_info *i)
+{
+	json_t *j = json_pack("{s:s, s:s, s:s, s:i}", "Name", i->name, "State",
+			      volume_state_names[i->state], "Mountpoint", i->point, "MountCount",
+			      (int)i->count);
+
+	if (i->last_error)
+		json_object_set_new(j, "LastError", json_string(i->last_error));
+	return j;
+}
+
+static void health(struct admin *a, struct admin_reply *out)
+{
+	struct volume_info *all = NULL;
+	ssize_t n = volumes_list(a->volumes, &all);
+	json_t *volumes = json_array();
+
+	for (ssize_t i = 0; i < n; i++)
+		json_array_append_new(volumes, health_of(&all[i]));
+	volume_infos_free(all, n < 0 ? 0 : (size_t)n);
+	reply_take(out, n < 0 ? UNAVAILABLE : OK,
+		   json_pack("{s:s, s:b, s:s, s:o}", "Err", n < 0 ? "out of memory" : "",
+			     "Evacuating", (int)a->evacuating, "Version", PERSIFS_VERSION,
+			     "Volumes", volumes));
+}
+
+/* --- metrics --------------------------------------------------------------- */
+
+/* The statistics of mounted volumes; those of others stay NULL. */
+static void ask_mounted(const struct volume_info *infos, size_t n, json_t **stats)
+{
+	AUTO_FREE const char **points = calloc(n + 1, sizeof *points);
+	AUTO_FREE json_t **asked = calloc(n + 1, sizeof(json_t *));
+	size_t mounted = 0, k = 0;
+
+	if (!points || !asked)
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (*infos[i].point)
+			points[mounted++] = infos[i].point;
+	daemons_stat(points, mounted, asked);
+	for (size_t i = 0; i < n; i++)
+		if (*infos[i].point)
+			stats[i] = asked[k++];
+}
+
+static void metrics(struct admin *a, struct admin_reply *out)
+{
+	struct volume_info *infos = NULL;
+	ssize_t got = volumes_list(a->volumes, &infos);
+	size_t n = got < 0 ? 0 : (size_t)got, len;
+	AUTO_FREE json_t **stats = calloc(n + 1, sizeof(json_t *));
+	FILE *text = stats ? open_memstream(&out->text, &len) : NULL;
+
+	out->status = OK;
+	out->type = text_metrics;
+	if (text) {
+		ask_mounted(infos, n, stats);
+		metrics_print(text, a->metrics, infos, stats, n);
+		fclose(text);
+		for (size_t i = 0; i < n; i++)
+			json_decref(stats[i]);
+	}
+	volume_infos_free(infos, n);
+}
+
+/* --- evacuate -------------------------------------------------------------- */
+
+static void join_names(FILE *out, const json_t *names)
+{
+	for (size_t i = 0; i < json_array_size(names); i++)
+		fprintf(out, "%s%s", i ? ", " : "", json_string_value(json_array_get(names, i)));
+}
+
+/* What a person has to know of it; "" when all went well. */
+static char *evacuate_sentence(const json_t *dirty, const json_t *failed)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	if (!out)
+		return NULL;
+	if (json_array_size(dirty)) {
+		fputs("volumes with data left to write: ", out);
+		join_names(out, dirty);
+	}
+	if (json_array_size(failed)) {
+		fputs(json_array_size(dirty) ? "; volumes not unmounted: " :
+					       "volumes not unmounted: ",
+		      out);
+		join_names(out, failed);
+	}
+	fclose(out);
+	return text;
+}
+
+static void evacuate(struct admin *a, struct admin_reply *out)
+{
+	AUTO_FREE char *sentence = NULL;
+	json_t *dirty, *failed;
+
+	if (atomic_exchange(&a->evacuating, true)) {
+		reply_take(out, OK, json_pack("{s:s}", "Err", "an evacuation is under way"));
+		return;
+	}
+	log_info("driver: evacuate");
+	volumes_close(a->volumes);
+	volumes_evacuate(a->volumes, a->evacuate_ms, &dirty, &failed);
+	mounts_sweep(a->root);
+	if (!json_array_size(failed))
+		unlink(a->state);
+	sentence = evacuate_sentence(dirty, failed);
+	if (sentence && *sentence)
+		log_warn("driver: evacuate: %s", sentence);
+	a->evacuated = true;
+	reply_take(out, OK,
+		   json_pack("{s:s, s:o, s:o}", "Err", sentence ? sentence : "", "Dirty", dirty,
+			     "Failed", failed));
+}
+
+/* --- routes ---------------------------------------------------------------- */
+
+static const struct {
+	const char *path;
+	bool may_wait;
+	void (*answer)(struct admin *a, struct admin_reply *out);
+} routes[] = {
+	{ "/ping", false, ping },
+	{ "/health", false, health },
+	{ "/metrics", true, metrics },
+	{ "/evacuate", true, evacuate },
+};
+
+bool admin_may_wait(const char *path)
+{
+	for (size_t i = 0; i < ARRAY_LEN(routes); i++)
+		if (!strcmp(routes[i].path, path))
+			return routes[i].may_wait;
+	return false;
+}
+
+void admin_answer(struct admin *a, const char *path, struct admin_reply *out)
+{
+	out->text = NULL;
+	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+		if (!strcmp(routes[i].path, path)) {
+			routes[i].answer(a, out);
+			return;
+		}
+	}
+	reply_take(out, NOT_FOUND, json_pack("{s:s}", "Err", "No such route"));
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* admin.h - /ping, /health, /metrics and /evacuate, for operators and drain scripts
+ *
+ * GET or POST. Any thread. */
+#ifndef TOOLS_DRIVER_ADMIN_H
+#define TOOLS_DRIVER_ADMIN_H
+
+#include <stdbool.h>
+
+#include "tools/driver/metrics.h"
+#include "tools/driver/volumes.h"
+
+struct admin {
+	struct volumes *volumes;
+	struct metrics *metrics;
+	const char *root, *state; /* folder of the mountpoints; state file */
+	unsigned evacuate_ms;
+	_Atomic bool evacuated; /* everything is unmounted: the process ends when it has said so */
+	_Atomic bool evacuating;
+};
+
+struct admin_reply {
+	unsigned status;
+	char *text;       /* the caller's; NULL without memory */
+	const char *type; /* static */
+};
+
+bool admin_may_wait(const char *path);
+void admin_answer(struct admin *a, const char *path, struct admin_reply *out);
+
+#endif

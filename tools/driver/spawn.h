@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* spawn.h - runs persifs mount, and hears what it complains about
+ *
+ * Any thread. */
+#ifndef TOOLS_DRIVER_SPAWN_H
+#define TOOLS_DRIVER_SPAWN_H
+
+#include <stddef.h>
+
+#include "tools/driver/mounts.h"
+
+#define SPAWN_STDERR_MAX 4096 /* bytes of standard error that are kept */
+
+/* Runs argv in a process group of its own and waits for its end, limit_ms at most. Returns its
+ * exit status, -ETIMEDOUT or -ECANCELED when it was killed for that, -EIO when a signal
+ * ended it, or what kept it from running. text gets its standard error, on one line. */
+int spawn_wait(const char *const *argv, unsigned limit_ms, const struct cancel *cancel, char *text,
+	       size_t cap);
+
+#endif
