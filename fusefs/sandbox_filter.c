@@ -5,6 +5,7 @@
  * or makes anything executable. clone3() says ENOSYS, for its flags cannot be looked at: the C library
  * then uses clone(), which is let through for threads. */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -34,7 +35,6 @@ static const int for_all[] = {
 	SCMP_SYS(fstat),
 	SCMP_SYS(newfstatat),
 	SCMP_SYS(statx),
-	SCMP_SYS(fcntl),
 	SCMP_SYS(ftruncate),
 	SCMP_SYS(fallocate),
 	SCMP_SYS(fsync),
@@ -141,6 +141,10 @@ static int allow(scmp_filter_ctx f, const int *calls, size_t n)
 	return rc;
 }
 
+/* None that makes a signal of what happens to a descriptor: F_SETOWN, F_SETSIG, leases. */
+static const int fcntl_commands[] = { F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD,     F_SETFD,
+				      F_GETFL, F_SETFL,         F_GET_SEALS, F_ADD_SEALS };
+
 #define LET(f, call, cmp) seccomp_rule_add_exact(f, SCMP_ACT_ALLOW, SCMP_SYS(call), 1, cmp)
 
 /* Those whose arguments decide. */
@@ -164,6 +168,8 @@ static int with_conditions(scmp_filter_ctx f)
 	/* abort() */
 	if (!rc)
 		rc = LET(f, tgkill, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+	for (size_t i = 0; i < ARRAY_LEN(fcntl_commands) && !rc; i++)
+		rc = LET(f, fcntl, SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)fcntl_commands[i]));
 	/* asking only */
 	if (!rc)
 		rc = LET(f, prlimit64, SCMP_A2(SCMP_CMP_EQ, 0));

@@ -86,7 +86,7 @@ without_it_they_succeed() {
 	[ "$(sandbox state)" = off ] || fail "sandbox=off is $(sandbox state)"
 	try_all
 	for name in open_passwd openat_cwd openat2_passwd open_environ write_self stat_passwd climb_proc make_process clone_process \
-		clone3_process signal_other signal_thread process_by_fd socket_inet socket_inet6 socket_unix socket_netlink clone_mounts \
+		clone3_process signal_by_owner signal_of_choice signal_other signal_thread process_by_fd socket_inet socket_inet6 socket_unix socket_netlink clone_mounts \
 		open_fs anonymous_file code_page code_later root_again root_again_all root_group dump_again; do
 		[ "$target" = dir ] || [ "$name" != climb_proc ] || continue
 		[ "$(outcome $name)" = "done" ] || fail "without the sandbox, $name: $(outcome $name)"
@@ -95,7 +95,7 @@ without_it_they_succeed() {
 		[ "$(outcome $name)" != EPERM ] || fail "$name is refused without the sandbox"
 	done
 	if [ "$target" = dir ]; then
-		for name in climb_out see_parent open_absolute follow_link change_outside; do
+		for name in climb_out see_parent open_absolute follow_link change_outside open_device; do
 			[ "$(outcome $name)" = "done" ] || fail "without the sandbox, $name: $(outcome $name)"
 		done
 	fi
