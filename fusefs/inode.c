@@ -139,21 +139,40 @@ struct inode *inode_of(const struct session *s, uint64_t nodeid)
 /* NULL: the session knows nothing of it. */
 static struct inode_use *use_of_locked(struct inode *in, unsigned slot)
 {
-	if (slot == in->use_slot)
+	if (slot == in->use.slot)
 		return &in->use;
-	return in->more ? &in->more[slot] : NULL;
+	for (unsigned i = 0; i < in->nmore; i++)
+		if (in->more[i].slot == slot)
+			return &in->more[i];
+	return NULL;
+}
+
+static bool is_used(const struct inode_use *use)
+{
+	return use->lookups || use->opens;
 }
 
 /* The same, made when needed. NULL without memory. */
 static struct inode_use *use_locked(struct inode *in, unsigned slot)
 {
-	if (slot != in->use_slot && !in->more && !in->use.lookups && !in->use.opens) {
-		in->use = (struct inode_use){ 0 };
-		in->use_slot = slot;
+	struct inode_use *use = use_of_locked(in, slot), *more;
+
+	for (unsigned i = 0; i < in->nmore && !use; i++)
+		if (!is_used(&in->more[i]))
+			use = &in->more[i];
+	if (!use && !is_used(&in->use))
+		use = &in->use;
+	if (!use) {
+		more = realloc(in->more, (in->nmore + 1) * sizeof *more);
+		if (!more)
+			return NULL;
+		in->more = more;
+		use = &more[in->nmore++];
+		*use = (struct inode_use){ .slot = slot };
 	}
-	if (slot != in->use_slot && !in->more)
-		in->more = calloc(SESSIONS_MAX, sizeof *in->more);
-	return use_of_locked(in, slot);
+	if (use->slot != slot)
+		*use = (struct inode_use){ .slot = slot };
+	return use;
 }
 
 static struct inode *inode_new_locked(struct volume *v, struct be_node *node)
@@ -285,7 +304,7 @@ void inodes_leave(struct session *s)
 		if (in)
 			use = use_of_locked(in, s->slot);
 		if (use) /* the slot will be another session's */
-			*use = (struct inode_use){ 0 };
+			*use = (struct inode_use){ .slot = s->slot };
 		mutex_unlock(&v->inode_lock);
 		if (n)
 			give_back(in, n);
@@ -294,46 +313,53 @@ void inodes_leave(struct session *s)
 
 /* ---- telling the other sessions ---- */
 
-static void tell_locked(struct session *s, struct inode *in, unsigned what)
+static void tell_locked(struct session *s, struct inode *in, struct inode_use *use, unsigned what)
 {
-	struct inode_use *use = use_of_locked(in, s->slot);
-
-	if (!use || !use->lookups)
-		return;
 	if (what & (BE_CHANGED_DATA | BE_CHANGED_NAMES))
 		use->stale = true;
 	if (what & ~use->told && notify_inode(s->notify, in->nodeid))
 		use->told |= what;
 }
 
+/* The i-th session that knows the inode; NULL: not this one, or it is over. */
+static struct session *knows_locked(struct inode *in, unsigned i, struct inode_use **use)
+{
+	*use = i ? &in->more[i - 1] : &in->use;
+	return (*use)->lookups ? in->v->sessions[(*use)->slot] : NULL;
+}
+
 void inode_changed(struct inode *in, const struct session *by, unsigned what)
 {
 	struct volume *v = in->v;
+	struct inode_use *use;
 
 	if (by && v->nsessions < 2)
 		return;
 	mutex_lock(&v->inode_lock);
-	for (unsigned i = 0; i < SESSIONS_MAX; i++)
-		if (v->sessions[i] && v->sessions[i] != by)
-			tell_locked(v->sessions[i], in, what);
+	for (unsigned i = 0; i <= in->nmore; i++) {
+		struct session *s = knows_locked(in, i, &use);
+
+		if (s && s != by)
+			tell_locked(s, in, use, what);
+	}
 	mutex_unlock(&v->inode_lock);
 }
 
 void name_changed(struct inode *dir, const struct session *by, const char *name)
 {
 	struct volume *v = dir->v;
+	struct inode_use *use;
 
 	if (by && v->nsessions < 2)
 		return;
 	mutex_lock(&v->inode_lock);
-	for (unsigned i = 0; i < SESSIONS_MAX; i++) {
-		struct session *s = v->sessions[i];
-		struct inode_use *use = use_of_locked(dir, i);
+	for (unsigned i = 0; i <= dir->nmore; i++) {
+		struct session *s = knows_locked(dir, i, &use);
 
-		if (!s || s == by || !use || !use->lookups)
+		if (!s || s == by)
 			continue;
 		notify_name(s->names, session_nodeid(s, dir->nodeid), name);
-		tell_locked(s, dir, BE_CHANGED_NAMES | BE_CHANGED_ATTR);
+		tell_locked(s, dir, use, BE_CHANGED_NAMES | BE_CHANGED_ATTR);
 	}
 	mutex_unlock(&v->inode_lock);
 }
@@ -444,11 +470,9 @@ bool inode_write_shared(struct inode *in)
 	if (v->nsessions < 2)
 		return false;
 	mutex_lock(&v->inode_lock);
-	for (unsigned i = 0; i < SESSIONS_MAX; i++) {
-		const struct inode_use *use = use_of_locked(in, i);
+	for (unsigned i = 0; i <= in->nmore; i++) {
+		const struct inode_use *use = i ? &in->more[i - 1] : &in->use;
 
-		if (!use)
-			continue;
 		open_in += use->opens != 0;
 		writers += use->writers;
 	}

@@ -25,6 +25,7 @@ struct session;
 /* What one session has of an inode; guarded by v->inode_lock. */
 struct inode_use {
 	uint64_t lookups;
+	unsigned slot; /* the session's */
 	uint32_t opens, writers;
 	bool stale;    /* others changed it since this session last opened it */
 	unsigned told; /* BE_CHANGED_*: notifications on their way */
@@ -45,9 +46,9 @@ struct inode {
 	uint64_t dir_seen_ms, dir_kept_ms;
 	/* guarded by v->inode_lock */
 	uint64_t lookups;       /* of all sessions, and of threads that look at it */
-	unsigned use_slot;      /* whose `use` is */
 	struct inode_use use;   /* most inodes are known to one session only */
-	struct inode_use *more; /* the others', by slot; owned, NULL until needed */
+	struct inode_use *more; /* the other sessions'; owned, NULL until needed */
+	unsigned nmore;
 	struct list idle_link;  /* on v->idle_inodes; else empty */
 	/* guarded by v->locks.lock */
 	struct list posix_locks, flock_locks, lock_waiters;

@@ -225,14 +225,47 @@ static int worker_line(struct supervisor *s, char *line)
 	}
 }
 
+static void note_session(struct supervisor *s, unsigned maj, unsigned min)
+{
+	if (s->ndevs == SESSIONS_MAX)
+		return;
+	s->dev[s->ndevs].maj = maj;
+	s->dev[s->ndevs++].min = min;
+}
+
+static void forget_session(struct supervisor *s, unsigned maj, unsigned min)
+{
+	for (unsigned i = 0; i < s->ndevs; i++)
+		if (s->dev[i].maj == maj && s->dev[i].min == min) {
+			claim_unlink(maj, min);
+			s->dev[i--] = s->dev[--s->ndevs];
+		}
+}
+
+/* Sessions come and go as soon as the volume has its socket. True: that was the line. */
+static bool session_news(struct supervisor *s, const char *line)
+{
+	unsigned maj, min;
+
+	if (sscanf(line, "session %u %u", &maj, &min) == 2)
+		note_session(s, maj, min);
+	else if (sscanf(line, "left %u %u", &maj, &min) == 2)
+		forget_session(s, maj, min);
+	else
+		return false;
+	return true;
+}
+
 /* What the worker must say now; its error is passed on. rest: behind the word. */
 static int expect(struct supervisor *s, const char *word, char *rest)
 {
 	char line[LINE_BYTES_MAX];
 	size_t n = strlen(word);
 
-	if (worker_line(s, line))
-		return fail(s, "the worker ended before it was ready");
+	do {
+		if (worker_line(s, line))
+			return fail(s, "the worker ended before it was ready");
+	} while (session_news(s, line));
 	if (!strncmp(line, "error ", 6))
 		return fail(s, "%s", line + 6);
 	if (strncmp(line, word, n) || (line[n] && line[n] != ' '))
@@ -305,23 +338,6 @@ static int take_claim(struct supervisor *s)
 		return fail(s, "%s", err.text);
 	s->claim_fd = fd;
 	return 0;
-}
-
-static void note_session(struct supervisor *s, unsigned maj, unsigned min)
-{
-	if (s->ndevs == SESSIONS_MAX)
-		return;
-	s->dev[s->ndevs].maj = maj;
-	s->dev[s->ndevs++].min = min;
-}
-
-static void forget_session(struct supervisor *s, unsigned maj, unsigned min)
-{
-	for (unsigned i = 0; i < s->ndevs; i++)
-		if (s->dev[i].maj == maj && s->dev[i].min == min) {
-			claim_unlink(maj, min);
-			s->dev[i--] = s->dev[--s->ndevs];
-		}
 }
 
 /* What fusermount3 has opened goes to the worker as the control socket does: when it asks. */
@@ -412,13 +428,7 @@ static void on_drained(struct supervisor *s, const char *line)
 
 static void on_line(struct supervisor *s, const char *line)
 {
-	unsigned maj, min;
-
-	if (sscanf(line, "session %u %u", &maj, &min) == 2)
-		note_session(s, maj, min);
-	else if (sscanf(line, "left %u %u", &maj, &min) == 2)
-		forget_session(s, maj, min);
-	else
+	if (!session_news(s, line))
 		on_drained(s, line);
 }
 

@@ -21,7 +21,7 @@
 #include "fusefs/receiver.h"
 #include "fusefs/sandbox.h"
 
-#define SESSIONS_MAX 16
+#define SESSIONS_MAX 128
 #define INTERRUPT_BUCKETS 256
 #define POOL_THREADS_MAX 64
 #define NAME_BYTES_MAX 1024

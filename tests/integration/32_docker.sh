@@ -6,8 +6,8 @@
 fits="dir nfs"
 # shellcheck source=lib/test.sh
 . "${BASH_SOURCE%/*}/lib/test.sh"
-# shellcheck source=lib/driver.sh
-. "$lib/driver.sh"
+# shellcheck source=lib/plugin.sh
+. "$lib/plugin.sh"
 # shellcheck source=lib/container.sh
 . "$lib/container.sh"
 

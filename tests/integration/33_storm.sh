@@ -7,8 +7,28 @@
 fits="dir nfs"
 # shellcheck source=lib/test.sh
 . "${BASH_SOURCE%/*}/lib/test.sh"
-# shellcheck source=lib/driver.sh
-. "$lib/driver.sh"
+# shellcheck source=lib/plugin.sh
+. "$lib/plugin.sh"
+
+VOLUMES=$(scaled 50 50 10)
+
+# Each volume is a file system of its own to its clients: the folders of one would be sessions of one
+# daemon, which has SESSIONS_MAX of them.
+eval "$(declare -f server_conf | sed '1s/server_conf/server_conf_of_one/')"
+server_conf() {
+	local i
+	server_conf_of_one "$@"
+	for ((i = 0; i < VOLUMES; i++)); do
+		mkdir -p "$2/$i"
+		cat <<-CONF
+			EXPORT {
+				Export_Id = $((i + 10)); Filesystem_Id = 77.$((i + 10)); Path = $2/$i; Pseudo = /export$i; Access_Type = RW;
+				Squash = No_Root_Squash; SecType = sys; Protocols = 3; Transports = TCP;
+				FSAL { Name = $1; }
+			}
+		CONF
+	done
+}
 
 scenario() {
 	local path mark arguments
@@ -18,7 +38,7 @@ scenario() {
 	mark=${arguments:0:1} arguments=${arguments:1}
 	timeout "$(scaled 140 3000)" "$root/tests/tools/storm.py" "unix://$driver_socket" --driver-pid "$driver_pid" \
 		--program "$PERSIFS" --backing "$store" --root "$driver_root" --source "$path/{}$mark$arguments" \
-		--volumes "$(scaled 50 50 10)" --rounds "$(scaled 2 20)" --seed "$SEED" || fail "the storm, with seed $SEED"
+		--volumes "$VOLUMES" --rounds "$(scaled 2 20)" --seed "$SEED" || fail "the storm, with seed $SEED"
 	driver_stop
 	driver_done
 }

@@ -4,7 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static void store(struct failure *f, bool safe, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 3, 0)))
+store(struct failure *f, bool safe, const char *fmt, va_list ap)
 {
 	f->safe = safe;
 	vsnprintf(f->err.text, sizeof f->err.text, fmt, ap);

@@ -1,98 +1,107 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash disable=SC2154 # shares variables with test.sh
-# driver.sh - a persifs-driver of the run's own, with folders and ports of its own
+# shellcheck shell=bash disable=SC2154,SC2034 # shares variables with test.sh and its scenarios
+# driver.sh - the volume driver in a scenario, and a client of it
 #
-#   driver_prepare          once a run: the mount root, shared as a cell's is, and certificates
-#   driver_start [ARGUMENT...]   starts it, waits until it is ready; $driver_pid
-#   driver_stop, driver_kill     SIGTERM, promptly; SIGKILL
-#   driver_tls              TCP is mutual TLS from the next start on; certificates in $work/tls
-#   driver_done             what must hold at the end: nothing mounted, known or left
-#
-# It listens at $driver_socket and at 127.0.0.1:$driver_port; $driver_root is its mount root,
-# $driver_specs where its discovery files are, $driver_admin its admin address.
+#   driver_prepare           folders; sets $root_dir, $socket, $admin, $source
+#   driver_start [KEYS]      starts it; KEYS are more of its configuration, JSON
+#   driver_stop, driver_kill by SIGTERM, which it obeys at once; by SIGKILL
+#   ask ROUTE [BODY]         the answer
+#   ok ROUTE BODY            must be without Err
+#   errs ROUTE BODY PATTERN  must have an Err that matches
+#   mounts_at NAME [KEYS]    Mount must answer the right folder, mounted
+#   certificates             makes $work/tls; tls PORT [CURL-OPTION...] calls Activate
 
-DRIVER=${PERSIFS_DRIVER:-$root/build/$VARIANT/persifs-driver}
+DRIVER=${DRIVER:-$root/build/$VARIANT/persifs-driver}
 driver_pid=''
 
 driver_prepare() {
-	need python3 curl openssl
+	need curl
 	[ -x "$DRIVER" ] || skip "no program $DRIVER"
-	[ "${PERSIFS_TEST_NS:-}" = 1 ] || skip "the driver's mounts want a namespace of the run's own"
-	driver_root=$work/vcap/data/volumes/persifs driver_specs=$work/voldrivers
-	driver_socket=$work/run/driver.sock driver_log=$work/log/driver
-	mkdir -p "$driver_root" "$driver_specs"
-	mount --bind "$driver_root" "$driver_root"
-	mount --make-shared "$driver_root"
-	driver_port=$(free_port) driver_admin=127.0.0.1:$(free_port)
+	root_dir=$work/volumes socket=$work/driver.sock admin_port=$(free_port)
+	admin=http://127.0.0.1:$admin_port
+	source=$uri
 }
 
-# driver_configure [KEY=JSON...]: the configuration file, for the next start
-driver_configure() {
-	python3 - "$work/driver.json" "$store" "$@" <<-'PY'
-		import json, sys
-		path, store = sys.argv[1:3]
-		config = {"sources": ["dir:" + store, "nfs://"], "mount_timeout": 3, "budget": "1g"}
-		config.update((pair.split("=", 1)[0], json.loads(pair.split("=", 1)[1])) for pair in sys.argv[3:])
-		with open(path, "w") as out:
-		    json.dump(config, out, indent=1)
-	PY
-}
-
-# An authority, and certificates that it signed for the driver and for its client.
-certificates() {
-	local name tls=$work/tls
-	mkdir -p "$tls"
-	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=authority \
-		-keyout "$tls/ca.key" -out "$tls/ca.crt" 2>/dev/null || fail "openssl makes no authority"
-	printf 'subjectAltName=IP:127.0.0.1\n' >"$tls/san"
-	for name in server client; do
-		openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$name" \
-			-keyout "$tls/$name.key" -out "$tls/$name.csr" 2>/dev/null
-		openssl x509 -req -in "$tls/$name.csr" -CA "$tls/ca.crt" -CAkey "$tls/ca.key" -CAcreateserial -days 2 \
-			-extfile "$tls/san" -out "$tls/$name.crt" 2>/dev/null || fail "openssl signs nothing"
-	done
-}
-
-driver_tls() {
-	local tls=$work/tls
-	certificates
-	driver_configure "tls={\"cert\":\"$tls/server.crt\",\"key\":\"$tls/server.key\",\"client_ca\":\"$tls/ca.crt\",
-		\"discovery_ca\":\"$tls/ca.crt\",\"discovery_cert\":\"$tls/client.crt\",\"discovery_key\":\"$tls/client.key\"}" "$@"
-}
-
-driver_says() { grep -q "$1" "$driver_log"; }
-driver_is_up_or_dead() { driver_says driver-server.started || process_is_gone "$driver_pid"; }
+driver_started() { grep -q driver-server.started "$work/log/driver.out" 2>/dev/null; }
+driver_started_or_dead() { driver_started || ! kill -0 "$driver_pid" 2>/dev/null; }
 
 driver_start() {
-	: >"$driver_log"
-	[ -e "$work/driver.json" ] || driver_configure
-	"$DRIVER" --config "$work/driver.json" --listen "unix:$driver_socket" --listen "tcp:127.0.0.1:$driver_port" \
-		--admin "$driver_admin" --mount-root "$driver_root" --discovery "$driver_specs" --state "$work/driver.state" \
-		"$@" </dev/null >>"$driver_log" 2>&1 &
+	cat >"$work/driver.json" <<-J
+		{ "listen": ["unix:$socket", "tcp:127.0.0.1:0"], "admin": "127.0.0.1:$admin_port",
+		  "mount_root": "$root_dir", "discovery": "$work/discovery", "persifs": "$PERSIFS",
+		  "sources": ["dir:$store", "dir:$work/other", "nfs://127.0.0.1"], "budget": "256m",
+		  "mount_timeout": 30${1:+, $1} }
+	J
+	"$DRIVER" --config "$work/driver.json" --check-config >/dev/null || fail "the configuration is refused"
+	: >"$work/log/driver.out"
+	"$DRIVER" --config "$work/driver.json" </dev/null >"$work/log/driver.out" 2>>"$work/log/driver" &
 	driver_pid=$!
-	wait_until 10 driver_is_up_or_dead || fail "the driver is not ready"
-	! process_is_gone "$driver_pid" || fail "the driver did not start: $(tail -n 3 "$driver_log")"
+	wait_until 20 driver_started_or_dead && driver_started || fail "the driver does not start: $(tail -n 2 "$work/log/driver")"
 }
 
 driver_stop() {
 	kill -TERM "$driver_pid"
-	wait_until 5 process_is_gone "$driver_pid" || fail "SIGTERM does not end the driver"
+	wait_until 10 process_is_gone "$driver_pid" || fail "SIGTERM does not end the driver"
 	wait "$driver_pid" || fail "the driver ended with status $?"
+	driver_pid=''
 }
 
 driver_kill() {
 	kill -KILL "$driver_pid"
 	wait "$driver_pid" 2>/dev/null || true
+	driver_pid=''
 }
 
-driver_mounts() { grep -F " $driver_root/" /proc/self/mountinfo || true; }
-
-driver_done() {
-	[ -z "$(driver_mounts)" ] || fail "mounts are left: $(driver_mounts)"
-	[ -z "$(ls -A "$driver_root")" ] || fail "the mount root is not empty: $(ls -A "$driver_root")"
-	wait_until 20 no_persifs_runs || fail "daemons are left: $(ps -o pid,args -p "$(persifs_pids | paste -sd,)")"
-	no_sanitizer_reports
+ask() { # ROUTE [BODY]
+	local path=VolumeDriver.$1
+	[ "$1" != Activate ] || path=Plugin.Activate
+	curl -s --max-time 60 -X POST --unix-socket "$socket" -H Content-Type: ${2:+-d "$2"} "http://x/$path"
 }
 
-# driver_call ROUTE [JSON]: the answer, as dockerd would get it; status 1 with an Err
-driver_call() { "$root/tests/tools/dockerd.py" "unix://$driver_socket" --call "$@"; }
+# field KEY: its value in the compact JSON on stdin; of a string, what is inside
+field() { sed -n "s/.*\"$1\":\(\"\(\([^\"\\\\]\|\\\\.\)*\)\"\|\[[^]]*\]\|[0-9a-z]*\).*/\2\n\1/p" | awk 'NR == 1 && $0 != "" { print; exit } NR == 2 && $0 != "\"\"" { print }'; }
+
+ok() {
+	local answer
+	answer=$(ask "$@") || fail "$1: curl ended with $?"
+	[[ $answer == *'"Err":""'* ]] || fail "$*: $answer"
+}
+
+errs() {
+	local answer
+	answer=$(ask "$1" "$2") || fail "$1: curl ended with $?"
+	[[ $answer != *'"Err":""'* ]] || fail "$1 $2: succeeded"
+	grep -q -- "$3" <<<"$answer" || fail "$1 $2: '$answer', expected '$3'"
+}
+
+mounts_at() {
+	local answer
+	answer=$(ask Mount "{\"Name\":\"$1\"${2:+,$2}}") || fail "Mount $1: curl ended with $?"
+	[ "$answer" = "{\"Mountpoint\":\"$root_dir/$1\",\"Err\":\"\"}" ] || fail "Mount $1: $answer"
+	grep -qF " $root_dir/$1 fuse.persifs " /proc/self/mounts || fail "$1 is not mounted"
+}
+
+signed() { # NAME CA SUBJECT
+	openssl req -newkey rsa:2048 -nodes -subj "/CN=$3" -keyout "$work/tls/$1.key" -out "$work/tls/$1.csr" 2>/dev/null
+	openssl x509 -req -in "$work/tls/$1.csr" -CA "$work/tls/$2.pem" -CAkey "$work/tls/$2.key" -CAcreateserial \
+		-days 2 -extfile <(echo 'subjectAltName=IP:127.0.0.1') -out "$work/tls/$1.pem" 2>/dev/null
+}
+
+certificates() {
+	local ca
+	need openssl
+	mkdir -p "$work/tls"
+	for ca in ca otherca; do
+		openssl req -x509 -newkey rsa:2048 -nodes -subj "/CN=$ca" -days 2 \
+			-keyout "$work/tls/$ca.key" -out "$work/tls/$ca.pem" 2>/dev/null
+	done
+	signed server ca localhost
+	signed client ca client
+	signed stranger otherca client
+}
+
+tls() { # PORT [CURL-OPTION...]
+	local port=$1
+	shift
+	curl -s --max-time 20 --cacert "$work/tls/ca.pem" "$@" -X POST "https://127.0.0.1:$port/Plugin.Activate"
+}

@@ -173,6 +173,7 @@ target_show_logs() {
 # Whatever happened: nothing of ours stays, by pid and by path.
 target_release() {
 	local p
+	end_process "${driver_pid:-}" # of driver.sh
 	for p in $(persifs_pids); do kill -KILL "$p" 2>/dev/null; done
 	server_stop
 	awk -v w="$work/" 'index($2, w) == 1 { print $2 }' /proc/self/mounts | sort -r |

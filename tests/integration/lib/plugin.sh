@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash disable=SC2154 # shares variables with test.sh
+# plugin.sh - a persifs-driver of the run's own, with folders and ports of its own
+#
+#   driver_prepare          once a run: the mount root, shared as a cell's is, and certificates
+#   driver_start [ARGUMENT...]   starts it, waits until it is ready; $driver_pid
+#   driver_stop, driver_kill     SIGTERM, promptly; SIGKILL
+#   driver_tls              TCP is mutual TLS from the next start on; certificates in $work/tls
+#   driver_done             what must hold at the end: nothing mounted, known or left
+#
+# It listens at $driver_socket and at 127.0.0.1:$driver_port; $driver_root is its mount root,
+# $driver_specs where its discovery files are, $driver_admin its admin address.
+
+DRIVER=${PERSIFS_DRIVER:-$root/build/$VARIANT/persifs-driver}
+driver_pid=''
+
+driver_prepare() {
+	need python3 curl openssl
+	[ -x "$DRIVER" ] || skip "no program $DRIVER"
+	[ "${PERSIFS_TEST_NS:-}" = 1 ] || skip "the driver's mounts want a namespace of the run's own"
+	driver_root=$work/vcap/data/volumes/persifs driver_specs=$work/voldrivers
+	driver_socket=$work/run/driver.sock driver_log=$work/log/driver
+	mkdir -p "$driver_root" "$driver_specs"
+	mount --bind "$driver_root" "$driver_root"
+	mount --make-shared "$driver_root"
+	driver_port=$(free_port) driver_admin=127.0.0.1:$(free_port)
+}
+
+# driver_configure [KEY=JSON...]: the configuration file, for the next start
+driver_configure() {
+	python3 - "$work/driver.json" "$store" "$@" <<-'PY'
+		import json, sys
+		path, store = sys.argv[1:3]
+		config = {"sources": ["dir:" + store, "nfs://"], "mount_timeout": 3, "budget": "1g"}
+		config.update((pair.split("=", 1)[0], json.loads(pair.split("=", 1)[1])) for pair in sys.argv[3:])
+		with open(path, "w") as out:
+		    json.dump(config, out, indent=1)
+	PY
+}
+
+# An authority, and certificates that it signed for the driver and for its client.
+certificates() {
+	local name tls=$work/tls
+	mkdir -p "$tls"
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=authority \
+		-keyout "$tls/ca.key" -out "$tls/ca.crt" 2>/dev/null || fail "openssl makes no authority"
+	printf 'subjectAltName=IP:127.0.0.1\n' >"$tls/san"
+	for name in server client; do
+		openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$name" \
+			-keyout "$tls/$name.key" -out "$tls/$name.csr" 2>/dev/null
+		openssl x509 -req -in "$tls/$name.csr" -CA "$tls/ca.crt" -CAkey "$tls/ca.key" -CAcreateserial -days 2 \
+			-extfile "$tls/san" -out "$tls/$name.crt" 2>/dev/null || fail "openssl signs nothing"
+	done
+}
+
+driver_tls() {
+	local tls=$work/tls
+	certificates
+	driver_configure "tls={\"cert\":\"$tls/server.crt\",\"key\":\"$tls/server.key\",\"client_ca\":\"$tls/ca.crt\",
+		\"discovery_ca\":\"$tls/ca.crt\",\"discovery_cert\":\"$tls/client.crt\",\"discovery_key\":\"$tls/client.key\"}" "$@"
+}
+
+driver_says() { grep -q "$1" "$driver_log"; }
+driver_is_up_or_dead() { driver_says driver-server.started || process_is_gone "$driver_pid"; }
+
+driver_start() {
+	: >"$driver_log"
+	[ -e "$work/driver.json" ] || driver_configure
+	"$DRIVER" --config "$work/driver.json" --listen "unix:$driver_socket" --listen "tcp:127.0.0.1:$driver_port" \
+		--admin "$driver_admin" --mount-root "$driver_root" --discovery "$driver_specs" --state "$work/driver.state" \
+		"$@" </dev/null >>"$driver_log" 2>&1 &
+	driver_pid=$!
+	wait_until 10 driver_is_up_or_dead || fail "the driver is not ready"
+	! process_is_gone "$driver_pid" || fail "the driver did not start: $(tail -n 3 "$driver_log")"
+}
+
+driver_stop() {
+	kill -TERM "$driver_pid"
+	wait_until 5 process_is_gone "$driver_pid" || fail "SIGTERM does not end the driver"
+	wait "$driver_pid" || fail "the driver ended with status $?"
+}
+
+driver_kill() {
+	kill -KILL "$driver_pid"
+	wait "$driver_pid" 2>/dev/null || true
+}
+
+driver_mounts() { grep -F " $driver_root/" /proc/self/mountinfo || true; }
+
+driver_done() {
+	[ -z "$(driver_mounts)" ] || fail "mounts are left: $(driver_mounts)"
+	[ -z "$(ls -A "$driver_root")" ] || fail "the mount root is not empty: $(ls -A "$driver_root")"
+	wait_until 20 no_persifs_runs || fail "daemons are left: $(ps -o pid,args -p "$(persifs_pids | paste -sd,)")"
+	no_sanitizer_reports
+}
+
+# driver_call ROUTE [JSON]: the answer, as dockerd would get it; status 1 with an Err
+driver_call() { "$root/tests/tools/dockerd.py" "unix://$driver_socket" --call "$@"; }
