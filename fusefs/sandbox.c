@@ -18,6 +18,8 @@
 #include "fusefs/sandbox_impl.h"
 
 static void say(struct sandbox *s, enum sandbox_part part, const char *fmt, va_list ap)
+	__attribute__((format(printf, 3, 0)));
+static void say(struct sandbox *s, enum sandbox_part part, const char *fmt, va_list ap)
 {
 	vsnprintf(s->part[part].said, sizeof s->part[part].said, fmt, ap);
 }
