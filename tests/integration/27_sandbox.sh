@@ -91,6 +91,12 @@ without_it_they_succeed() {
 		[ "$target" = dir ] || [ "$name" != climb_proc ] || continue
 		[ "$(outcome $name)" = "done" ] || fail "without the sandbox, $name: $(outcome $name)"
 	done
+	# Nor does who wants it share such a daemon.
+	if [ "$target" != memory ]; then
+		mkdir -p "$work/second"
+		fails_with "option sandbox=full: the volume is mounted already, and its sandbox is off" \
+			"$PERSIFS" mount -o sandbox=full "$uri" "$work/second"
+	fi
 	for name in execute execute_at mount_tmpfs unmount change_root enter_namespace ring_enter ring_register any_ioctl no_filter; do
 		[ "$(outcome $name)" != EPERM ] || fail "$name is refused without the sandbox"
 	done
