@@ -181,7 +181,7 @@ static int stay(const struct mount_request *m)
 
 		sig = sigtimedwait(&set, NULL, &look) > 0;
 	}
-	return sig ? umount_dir(m->dir, false) : 0;
+	return sig ? umount_dir(m->dir, false, false) : 0;
 }
 
 /* A URI whose volume has a daemon needs no process of its own. 1: none; else the outcome. */

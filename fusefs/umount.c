@@ -23,6 +23,7 @@ struct umounting {
 	const char *dir;
 	unsigned maj, min;
 	int fd;        /* control socket */
+	bool lazy;
 	bool tried;    /* the daemon said that it is drained */
 	int umount_rc; /* 0 or -errno of taking the mount away */
 };
@@ -40,7 +41,8 @@ static void print_usage(FILE *out)
 	      "  -v             tell what is done\n"
 	      "  -f, -n, -r, -t TYPE   taken from umount(8), without effect: dirty data is\n"
 	      "                 never dropped, however hard the unmount is asked for\n"
-	      "  -l             refused: files still open could not be served\n"
+	      "  -l             lazily: from sight at once; files still open are served until\n"
+	      "                 they are closed\n"
 	      "  -h, --help     this text\n"
 	      "Exit status: 0 all is written and unmounted; 1 wrong usage; 3 unmounted, but no\n"
 	      "daemon was there to write anything; 32 failed.\n",
@@ -48,11 +50,11 @@ static void print_usage(FILE *out)
 }
 
 /* A user whose mount was made by fusermount3 has it taken away by it, too. */
-static int take_mount_away(const char *dir)
+static int take_mount_away(const char *dir, bool lazy)
 {
-	if (umount2(dir, 0) == 0)
+	if (umount2(dir, lazy ? MNT_DETACH : 0) == 0)
 		return 0;
-	return errno == EPERM ? fusermount_umount(dir, false) : -errno;
+	return errno == EPERM ? fusermount_umount(dir, lazy) : -errno;
 }
 
 static void on_progress(void *arg, const json_t *p)
@@ -65,10 +67,10 @@ static void on_progress(void *arg, const json_t *p)
 	if (!state || strcmp(state, "drained") || u->tried)
 		return;
 	u->tried = true;
-	u->umount_rc = take_mount_away(u->dir);
+	u->umount_rc = take_mount_away(u->dir, u->lazy);
 	line = u->umount_rc ? json_pack("{s:s, s:i}", "cmd", "cancel", "errno", -u->umount_rc) :
 			      json_pack("{s:s, s:b}", "cmd", "unmounted", "others",
-					mounting_count(u->maj, u->min) > 0);
+					u->lazy || mounting_count(u->maj, u->min) > 0);
 	ctlsock_send(u->fd, line, NULL); /* when it breaks, so does the wait for the answer */
 	json_decref(line);
 }
@@ -82,21 +84,21 @@ static int umount_failed(const char *dir, int rc)
 	return complain(err.text);
 }
 
-static int umount_without_daemon(const char *dir, const char *why)
+static int umount_without_daemon(const char *dir, bool lazy, const char *why)
 {
 	int rc;
 
 	fprintf(stderr, "persifs umount: %s\n", why);
-	rc = take_mount_away(dir);
+	rc = take_mount_away(dir, lazy);
 	if (rc)
 		return umount_failed(dir, rc);
 	complain("unmounted without it: what it had not written is lost");
 	return UMOUNT_UNKNOWN;
 }
 
-int umount_dir(const char *dir, bool verbose)
+int umount_dir(const char *dir, bool lazy, bool verbose)
 {
-	struct umounting u = { .dir = dir };
+	struct umounting u = { .dir = dir, .lazy = lazy };
 	json_t *request, *reply = NULL;
 	AUTO_FD int fd = -1;
 	struct err err = { "" };
@@ -106,7 +108,7 @@ int umount_dir(const char *dir, bool verbose)
 		return complain(err.text);
 	fd = ctlsock_connect(dir, &err);
 	if (fd == -ECONNREFUSED)
-		return umount_without_daemon(dir, err.text);
+		return umount_without_daemon(dir, lazy, err.text);
 	if (fd < 0)
 		return complain(err.text);
 	u.fd = fd;
@@ -130,7 +132,7 @@ int umount_dir(const char *dir, bool verbose)
 int umount_main(int argc, char **argv)
 {
 	static const struct option longs[] = { { "help", no_argument, NULL, 'h' }, { 0 } };
-	bool verbose = false;
+	bool verbose = false, lazy = false;
 	int c;
 
 	optind = 0; /* a second pass over another argv */
@@ -143,8 +145,8 @@ int umount_main(int argc, char **argv)
 			verbose = true;
 			break;
 		case 'l':
-			return complain(
-				"a lazy unmount is not offered: close the open files first");
+			lazy = true;
+			break;
 		case 'N':
 			return complain("-N is not offered: run it inside that namespace");
 		case '?':
@@ -158,5 +160,5 @@ int umount_main(int argc, char **argv)
 		print_usage(stderr);
 		return UMOUNT_USAGE;
 	}
-	return umount_dir(argv[optind], verbose);
+	return umount_dir(argv[optind], lazy, verbose);
 }

@@ -14,6 +14,6 @@
  * Takes mount(8)'s helper conventions: DIR [-flnrv] [-N NS] [-t TYPE]. */
 int umount_main(int argc, char **argv);
 /* Drains and unmounts dir; the exit status, as above. */
-int umount_dir(const char *dir, bool verbose);
+int umount_dir(const char *dir, bool lazy, bool verbose);
 
 #endif

@@ -171,7 +171,8 @@ a_session_ends_alone() {
 	EOF
 	pid=$!
 	wait_until 10 test -e "$mnt/app/held.ready" || fail "nobody holds the file"
-	umount -l "$work/mapped"
+	timeout 30 "$PERSIFS" umount -l "$work/mapped" || fail "umount -l: status $?"
+	! mountpoint -q "$work/mapped" || fail "still mounted"
 	touch "$mnt/app/held.go"
 	wait_until 10 grep -q after! "$mnt/app/held" || fail "a file open in an unmounted session is not served"
 	! locked_by_me "$mnt/app/held" || fail "the lock went with the mount point"
