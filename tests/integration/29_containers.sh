@@ -135,8 +135,7 @@ unmount_under_a_running_container() { # RUNTIME
 	target_mount
 	container_start "$1" holder --bind "$mnt:$VOLUME:$SAFE"
 	container_exec "$1" holder sh -c "echo before >$VOLUME/$1-before"
-	fails_as lazy "$PERSIFS" umount -l "$mnt"
-	umount -i -l "$mnt"
+	"$PERSIFS" umount -l "$mnt" || fail "a lazy unmount"
 	! is_mounted || fail "still mounted after a lazy unmount"
 	container_exec "$1" holder sh -ec "
 		[ \$(cat $VOLUME/$1-before) = before ]; dd if=/dev/zero of=$VOLUME/$1-after bs=1M count=20 2>/dev/null
@@ -170,7 +169,7 @@ in_bubblewrap() {
 	chmod 4755 "$mnt/bwrap/busybox"
 	[ "$($as "$mnt/bwrap/busybox" id -u)" = 1500 ] || fail "a set-id bit of the mount has an effect"
 	sandbox --bind "$mnt" $VOLUME cat /proc/self/mounts >"$work/mounts"
-	grep " $VOLUME fuse" "$work/mounts" | grep nosuid | grep -q nodev || fail "bubblewrap drops nosuid,nodev"
+	grep " $VOLUME fuse" "$work/mounts" | grep nosuid | grep nodev >/dev/null || fail "bubblewrap drops nosuid,nodev"
 	target_umount
 	log "bubblewrap: done"
 }

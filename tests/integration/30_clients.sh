@@ -121,6 +121,40 @@ evacuation() {
 	[ -z "$(ls -A "$driver_specs")" ] || fail "R6: the discovery file stays after an evacuation"
 }
 
+curl_call() { curl -s --unix-socket "$driver_socket" "http://driver/VolumeDriver.$1" -d "$2" >/dev/null; }
+
+# A store that hangs: evacuation ends within its limit and tells what is dirty; the daemon keeps that.
+evacuation_with_a_hung_server() {
+	local start writer i count=3
+	driver_configure evacuate_timeout=4
+	driver_start
+	for ((i = 0; i < count; i++)); do
+		curl_call Create "{\"Name\":\"hung$i\",\"Opts\":{\"source\":\"$uri\",\"persifs.dirty_age\":\"60\"}}"
+		curl_call Mount "{\"Name\":\"hung$i\"}"
+		mountpoint -q "$driver_root/hung$i" || fail "hung$i is not mounted"
+	done
+	# One process and one descriptor: each close would write what is dirty.
+	python3 -c 'import os, sys, time
+os.write(os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY), b"kept\n")
+open(sys.argv[2], "w").close()
+time.sleep(600)' "$driver_root/hung0/hung" "$work/written" &
+	writer=$!
+	wait_until 10 test -e "$work/written" || fail "nothing can be written"
+	# shellcheck disable=SC2154 # server.sh's
+	kill -STOP "$server_pid"
+	start=$SECONDS
+	admin evacuate >"$work/evacuated" || fail "no answer to /evacuate with a hung server"
+	[ $((SECONDS - start)) -le 12 ] || fail "evacuation with a limit of 4 s took $((SECONDS - start)) s"
+	[ "$(sed 's/.*"Dirty"//' "$work/evacuated" | grep -o '"hung[0-9]*"' | sort -u | wc -l)" = "$count" ] ||
+		fail "not all names of the dirty volume are told: $(cat "$work/evacuated")"
+	wait_until 10 process_is_gone "$driver_pid" || fail "the driver does not end"
+	[ -z "$(driver_mounts)" ] || fail "mounts are left after an evacuation"
+	kill -CONT "$server_pid"
+	end_process "$writer"
+	wait_until 60 no_persifs_runs || fail "the daemon does not end after the server is back"
+	[ "$(cat "$store/hung")" = kept ] || fail "what was dirty at the evacuation is lost"
+}
+
 # Sections 10 and 11.9: ready within a second, and SIGINT ends it.
 start_and_end() {
 	local start
@@ -143,6 +177,7 @@ scenario() {
 	daemons_live_apart
 	secrets_appear_nowhere
 	evacuation
+	[ "$target" != nfs ] || evacuation_with_a_hung_server
 	rm -f "$driver_root"/*.json
 	driver_done
 }

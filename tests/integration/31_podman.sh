@@ -41,8 +41,8 @@ is_unmounted_at_driver() { ! is_mounted_at_driver "$1"; }
 
 volume_is_created_and_told() {
 	pod volume create --driver persifs -o "source=$uri" files >/dev/null || fail "volume create"
-	pod volume ls | grep -q 'persifs *files' || fail "volume ls: $(pod volume ls)"
-	pod volume inspect files | grep -qF "$uri" || fail "volume inspect tells no source"
+	pod volume ls | grep 'persifs *files' >/dev/null || fail "volume ls: $(pod volume ls)"
+	pod volume inspect files | grep -F "$uri" >/dev/null || fail "volume inspect tells no source"
 	[ "$(count_of files)" = 0 ] || fail "created, and mounted"
 }
 
@@ -55,7 +55,7 @@ containers_one_after_the_other() {
 	[ "$(cat "$store/open/two")" = two ] || fail "R13: not in the store"
 	[ "$(stat -c %u "$store/open/two")" = 2000 ] || fail "the file belongs to $(stat -c %u "$store/open/two")"
 	pod_run -v files:/data app grep ' /data ' /proc/self/mounts >"$work/flags"
-	grep nosuid "$work/flags" | grep -q nodev || fail "podman drops nosuid,nodev: $(cat "$work/flags")"
+	grep nosuid "$work/flags" | grep nodev >/dev/null || fail "podman drops nosuid,nodev: $(cat "$work/flags")"
 	fails_as "Read-only file system" pod_run -v files:/data:ro app touch /data/new
 }
 

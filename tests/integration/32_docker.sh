@@ -19,7 +19,8 @@ docker_is_up_or_dead() { docker_answers || process_is_gone "$dockerd_pid"; }
 # No bridge, no rules of a firewall, storage that needs no overlay.
 dockerd_start() {
 	dockerd --storage-driver vfs --data-root "$work/docker" --exec-root /run/docker-exec --pidfile /run/docker.pid \
-		--host "$DOCKER_HOST" --bridge none --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false \
+		--host "$DOCKER_HOST" --exec-opt native.cgroupdriver=cgroupfs \
+		--cgroup-parent "/${work##*.}" --bridge none --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false \
 		</dev/null >>"$work/log/dockerd" 2>&1 &
 	dockerd_pid=$!
 	wait_until 30 docker_is_up_or_dead || fail "dockerd does not answer"
@@ -42,8 +43,8 @@ counts() { [ "$(count_of "$1")" = "$2" ] || fail "the count of $1 is $(count_of 
 
 volume_is_created_and_told() {
 	docker volume create -d persifs -o "source=$uri" files >/dev/null || fail "docker volume create"
-	docker volume ls | grep -q 'persifs *files' || fail "docker volume ls"
-	docker volume inspect files | grep -q '"Driver": "persifs"' || fail "docker volume inspect"
+	docker volume ls | grep 'persifs *files' >/dev/null || fail "docker volume ls"
+	docker volume inspect files | grep '"Driver": "persifs"' >/dev/null || fail "docker volume inspect"
 	counts files 0
 }
 
@@ -56,7 +57,7 @@ containers_one_after_the_other() {
 	[ "$(cat "$store/open/two")" = two ] || fail "R13: not in the store"
 	fails_as "Read-only file system" run --rm -v files:/data:ro app touch /data/new
 	run --rm -v files:/data app grep ' /data ' /proc/self/mounts >"$work/flags"
-	grep nosuid "$work/flags" | grep -q nodev || fail "docker drops nosuid,nodev: $(cat "$work/flags")"
+	grep nosuid "$work/flags" | grep nodev >/dev/null || fail "docker drops nosuid,nodev: $(cat "$work/flags")"
 	run --rm --mount "type=volume,volume-driver=persifs,src=second,dst=/data,\"volume-opt=source=$uri\"" app \
 		cat /data/one >"$work/one" || fail "--mount with options"
 	[ "$(cat "$work/one")" = one ] || fail "a volume made by --mount reads something else"
@@ -86,7 +87,7 @@ copies_into_containers() {
 
 # Its Unmounts are lost; Remove comes with a count above 0.
 dockerd_is_killed() {
-	run -d --name orphan -v files:/data app sleep 3600 >/dev/null || fail orphan
+	run -d --name orphan --stop-signal KILL -v files:/data app sleep 3600 >/dev/null || fail orphan
 	counts files 1
 	kill -KILL "$dockerd_pid"
 	wait "$dockerd_pid" 2>/dev/null || true
@@ -109,7 +110,7 @@ bad_options_fail_the_container() {
 
 scenario() {
 	driver_prepare
-	container_prepare
+	container_prepare rw # dockerd makes groups
 	docker_prepare
 	driver_start --listen unix:/run/docker/plugins/persifs.sock
 	volume_is_created_and_told
@@ -118,6 +119,7 @@ scenario() {
 	bad_options_fail_the_container
 	dockerd_is_killed
 	end_process "$dockerd_pid"
+	rmdir "/sys/fs/cgroup/${work##*.}"
 	driver_stop
 	driver_done
 }

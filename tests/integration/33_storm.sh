@@ -36,9 +36,11 @@ scenario() {
 	driver_start
 	path=${uri%%\?*} arguments=${uri#"$path"}
 	mark=${arguments:0:1} arguments=${arguments:1}
+	# A sanitizer keeps what was freed for a while.
 	timeout "$(scaled 140 3000)" "$root/tests/tools/storm.py" "unix://$driver_socket" --driver-pid "$driver_pid" \
 		--program "$PERSIFS" --backing "$store" --root "$driver_root" --source "$path/{}$mark$arguments" \
-		--volumes "$VOLUMES" --rounds "$(scaled 2 20)" --seed "$SEED" || fail "the storm, with seed $SEED"
+		--volumes "$VOLUMES" --rounds "$(scaled 2 20)" --seed "$SEED" \
+		--growth "$(scaled 16 16 512)" || fail "the storm, with seed $SEED"
 	driver_stop
 	driver_done
 }

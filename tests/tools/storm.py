@@ -3,7 +3,7 @@
 """storm.py - many volumes, each under several names, mounted and unmounted in parallel under I/O
 
     storm.py ADDRESS --driver-pid PID --program PERSIFS --backing DIR --root DIR --source FORMAT
-             [--volumes N] [--names N] [--rounds N]
+             [--volumes N] [--names N] [--rounds N] [--growth MIB]
 
 Volume I is the folder DIR/I; FORMAT with {} for I is its source. In each round every name is created, mounted
 (some twice), written through, unmounted with a file open (half of them), and what it wrote is read under
@@ -20,7 +20,6 @@ import time
 
 from voldriver import Driver, Failed, as_app, expect, in_parallel, mounts, read, wait_until, write
 
-RSS_GROWTH_MAX = 16 << 20    # bytes that the driver may have more than after the first round
 FD_GROWTH_MAX = 4            # connections of this client are counted apart
 SETTLE_SECONDS = 60          # until the last daemon has drained and ended
 BLOCK = 96 << 10
@@ -194,16 +193,19 @@ class Storm:
             in_parallel(self.args.volumes, self.volume_round)
             self.settled(names)
             if first is None:
+                wait_until(SETTLE_SECONDS, lambda: self.processes() == 2 * self.args.volumes)
                 first = self.state()
-            expect(wait_until(SETTLE_SECONDS, lambda: self.processes() <= first[0]),
-                   f"{self.processes()} processes, after the first round {first[0]}")
+            # The last daemons end, and the driver's questions to those that stay.
+            wait_until(SETTLE_SECONDS, lambda: self.processes() <= first[0] and
+                       self.descriptors() <= first[1] + FD_GROWTH_MAX)
             now = self.state()
             print(f"round {number + 1}: {self.args.volumes * self.args.names} names in {time.monotonic() - start:.1f} s; "
                   f"processes {now[0]}, with {now[3]} descriptors; driver: descriptors {now[1]}, memory {now[2] >> 10} KiB", flush=True)
+            expect(now[0] <= first[0], f"{now[0]} processes, after the first round {first[0]}")
             expect(now[1] <= first[1] + FD_GROWTH_MAX, f"descriptors: {now[1]}, after the first round {first[1]}")
             expect(now[3] <= first[3] + FD_GROWTH_MAX * self.args.volumes,
                    f"descriptors of daemons: {now[3]}, after the first round {first[3]}")
-            expect(now[2] <= first[2] + RSS_GROWTH_MAX, f"memory: {now[2]}, after the first round {first[2]}")
+            expect(now[2] <= first[2] + (self.args.growth << 20), f"memory: {now[2]}, after the first round {first[2]}")
 
 
 def main():
@@ -215,6 +217,7 @@ def main():
     parser.add_argument("--volumes", type=int, default=50)
     parser.add_argument("--names", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--growth", type=int, default=16, help="MiB the driver may have more than after the first round")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     args = parser.parse_args()
     print("seed", args.seed)

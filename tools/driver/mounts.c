@@ -204,8 +204,8 @@ static int real_unmount(void *arg, const char *point, unsigned drain_ms,
 		rc = daemon_drain(point, drain_ms, cancel, &err);
 	if (rc)
 		log_warn("driver: '%s' is unmounted with data left to write: %s", point, err.text);
-	if (dirty)
-		*dirty = rc != 0;
+	if (dirty) /* without a moment to ask, nobody knows */
+		*dirty = rc != 0 || (mounted && !drain_ms);
 	rc = detach_and_remove(point, f);
 	if (rc && !mounted)
 		return -ENOENT;

@@ -28,8 +28,9 @@ struct mounts_ops {
 	int (*mount)(void *arg, const struct mount_spec *m, const struct cancel *cancel,
 		     struct failure *f);
 	/* Has the daemon write what is dirty, for drain_ms at most, then takes mount and
-	 * folder away. 0 also when data is left to be written (*dirty, if it is wanted);
-	 * -ENOENT when nothing was mounted: then the folder goes, too. */
+	 * folder away. 0 also when data is left to be written (*dirty, if it is wanted; set also
+	 * where drain_ms is 0 and nobody can tell); -ENOENT when nothing was mounted: then the
+	 * folder goes, too. */
 	int (*unmount)(void *arg, const char *point, unsigned drain_ms, const struct cancel *cancel,
 		       bool *dirty, struct failure *f);
 	/* A persifs mount is there, by mountinfo alone. */

@@ -2,28 +2,27 @@
 # shellcheck shell=bash disable=SC2154 # shares variables with test.sh
 # container.sh - containers of crun and runc, whose bundles tests/tools/bundle.py makes
 #
-#   container_prepare            once a run: what the runtimes need of the machine
+#   container_prepare [rw]       once a run: what the runtimes need of the machine
 #   container RUNTIME NAME [OPTION of bundle.py...] -- COMMAND...   runs it, waits; its status
 #   container_start RUNTIME NAME [OPTION...]     one that only waits for container_exec
 #   container_exec RUNTIME NAME COMMAND...       in one that runs, as its user
 #   container_stop RUNTIME NAME
 #
-# No container asks for a limit, so cgroups are in nobody's way: crun is told to leave
-# them alone, runc has a hierarchy without controllers, in the run's own mount namespace.
+# No container asks for a limit, and groups are the machine's: crun is told to leave them alone, and
+# runc to do without where it may not, so a run that fails leaves none behind.
 
 container_prepare() {
 	need python3 busybox crun runc
 	[ "${PERSIFS_TEST_NS:-}" = 1 ] || skip "containers want namespaces of the run's own"
 	# A machine with cgroups of both versions is refused by crun.
-	[ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup ||
-		skip "no cgroup2 can be mounted here"
+	mount -t cgroup2 -o "${1:-ro}" cgroup2 /sys/fs/cgroup || skip "no cgroup2 can be mounted here"
 	mkdir -p "$work/bundles" /run/crun /run/runc
 }
 
 runtime() { # RUNTIME ARGUMENT...
 	case $1 in
 	crun) crun --root /run/crun --cgroup-manager=disabled "${@:2}" ;;
-	runc) runc --root /run/runc "${@:2}" ;;
+	runc) runc --rootless=true --root /run/runc "${@:2}" ;;
 	esac
 }
 
@@ -39,7 +38,7 @@ container() {
 container_start() {
 	rm -f "$work/log/container-$2" # of an earlier one
 	container "$@" -- sh -c 'echo up; exec sleep 3600' >"$work/log/container-$2" 2>&1 &
-	wait_until 20 grep -qx up "$work/log/container-$2" || fail "container $2 of $1: $(tail -n 2 "$work/log/container-$2")"
+	wait_until 20 grep -qsx up "$work/log/container-$2" || fail "container $2 of $1: $(tail -n 2 "$work/log/container-$2")"
 }
 
 container_exec() { runtime "$1" exec "$(container_id "$2")" "${@:3}" </dev/null; }
