@@ -68,6 +68,19 @@ static int agree(const struct mount_options *ours, const struct mount_options *t
 	return rc;
 }
 
+/* Who wants the whole sandbox does not get his files from a daemon outside. */
+static int sandbox_suffices(const struct volume *v, const struct mount_options *theirs,
+			    struct err *err)
+{
+	const char *state = sandbox_state(&v->sandbox);
+
+	if (theirs->sandbox != SANDBOX_FULL || !strcmp(state, "full"))
+		return 0;
+	return err_set(err, -EINVAL,
+		       "option sandbox=full: the volume is mounted already, and its sandbox is %s",
+		       state);
+}
+
 /* What is the volume's, and harmless. */
 static json_t *notes(const struct mount_options *ours, const struct mount_options *theirs)
 {
@@ -93,6 +106,8 @@ static int options_of_volume(struct volume *v, const struct mount_options *their
 
 	mutex_lock(&v->opt_lock);
 	rc = agree(&v->opt, theirs, err);
+	if (!rc)
+		rc = sandbox_suffices(v, theirs, err);
 	*notes_out = rc ? NULL : notes(&v->opt, theirs);
 	mutex_unlock(&v->opt_lock);
 	return rc;

@@ -147,24 +147,32 @@ static int unlink_control(struct errands *e)
 	return rc;
 }
 
-int errands_listen(struct errands *e, const char *path, struct err *err)
+/* 0 or -errno; *made: what is at path then. */
+static int bind_at(int fd, const char *path, struct stat *made)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	AUTO_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	mode_t mask = umask(0177); /* nobody else may connect between bind and listen */
-	struct stat st;
 	int rc = 0;
 
-	if (strlen(path) >= sizeof sa.sun_path) {
-		rc = -ENAMETOOLONG;
-	} else {
-		strcpy(sa.sun_path, path);
-		unlink(path);
-		if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof sa) || lstat(path, &st) ||
-		    listen(fd, CONTROL_BACKLOG))
-			rc = -errno;
-	}
+	memcpy(sa.sun_path, path, strlen(path) + 1);
+	unlink(path);
+	if (bind(fd, (struct sockaddr *)&sa, sizeof sa) || lstat(path, made) ||
+	    listen(fd, CONTROL_BACKLOG))
+		rc = -errno;
 	umask(mask);
+	return rc;
+}
+
+int errands_listen(struct errands *e, const char *path, struct err *err)
+{
+	AUTO_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct stat st = { .st_ino = 0 };
+	int rc = fd < 0 ? -errno : 0;
+
+	if (!rc && strlen(path) >= sizeof e->control_path)
+		rc = -ENAMETOOLONG;
+	if (!rc)
+		rc = bind_at(fd, path, &st);
 	if (rc)
 		return err_set(err, rc, "control socket '%s': %s", path, strerror(-rc));
 	strcpy(e->control_path, path);

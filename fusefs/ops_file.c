@@ -52,6 +52,15 @@ static int open_truncate(struct request *rq, struct inode *in, bool kill)
 	return kill ? inode_truncate_kill(rq, in, &set, &attr) : inode_setattr(rq, in, &set, &attr);
 }
 
+/* The kernel cuts a cached write at the borders of its pages, and appends of another
+ * session would come between. */
+static bool appends_alone(const struct request *rq, int flags)
+{
+	if (!(flags & O_APPEND) || rq->v->opt.consistency == EXCLUSIVE)
+		return true;
+	return (flags & O_ACCMODE) != O_WRONLY && !(rq->s->direct_mmap && rq->v->nsessions > 1);
+}
+
 /* What the kernel is told of an opened file. keep: its pages hold. */
 static uint32_t open_flags(struct request *rq, struct inode *in, int flags, bool keep)
 {
@@ -59,10 +68,14 @@ static uint32_t open_flags(struct request *rq, struct inode *in, int flags, bool
 	bool stale = inode_take_stale(in, rq->s);
 	uint32_t out = 0;
 
+	/* The file's size, which OPEN does not tell. */
+	if (stale)
+		session_drop_attr(rq->s, in);
 	/* close() of what was opened for reading has nothing to say but that locks go. */
 	if ((flags & O_ACCMODE) == O_RDONLY && o->locks == LOCKS_KERNEL)
 		out |= FOPEN_NOFLUSH;
-	if (o->consistency == STRICT || (rq->s->direct_mmap && inode_write_shared(in)))
+	if (o->consistency == STRICT || !appends_alone(rq, flags) ||
+	    (rq->s->direct_mmap && inode_write_shared(in)))
 		return out | FOPEN_DIRECT_IO;
 	return keep && !stale ? out | FOPEN_KEEP_CACHE : out;
 }

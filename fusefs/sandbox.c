@@ -18,6 +18,8 @@
 #include "fusefs/sandbox_impl.h"
 
 static void say(struct sandbox *s, enum sandbox_part part, const char *fmt, va_list ap)
+	__attribute__((format(printf, 3, 0)));
+static void say(struct sandbox *s, enum sandbox_part part, const char *fmt, va_list ap)
 {
 	vsnprintf(s->part[part].said, sizeof s->part[part].said, fmt, ap);
 }
@@ -83,9 +85,11 @@ static void limits(struct sandbox *s, uid_t before)
 		rc = limit(RLIMIT_NPROC, SANDBOX_NPROC);
 	if (rc)
 		sandbox_lacks(s, SANDBOX_PART_LIMITS, "%s", strerror(-rc));
+	else if (s->folder)
+		sandbox_said(s, SANDBOX_PART_LIMITS, "core 0");
 	else
-		sandbox_said(s, SANDBOX_PART_LIMITS, "core 0%s",
-			     s->folder ? "" : ", descriptors 1024");
+		sandbox_said(s, SANDBOX_PART_LIMITS, "core 0, at most %d descriptors",
+			     SANDBOX_NOFILE);
 }
 
 static bool may_use_handles(void)

@@ -25,7 +25,7 @@
 #include "common/err.h"
 
 #define SANDBOX_UID 65533   /* where it is to be had: systemd and Debian assign it to nobody */
-#define SANDBOX_NOFILE 1024 /* descriptors of a worker without a folder */
+#define SANDBOX_NOFILE 4096 /* descriptors of a worker without a folder: sessions, connections */
 #define SANDBOX_NPROC 16384 /* threads of all workers with the same id of their own */
 #define SANDBOX_SAID_MAX 112
 

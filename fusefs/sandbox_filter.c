@@ -5,6 +5,7 @@
  * or makes anything executable. clone3() says ENOSYS, for its flags cannot be looked at: the C library
  * then uses clone(), which is let through for threads. */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -34,7 +35,6 @@ static const int for_all[] = {
 	SCMP_SYS(fstat),
 	SCMP_SYS(newfstatat),
 	SCMP_SYS(statx),
-	SCMP_SYS(fcntl),
 	SCMP_SYS(ftruncate),
 	SCMP_SYS(fallocate),
 	SCMP_SYS(fsync),
@@ -141,6 +141,16 @@ static int allow(scmp_filter_ctx f, const int *calls, size_t n)
 	return rc;
 }
 
+/* None that makes a signal of what happens to a descriptor: F_SETOWN, F_SETSIG, leases. */
+static const int fcntl_commands[] = { F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD,     F_SETFD,
+				      F_GETFL, F_SETFL,         F_GET_SEALS, F_ADD_SEALS };
+
+/* b: of SCMP_CMP_MASKED_EQ alone. */
+static struct scmp_arg_cmp when(unsigned arg, enum scmp_compare op, scmp_datum_t a, scmp_datum_t b)
+{
+	return (struct scmp_arg_cmp){ .arg = arg, .op = op, .datum_a = a, .datum_b = b };
+}
+
 #define LET(f, call, cmp) seccomp_rule_add_exact(f, SCMP_ACT_ALLOW, SCMP_SYS(call), 1, cmp)
 
 /* Those whose arguments decide. */
@@ -152,21 +162,23 @@ static int with_conditions(scmp_filter_ctx f)
 	int rc = seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
 
 	if (!rc)
-		rc = LET(f, clone, SCMP_A0(SCMP_CMP_MASKED_EQ, thread | new_things, thread));
+		rc = LET(f, clone, when(0, SCMP_CMP_MASKED_EQ, thread | new_things, thread));
 	if (!rc)
-		rc = LET(f, socketpair, SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
+		rc = LET(f, socketpair, when(0, SCMP_CMP_EQ, AF_UNIX, 0));
 	if (!rc)
-		rc = LET(f, mmap, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+		rc = LET(f, mmap, when(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
 	if (!rc)
-		rc = LET(f, mprotect, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+		rc = LET(f, mprotect, when(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
 	if (!rc)
-		rc = LET(f, prctl, SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME));
+		rc = LET(f, prctl, when(0, SCMP_CMP_EQ, PR_SET_NAME, 0));
 	/* abort() */
 	if (!rc)
-		rc = LET(f, tgkill, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+		rc = LET(f, tgkill, when(0, SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
+	for (size_t i = 0; i < ARRAY_LEN(fcntl_commands) && !rc; i++)
+		rc = LET(f, fcntl, when(1, SCMP_CMP_EQ, (scmp_datum_t)fcntl_commands[i], 0));
 	/* asking only */
 	if (!rc)
-		rc = LET(f, prlimit64, SCMP_A2(SCMP_CMP_EQ, 0));
+		rc = LET(f, prlimit64, when(2, SCMP_CMP_EQ, 0, 0));
 	return rc;
 }
 
@@ -175,7 +187,7 @@ static int folder_calls(scmp_filter_ctx f)
 {
 	int rc = allow(f, for_folder, ARRAY_LEN(for_folder));
 
-	return rc ? rc : LET(f, openat, SCMP_A0(SCMP_CMP_LE, INT_MAX));
+	return rc ? rc : LET(f, openat, when(0, SCMP_CMP_LE, INT_MAX, 0));
 }
 
 static int install(const struct sandbox *s)

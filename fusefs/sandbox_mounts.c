@@ -38,13 +38,17 @@ static int empty_root(const char **at)
 	return 0;
 }
 
-/* A mount of the folder alone; its descriptor keeps the mounts in it together, so it stays open. */
+/* A mount of the folder alone; its descriptor keeps the mounts in it together, so it stays open. Devices
+ * in it cannot be opened, for dir may make some. (noexec would change what access() says.) */
 static int clone_folder(struct be_prepared *p)
 {
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID };
 	int tree = open_tree(p->folder_fd, "",
 			     AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	int fd = tree < 0 ? -1 : openat(tree, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = -1;
 
+	if (tree >= 0 && !mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof attr))
+		fd = openat(tree, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0) {
 		int rc = -errno;
 

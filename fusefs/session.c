@@ -487,13 +487,24 @@ uint64_t session_lock_owner(const struct session *s, uint64_t owner)
 	return s->slot ? hash_u64(owner ^ ((uint64_t)s->slot << 56)) : owner;
 }
 
-void session_drop_pages(struct session *s, const struct inode *in)
+static void drop(struct session *s, const struct inode *in, int64_t off)
 {
-	struct fuse_notify_inval_inode_out body = { .ino = session_nodeid(s, in->nodeid) };
+	struct fuse_notify_inval_inode_out body = { .ino = session_nodeid(s, in->nodeid),
+						    .off = off };
 	struct fuse_out_header out = { .len = sizeof out + sizeof body,
 				       .error = FUSE_NOTIFY_INVAL_INODE };
 	struct iovec iov[2] = { { &out, sizeof out }, { &body, sizeof body } };
 
 	if (writev(s->fuse_fd, iov, 2) > 0)
 		stats_inc(STAT_notify_inval);
+}
+
+void session_drop_pages(struct session *s, const struct inode *in)
+{
+	drop(s, in, 0);
+}
+
+void session_drop_attr(struct session *s, const struct inode *in)
+{
+	drop(s, in, -1);
 }

@@ -93,6 +93,8 @@ uint64_t session_lock_owner(const struct session *s, uint64_t owner);
  * reads and writes of the file meanwhile, which receivers and connections answer: not
  * for their threads, nor with a lock held. */
 void session_drop_pages(struct session *s, const struct inode *in);
+/* The kernel asks for the inode's attributes anew. Does not wait for anything. */
+void session_drop_attr(struct session *s, const struct inode *in);
 
 /* decode.c: libfuse as decoder of what op_raw() does not take. */
 int decoder_init(struct session *s, struct err *err);

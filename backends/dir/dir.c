@@ -75,8 +75,11 @@ static int dir_folder(struct backend *be, const char *text, struct be_entry *out
 	AUTO_FREE struct uri *uri = malloc(sizeof *uri);
 	const struct dir *d = dir_of(be);
 	struct stat st;
-	int rc = uri ? uri_parse(text, uri, err) : err_set(err, -ENOMEM, "out of memory");
+	int rc;
 
+	if (!uri)
+		return err_set(err, -ENOMEM, "out of memory");
+	rc = uri_parse(text, uri, err);
 	if (rc)
 		return rc;
 	/* Where there are no paths, who asks has made sure of it by backend_uri_key(). */

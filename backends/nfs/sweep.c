@@ -157,7 +157,7 @@ int nsweep_open(struct nfs_backend *b)
 		take_proof(b, b->env.prepared);
 	} else {
 		rc = nsweep_prepare(NULL, &b->env, &own, NULL);
-		if (!rc)
+		if (own.state)
 			take_proof(b, &own);
 		if (b->env.run_dir)
 			b->run_fd = open(b->env.run_dir, O_DIRECTORY | O_CLOEXEC);

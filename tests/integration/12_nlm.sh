@@ -13,14 +13,15 @@ eval "$(declare -f server_conf | sed 's/Enable_NLM = false/Enable_NLM = true; NS
 
 STEPS=$(scaled 200 10000 50)
 
+# By a daemon of its own, as on another machine.
 second_mount() {
 	mnt2=$work/mnt2
-	mkdir -p "$mnt2"
-	timeout "$STEP_SECONDS" "$PERSIFS" mount -o nlm "$uri" "$mnt2" </dev/null >>"$work/log/mount" 2>&1 ||
+	mkdir -p "$mnt2" "$work/run2"
+	PERSIFS_RUNTIME_DIR=$work/run2 timeout "$STEP_SECONDS" "$PERSIFS" mount -o nlm "$uri" "$mnt2" </dev/null >>"$work/log/mount" 2>&1 ||
 		fail "persifs mount: $(tail -n 3 "$work/log/mount")"
 }
 
-second_umount() { timeout "$STEP_SECONDS" "$PERSIFS" umount "$mnt2" || fail "persifs umount: status $?"; }
+second_umount() { PERSIFS_RUNTIME_DIR=$work/run2 timeout "$STEP_SECONDS" "$PERSIFS" umount "$mnt2" || fail "persifs umount: status $?"; }
 
 lock() { python3 "$work/locker.py" "$@"; }
 

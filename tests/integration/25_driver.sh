@@ -135,6 +135,21 @@ restart_disturbs_nothing() {
 	[ ! -e "$root_dir/keep" ] || fail "not unmounted"
 }
 
+# Without a state file that can be read, what is mounted is known all the same.
+spoiled_state() {
+	create spoiled
+	mounts_at spoiled
+	driver_kill
+	echo '{"Version":1,"Vol' >"$root_dir/driver-state.json"
+	driver_start
+	[ -e "$root_dir/driver-state.json.bad" ] || fail "not put aside"
+	[ "$(ask Get '{"Name":"spoiled"}' | grep -o '"MountCount":[0-9]*')" = '"MountCount":1' ] || fail "not taken over"
+	errs Create '{"Name":"driver-state.json.bad"}' 'taken by the driver'
+	ok Unmount '{"Name":"spoiled"}'
+	[ ! -e "$root_dir/spoiled" ] || fail "not unmounted"
+	rm "$root_dir/driver-state.json.bad"
+}
+
 # The driver dies while six Mounts run; whatever was done, the next calls resolve it.
 killed_while_mounting() {
 	local i pids=() rounds
@@ -283,6 +298,7 @@ scenario() {
 	budget_is_divided
 	nothing_runs
 	restart_disturbs_nothing
+	spoiled_state
 	killed_while_mounting
 	nothing_runs
 	dead_daemon

@@ -86,16 +86,22 @@ without_it_they_succeed() {
 	[ "$(sandbox state)" = off ] || fail "sandbox=off is $(sandbox state)"
 	try_all
 	for name in open_passwd openat_cwd openat2_passwd open_environ write_self stat_passwd climb_proc make_process clone_process \
-		clone3_process signal_other signal_thread process_by_fd socket_inet socket_inet6 socket_unix socket_netlink clone_mounts \
+		clone3_process signal_by_owner signal_of_choice signal_other signal_thread process_by_fd socket_inet socket_inet6 socket_unix socket_netlink clone_mounts \
 		open_fs anonymous_file code_page code_later root_again root_again_all root_group dump_again; do
 		[ "$target" = dir ] || [ "$name" != climb_proc ] || continue
 		[ "$(outcome $name)" = "done" ] || fail "without the sandbox, $name: $(outcome $name)"
 	done
+	# Nor does who wants it share such a daemon.
+	if [ "$target" != memory ]; then
+		mkdir -p "$work/second"
+		fails_with "option sandbox=full: the volume is mounted already, and its sandbox is off" \
+			"$PERSIFS" mount -o sandbox=full "$uri" "$work/second"
+	fi
 	for name in execute execute_at mount_tmpfs unmount change_root enter_namespace ring_enter ring_register any_ioctl no_filter; do
 		[ "$(outcome $name)" != EPERM ] || fail "$name is refused without the sandbox"
 	done
 	if [ "$target" = dir ]; then
-		for name in climb_out see_parent open_absolute follow_link change_outside; do
+		for name in climb_out see_parent open_absolute follow_link change_outside open_device; do
 			[ "$(outcome $name)" = "done" ] || fail "without the sandbox, $name: $(outcome $name)"
 		done
 	fi
@@ -133,25 +139,52 @@ option_uid() {
 	nothing_is_left
 }
 
+# under INJECTION OPTIONS: mounts in the foreground, where landlock_create_ruleset() answers otherwise.
+mount_under() {
+	strace -f -qq -o /dev/null -e trace=landlock_create_ruleset -e "inject=landlock_create_ruleset:$1" \
+		"$PERSIFS" mount -f -o "$2" "$uri" "$mnt" </dev/null >"$work/log/lacks" 2>&1 &
+	wait_until "$STEP_SECONDS" is_mounted || fail "no mount: $(tail -n 3 "$work/log/lacks")"
+	wait_until 20 answers || fail "no answer"
+}
+umount_it() {
+	"$PERSIFS" umount "$mnt" || fail umount
+	nothing_is_left
+}
+
 # A kernel without Landlock.
 what_is_missing_is_told() {
 	local said
-	command -v strace >/dev/null || return 0
-	local without=(strace -f -qq -o /dev/null -e trace=landlock_create_ruleset -e inject=landlock_create_ruleset:error=ENOSYS)
-	"${without[@]}" "$PERSIFS" mount -f "$uri" "$mnt" </dev/null >"$work/log/lacks" 2>&1 &
-	wait_until "$STEP_SECONDS" is_mounted || fail "no mount: $(tail -n 3 "$work/log/lacks")"
-	wait_until 20 answers || fail "no answer"
+	mount_under error=ENOSYS sandbox=auto
 	[ "$(sandbox state)" = partial ] || fail "sandbox $(sandbox state) without Landlock"
 	said=$(sandbox landlock)
 	[ "$said" = "no: this kernel has none" ] || fail "stat tells: $said"
 	[ "$(grep -c 'sandbox: landlock: this kernel has none' "$work/log/lacks")" = 1 ] || fail "the log tells: $(cat "$work/log/lacks")"
 	echo data >"$mnt/data"
-	"$PERSIFS" umount "$mnt" || fail umount
-	nothing_is_left
-	said=$("${without[@]}" timeout 60 "$PERSIFS" mount -o sandbox=full "$uri" "$mnt" 2>&1) && fail "sandbox=full without Landlock"
+	umount_it
+	said=$(strace -f -qq -o /dev/null -e trace=landlock_create_ruleset -e inject=landlock_create_ruleset:error=ENOSYS \
+		timeout 60 "$PERSIFS" mount -o sandbox=full "$uri" "$mnt" 2>&1) && fail "sandbox=full without Landlock"
 	[ "$said" = "persifs: option sandbox=full: landlock: this kernel has none" ] || fail "told: $said"
 	wait_until 20 no_persifs_runs || fail "still running"
 	nothing_is_left
+}
+
+# A kernel whose Landlock refuses what is found again by handle: the second question is about that. Either goes.
+handles_or_landlock() {
+	local i plain=$uri
+	[ "$target" = dir ] || return 0
+	uri="dir:$store?fds=16"
+	mount_under retval=0:when=2 sandbox=auto
+	[ "$(sandbox state) $(sandbox landlock)" = "partial no: this kernel's refuses files that are found again by handle" ] ||
+		fail "$(sandbox state), $(sandbox landlock)"
+	umount_it
+	mount_under retval=0:when=2 sandbox=full
+	[ "$(sandbox state)" = full ] || fail "sandbox=full is $(sandbox state)"
+	mkdir "$mnt/many"
+	for ((i = 0; i < 100; i++)); do echo "$i" >"$mnt/many/$i"; done
+	for ((i = 0; i < 100; i++)); do [ "$(cat "$mnt/many/$i")" = "$i" ] || fail "file $i"; done
+	rm -r "$mnt/many"
+	umount_it
+	uri=$plain
 }
 
 scenario() {
@@ -164,7 +197,9 @@ scenario() {
 	without_it_they_succeed
 	files_are_found_again
 	option_uid
+	command -v strace >/dev/null || return 0
 	what_is_missing_is_told
+	handles_or_landlock
 }
 
 run_scenario "$@"

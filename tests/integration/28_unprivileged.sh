@@ -118,6 +118,16 @@ ranges() {
 	log "a namespace with ranges"
 }
 
+# A short range has no 65533: the highest id it has.
+short_range() {
+	local caps=none uids=10 state=full more=''
+	[ "$target" != dir ] || return 0
+	run_as_owner unshare -Um --map-root-user --map-users="$first_sub,1,10" --map-groups="$first_sub,1,10" --
+	fails_with 'option sandbox_uid=11' as_user unshare -Um --map-root-user --map-users="$first_sub,1,10" \
+		--map-groups="$first_sub,1,10" -- "$PERSIFS" mount -o sandbox_uid=11 "$uri" "$mnt"
+	log "a namespace with a short range"
+}
+
 # Opens and mounts as root, then becomes the user without any privilege.
 orchestrator() {
 	cat >"$work/orchestrate.py" <<-'PY'
@@ -220,6 +230,7 @@ scenario() {
 	if as_user unshare -Urm true 2>/dev/null; then
 		one_mapped_id
 		ranges
+		short_range
 	else
 		log "left out: users may not make namespaces here"
 	fi

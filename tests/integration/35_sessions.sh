@@ -68,6 +68,25 @@ what_one_closed_the_other_reads() {
 	done
 }
 
+# The same without a moment between: nothing that is told later is needed for it.
+each_open_reads_what_was_closed() {
+	python3 - "$mnt/app" "$work/mapped/app" "$(scaled 500 20000 100)" <<-'EOF' || fail "an open reads what was before"
+		import os, sys
+		dirs, rounds = sys.argv[1:3], int(sys.argv[3])
+		open(dirs[0] + "/quick", "w").close()
+		os.chmod(dirs[0] + "/quick", 0o666)
+		want = ""
+		for i in range(rounds):
+		    with open(dirs[i % 2] + "/quick", "w") as f:
+		        want = str(i) * (i % 100 + 1)
+		        f.write(want)
+		    with open(dirs[(i + 1) % 2] + "/quick") as f:
+		        got = f.read()
+		    if got != want:
+		        sys.exit(f"round {i}: {len(got)} bytes, {got[:20]!r}, instead of {len(want)}, {want[:20]!r}")
+	EOF
+}
+
 # S2: no reopening, by read() and through a mapping. S6: names that are replaced, and come.
 open_readers_see_writes() {
 	python3 - "$mnt/app" "$work/mapped/app" "$(scaled 100 2000 30)" <<-'EOF' || fail "an open reader, or a name, is stale"
@@ -228,6 +247,7 @@ scenario() {
 	other_semantics_are_refused
 	mapped_sessions_show_their_owner
 	what_one_closed_the_other_reads
+	each_open_reads_what_was_closed
 	open_readers_see_writes
 	appends_are_not_lost
 	locks_exclude_across_sessions

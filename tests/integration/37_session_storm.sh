@@ -83,11 +83,26 @@ wait_all() { # WHAT PID...
 	for p in "${@:2}"; do wait "$p" || fail "$1: $(tail -n 3 "$work"/log/{model.,storm.,watchdog}* 2>/dev/null)"; done
 }
 
+# Which lines of a process are not there, and what stands between its neighbours.
+show_lost() { # PROCESS LINES
+	python3 - "$store/log" "$@" <<-'EOF'
+		import sys
+		lines = open(sys.argv[1], "rb").read().split(b"\n")
+		me, n = sys.argv[2].encode(), int(sys.argv[3])
+		at = {line: i for i, line in enumerate(lines)}
+		for i in [i for i in range(n) if b"%s %08d" % (me, i) not in at][:3]:
+		    before = at.get(b"%s %08d" % (me, i - 1), 0)
+		    print("lost:", i, "behind line", before, "of", len(lines), lines[before:before + 6])
+		print("odd lines:", [line for line in lines if len(line) not in (0, 10)][:5])
+	EOF
+}
+
 check_storm() {
 	local i n sum=0
 	for i in 1 2 3 4; do
 		n=$(tail -n 1 "$work/log/storm.$i")
 		sum=$((sum + n))
+		[ "$(grep -c "^$i " "$mnt/log")" = "$n" ] || show_lost "$i" "$n" >&2
 		[ "$(grep -c "^$i " "$mnt/log")" = "$n" ] ||
 			fail "process $i appended $n lines, $(grep -c "^$i " "$mnt/log") are there, $(grep -c "^$i " "$work/second/log") in the other session, $(grep -c "^$i " "$store/log") behind"
 	done

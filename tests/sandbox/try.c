@@ -27,6 +27,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -209,6 +210,23 @@ static int root_by_handle(int fd)
 
 	return OPEN(SYS_open_by_handle_at, fd, &h, O_PATH);
 }
+/* A device of his own: /dev/zero. */
+static int make_device(int fd)
+{
+	int rc;
+
+	(void)syscall(SYS_unlinkat, fd, "device-by-try", 0);
+	rc = CALL(SYS_mknodat, fd, "device-by-try", S_IFCHR | 0600, makedev(1, 5));
+	if (!rc)
+		rc = OPEN(SYS_openat, fd, "device-by-try", O_RDWR);
+	(void)syscall(SYS_unlinkat, fd, "device-by-try", 0);
+	return rc;
+}
+static int open_device(void)
+{
+	return from_folders(make_device);
+}
+
 static int by_handle(void)
 {
 	return from_folders(root_by_handle);
@@ -274,6 +292,18 @@ static int signal_other(void)
 static int signal_thread(void)
 {
 	return CALL(SYS_tgkill, victim, victim, 0);
+}
+/* Whatever happens to the descriptor is a signal to its owner. */
+static int signal_by_owner(void)
+{
+	int rc = CALL(SYS_fcntl, 0, F_SETOWN, victim);
+
+	(void)syscall(SYS_fcntl, 0, F_SETOWN, 0);
+	return rc;
+}
+static int signal_of_choice(void)
+{
+	return CALL(SYS_fcntl, 0, F_SETSIG, 0);
 }
 static int process_by_fd(void)
 {
@@ -516,22 +546,72 @@ static const struct {
 	{             \
 #f, f \
 	}
-	TRY(open_passwd),     TRY(openat_cwd),    TRY(openat2_passwd),   TRY(open_environ),
-	TRY(write_self),      TRY(make_file),     TRY(stat_passwd),      TRY(climb_out),
-	TRY(see_parent),      TRY(open_absolute), TRY(climb_proc),       TRY(change_outside),
-	TRY(follow_link),     TRY(by_handle),     TRY(execute),          TRY(execute_at),
-	TRY(make_process),    TRY(clone_process), TRY(clone3_process),   TRY(trace),
-	TRY(read_memory),     TRY(signal_other),  TRY(signal_thread),    TRY(process_by_fd),
-	TRY(more_core),       TRY(socket_inet),   TRY(socket_inet6),     TRY(socket_unix),
-	TRY(socket_netlink),  TRY(socket_packet), TRY(connect_again),    TRY(bind_again),
-	TRY(mount_tmpfs),     TRY(unmount),       TRY(change_root),      TRY(own_namespace),
-	TRY(enter_namespace), TRY(open_fs),       TRY(clone_mounts),     TRY(ring),
-	TRY(ring_enter),      TRY(ring_register), TRY(load_bpf),         TRY(watch_performance),
-	TRY(fault_handler),   TRY(add_key),       TRY(any_ioctl),        TRY(anonymous_file),
-	TRY(code_page),       TRY(code_later),    TRY(all_is_code),      TRY(root_again),
-	TRY(root_again_all),  TRY(root_group),    TRY(all_capabilities), TRY(dump_again),
-	TRY(no_filter),       TRY(as_caller),     TRY(own_groups),       TRY(open_folder),
-	TRY(make_in_folder),  TRY(make_thread),   TRY(make_pair),
+	TRY(open_passwd),
+	TRY(openat_cwd),
+	TRY(openat2_passwd),
+	TRY(open_environ),
+	TRY(write_self),
+	TRY(make_file),
+	TRY(stat_passwd),
+	TRY(climb_out),
+	TRY(see_parent),
+	TRY(open_absolute),
+	TRY(climb_proc),
+	TRY(change_outside),
+	TRY(follow_link),
+	TRY(open_device),
+	TRY(by_handle),
+	TRY(execute),
+	TRY(execute_at),
+	TRY(make_process),
+	TRY(clone_process),
+	TRY(clone3_process),
+	TRY(trace),
+	TRY(read_memory),
+	TRY(signal_other),
+	TRY(signal_thread),
+	TRY(signal_by_owner),
+	TRY(signal_of_choice),
+	TRY(process_by_fd),
+	TRY(more_core),
+	TRY(socket_inet),
+	TRY(socket_inet6),
+	TRY(socket_unix),
+	TRY(socket_netlink),
+	TRY(socket_packet),
+	TRY(connect_again),
+	TRY(bind_again),
+	TRY(mount_tmpfs),
+	TRY(unmount),
+	TRY(change_root),
+	TRY(own_namespace),
+	TRY(enter_namespace),
+	TRY(open_fs),
+	TRY(clone_mounts),
+	TRY(ring),
+	TRY(ring_enter),
+	TRY(ring_register),
+	TRY(load_bpf),
+	TRY(watch_performance),
+	TRY(fault_handler),
+	TRY(add_key),
+	TRY(any_ioctl),
+	TRY(anonymous_file),
+	TRY(code_page),
+	TRY(code_later),
+	TRY(all_is_code),
+	TRY(root_again),
+	TRY(root_again_all),
+	TRY(root_group),
+	TRY(all_capabilities),
+	TRY(dump_again),
+	TRY(no_filter),
+	TRY(as_caller),
+	TRY(own_groups),
+	TRY(open_folder),
+	TRY(make_in_folder),
+	TRY(make_thread),
+	TRY(make_pair),
 #undef TRY
 };
 

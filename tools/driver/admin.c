@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tools/driver/admin.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "tools/driver/daemons.h"
+#include "tools/driver/state.h"
 
 #define OK 200
 #define NOT_FOUND 404
@@ -131,6 +133,15 @@ static char *evacuate_sentence(const json_t *dirty, const json_t *failed)
 	return text;
 }
 
+static void remove_state(const char *path)
+{
+	char bad[PATH_MAX];
+
+	unlink(path);
+	if (snprintf(bad, sizeof bad, "%s" STATE_BAD_TAIL, path) < (int)sizeof bad)
+		unlink(bad);
+}
+
 static void evacuate(struct admin *a, struct admin_reply *out)
 {
 	AUTO_FREE char *sentence = NULL;
@@ -145,7 +156,7 @@ static void evacuate(struct admin *a, struct admin_reply *out)
 	volumes_evacuate(a->volumes, a->evacuate_ms, &dirty, &failed);
 	mounts_sweep(a->root);
 	if (!json_array_size(failed))
-		unlink(a->state);
+		remove_state(a->state);
 	sentence = evacuate_sentence(dirty, failed);
 	if (sentence && *sentence)
 		log_warn("driver: evacuate: %s", sentence);

@@ -34,7 +34,6 @@
 #define EXIT_USAGE 2
 #define STOP_MS \
 	2000 /* for requests that run at SIGTERM; what is not done then is undone at the next start */
-#define BAD_TAIL ".bad" /* of a state file that cannot be read */
 
 struct driver {
 	struct config config;
@@ -272,7 +271,7 @@ static int restore(struct driver *d, struct err *err)
 	json_decref(state);
 	if (rc) {
 		log_error("driver: %s; put aside", err->text);
-		snprintf(bad, sizeof bad, "%.4000s" BAD_TAIL, d->config.state);
+		snprintf(bad, sizeof bad, "%.4000s" STATE_BAD_TAIL, d->config.state);
 		if (rename(d->config.state, bad))
 			return err_set(err, -errno, "cannot rename '%s': %s", d->config.state,
 				       strerror(errno));
