@@ -103,6 +103,21 @@ int claim_link(const char *key, unsigned maj, unsigned min, struct err *err)
 	return rc ? err_set(err, rc, "'%s': %s", path, strerror(-rc)) : 0;
 }
 
+bool claim_is_linked(const char *key, unsigned maj, unsigned min)
+{
+	char path[PATH_MAX], target[BE_KEY_BYTES + 8], want[BE_KEY_BYTES + 8];
+	ssize_t n;
+
+	if (runtime_socket_path(maj, min, path, sizeof path, NULL))
+		return false;
+	n = readlink(path, target, sizeof target - 1);
+	if (n < 0)
+		return false;
+	target[n] = '\0';
+	snprintf(want, sizeof want, "%s.sock", key);
+	return !strcmp(target, want);
+}
+
 void claim_unlink(unsigned maj, unsigned min)
 {
 	char path[PATH_MAX];

@@ -27,6 +27,8 @@ int claim_socket(const char *key, char *buf, size_t cap, struct err *err);
 /* The session's device leads to the volume's socket; an old link gives way. */
 int claim_link(const char *key, unsigned maj, unsigned min, struct err *err);
 void claim_unlink(unsigned maj, unsigned min);
+/* True when the device's link leads to the volume's socket: who mounted has made it. */
+bool claim_is_linked(const char *key, unsigned maj, unsigned min);
 
 void claim_note_uri(const char *uri, const char *key);
 /* The key noted for the URI; false: none. key: BE_KEY_BYTES. */

@@ -364,11 +364,17 @@ static void tear_down(struct session *s)
 	mutex_unlock(&v->sessions_lock); /* the volume may go */
 }
 
+static int refused(int rc, struct err *err)
+{
+	return rc == -EBUSY ? err_set(err, rc, "the volume has %d sessions already", SESSIONS_MAX) :
+			      err_set(err, rc, "the volume is ending");
+}
+
 int session_new(struct volume *v, int fd_take, const struct session_options *opt,
 		struct be_entry *root_take, struct session **out, struct err *err)
 {
 	struct session *s = calloc(1, sizeof *s);
-	int rc = s ? 0 : err_set(err, -ENOMEM, "out of memory");
+	int rc = -ENOMEM;
 
 	if (s) {
 		s->v = v;
@@ -377,14 +383,13 @@ int session_new(struct volume *v, int fd_take, const struct session_options *opt
 		set_timeouts(s);
 		rc = take_slot(s);
 	}
-	if (rc) {
+	if (!s || rc) {
 		close(fd_take);
 		be_node_put(root_take->node);
+		if (!s)
+			return err_set(err, rc, "out of memory");
 		free(s);
-		return rc == -EBUSY     ? err_set(err, rc, "the volume has %d sessions already",
-						  SESSIONS_MAX) :
-		       rc == -ESHUTDOWN ? err_set(err, rc, "the volume is ending") :
-					  rc;
+		return refused(rc, err);
 	}
 	rc = set_up(s, root_take, err);
 	be_node_put(root_take->node); /* where it was not taken */

@@ -237,7 +237,8 @@ static void forget_session(struct supervisor *s, unsigned maj, unsigned min)
 {
 	for (unsigned i = 0; i < s->ndevs; i++)
 		if (s->dev[i].maj == maj && s->dev[i].min == min) {
-			claim_unlink(maj, min);
+			if (claim_is_linked(s->key, maj, min))
+				claim_unlink(maj, min);
 			s->dev[i--] = s->dev[--s->ndevs];
 		}
 }
@@ -386,13 +387,16 @@ static int bring_up(struct supervisor *s)
 
 /* ---- living on ---- */
 
-/* All mounts of all sessions, in this namespace. */
+/* All mounts of all sessions, in this namespace. What devices they have the worker says, who
+ * could be subverted: those of other volumes are none of ours. */
 static int umount_all(struct supervisor *s, int flags)
 {
 	int rc = 0;
 
 	for (unsigned i = 0; i < s->ndevs; i++) {
-		int one = mounting_umount_all(s->dev[i].maj, s->dev[i].min, flags);
+		unsigned maj = s->dev[i].maj, min = s->dev[i].min;
+		int one = claim_is_linked(s->key, maj, min) ? mounting_umount_all(maj, min, flags) :
+							      0;
 
 		if (!rc)
 			rc = one;

@@ -59,6 +59,7 @@ static int node_by_handle(struct nfs_backend *b, const struct nfs_handle *fh, st
 	struct nrpc r;
 	int rc;
 
+	*fsid = 0;
 	nrpc_begin_fh(&r, b, NULL, NFS3_GETATTR, fh);
 	enc_handle(&r.enc, fh);
 	if (!nrpc_run(&r) && r.status == NFS3_OK)
@@ -479,8 +480,11 @@ static int be_nfs_folder(struct backend *be, const char *uri, struct be_entry *o
 	AUTO_FREE struct nfs_backend *named = calloc(1, sizeof *named); /* for its words */
 	struct nfs_backend *b = be_nfs(be);
 	struct where where = { 0, 0, 0 };
-	int rc = named ? read_uri(named, uri, &where, err) : err_set(err, -ENOMEM, "no memory");
+	int rc;
 
+	if (!named)
+		return err_set(err, -ENOMEM, "no memory");
+	rc = read_uri(named, uri, &where, err);
 	if (rc)
 		return rc;
 	if (strcasecmp(named->target.host, b->target.host) ||

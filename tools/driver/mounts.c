@@ -154,7 +154,7 @@ static int check_access(const struct mounts *real, const struct mount_spec *m,
 	char text[SPAWN_STDERR_MAX];
 	int rc;
 
-	if (!m->options || !strstr(m->options, "uid="))
+	if (!m->options || (strncmp(m->options, "uid=", 4) && !strstr(m->options, ",uid=")))
 		return 0;
 	rc = spawn_wait(argv, real->mount_timeout_ms, cancel, text, sizeof text);
 	if (!rc)

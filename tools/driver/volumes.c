@@ -255,6 +255,15 @@ static int check_opts(const json_t *opts, struct failure *f)
 	return 0;
 }
 
+/* What is wrong with a source, Mount tells, whose words the developer sees. That there is none is
+ * a mistake of who asks, and Docker's users see this one. */
+static int check_source(const json_t *opts, struct failure *f)
+{
+	const char *source = json_string_value(json_object_get(opts, "source"));
+
+	return source && *source ? 0 : failure_set(f, -EINVAL, "Missing mandatory options: source");
+}
+
 /* With the turn, locked: new Opts, kept only when they are on disk. */
 static int replace_opts(struct volumes *vs, struct vol *v, json_t *copy, struct failure *f)
 {
@@ -290,7 +299,9 @@ int volumes_create(struct volumes *vs, const char *name, const json_t *opts, str
 	if (volume_name_check(&vs->env, name, f) || check_opts(opts, f))
 		return -EINVAL;
 	log_create(name, opts);
-	copy = json_is_object(opts) ? json_deep_copy(opts) : json_object();
+	if (check_source(opts, f))
+		return -EINVAL;
+	copy = json_deep_copy(opts);
 	if (!copy)
 		return failure_set(f, -ENOMEM, "out of memory");
 	for (;;) {

@@ -180,20 +180,28 @@ static void deep_and_long_bodies_are_bounded(void **state)
 static void r5_mistakes_are_a_safe_description_of_mount_only(void **state)
 {
 	(void)state;
-	is("VolumeDriver.Create", "{\"Name\":\"a\",\"Opts\":{\"b\":1,\"a\":2}}", NONE);
+	is("VolumeDriver.Create",
+	   "{\"Name\":\"a\",\"Opts\":{\"source\":\"nfs://nas/x\",\"b\":1,\"a\":2}}", NONE);
 	is("VolumeDriver.Mount", A,
 	   "{\"Mountpoint\":\"\",\"Err\":\"{\\\"SafeDescription\\\":\\\"Not allowed options: a, b\\\"}\"}");
 	is("VolumeDriver.Mount", "{\"Name\":\"z\"}",
 	   "{\"Mountpoint\":\"\",\"Err\":\"Volume z must be created before being mounted\"}");
 }
 
-static void opts_may_be_null_or_absent(void **state)
+static void a_create_without_a_source_fails(void **state)
 {
+	static const char *const opts[] = { "", ",\"Opts\":null", ",\"Opts\":{}",
+					    ",\"Opts\":{\"source\":\"\"}",
+					    ",\"Opts\":{\"source\":7}" };
+	char body[128];
+
 	(void)state;
-	is("VolumeDriver.Create", "{\"Name\":\"a\",\"Opts\":null,\"More\":{}}", NONE);
-	is("VolumeDriver.Create", "{\"Name\":\"b\"}", NONE);
-	assert_non_null(strstr(ask("VolumeDriver.Mount", "{\"Name\":\"b\"}"),
-			       "Missing mandatory options: source"));
+	for (size_t i = 0; i < sizeof opts / sizeof *opts; i++) {
+		snprintf(body, sizeof body, "{\"Name\":\"a\"%s,\"More\":{}}", opts[i]);
+		is("VolumeDriver.Create", body, "{\"Err\":\"Missing mandatory options: source\"}");
+	}
+	is("VolumeDriver.Mount", A,
+	   "{\"Mountpoint\":\"\",\"Err\":\"Volume a must be created before being mounted\"}");
 }
 
 static void r7_and_r11_an_id_makes_a_volume_stay(void **state)
@@ -285,7 +293,7 @@ int main(void)
 		TEST(r4_whatever_goes_wrong_is_json_with_an_err),
 		TEST(deep_and_long_bodies_are_bounded),
 		TEST(r5_mistakes_are_a_safe_description_of_mount_only),
-		TEST(opts_may_be_null_or_absent),
+		TEST(a_create_without_a_source_fails),
 		TEST(r7_and_r11_an_id_makes_a_volume_stay),
 		TEST(r8_routes_answered_from_memory_are_marked),
 		TEST(r12_mount_that_nobody_heard_of_is_undone),

@@ -248,7 +248,8 @@ static void different_names_mount_in_parallel(void **state)
 
 static void r5_bad_options_fail_at_mount_and_not_at_create(void **state)
 {
-	json_t *opts = json_pack("{s:s, s:i}", "sauce", "x", "uid", 1);
+	json_t *opts =
+		json_pack("{s:s, s:s, s:i}", "source", "nfs://nas/x", "sauce", "x", "uid", 1);
 
 	(void)state;
 	assert_int_equal(volumes_create(fx.vs, "a", opts, &fx.f), 0);
@@ -458,7 +459,7 @@ static void r12_mount_that_cannot_be_saved_is_undone(void **state)
 
 static void create_that_cannot_be_saved_creates_nothing(void **state)
 {
-	json_t *opts = json_object();
+	json_t *opts = json_pack("{s:s}", "source", "nfs://nas/x");
 
 	(void)state;
 	fx.save_fails = -EIO;
@@ -558,7 +559,7 @@ static void r14_nasty_names_are_refused_in_every_operation(void **state)
 	struct volume_info i;
 	char *point = NULL;
 	char longest[VOLUME_NAME_MAX + 2];
-	json_t *opts = json_object();
+	json_t *opts = json_pack("{s:s}", "source", "nfs://nas/x");
 
 	(void)state;
 	for (size_t k = 0; k < ARRAY_LEN(nasty); k++) {
