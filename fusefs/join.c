@@ -39,11 +39,14 @@ static json_t *request(const struct mount_request *m, const char *cmd)
 /* What the volume has and this mount wished otherwise. */
 static void show_notes(const json_t *reply)
 {
-	const json_t *notes = json_object_get(reply, "notes"), *note;
-	size_t i;
+	const json_t *notes = json_object_get(reply, "notes");
 
-	json_array_foreach(notes, i, note)
-		log_warn("%s", json_string_value(note) ? json_string_value(note) : "?");
+	for (size_t i = 0; i < json_array_size(notes); i++) {
+		const char *note = json_string_value(json_array_get(notes, i));
+
+		if (note)
+			log_warn("%s", note);
+	}
 }
 
 static int make_session(const struct mount_request *m, int sock, mode_t root_type, unsigned *maj,

@@ -169,6 +169,7 @@ locks_exclude_across_sessions() {
 	done
 	for i in "${pids[@]}"; do wait "$i" || fail "a process failed"; done
 	[ "$(cat "$work/mapped/app/counter")" = $((4 * n)) ] || fail "counted to $(cat "$mnt/app/counter"), not $((4 * n))"
+	# shellcheck disable=SC2016 # the other shell's
 	flock "$mnt/app/counter" bash -c '! flock -n "$1" true' - "$work/mapped/app/counter" || fail "flock does not exclude"
 }
 
