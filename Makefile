@@ -152,6 +152,7 @@ fuzz-build: $(FUZZERS)
 	@:
 bench: all ## measure beside peers; BENCH="--quick --pairs memory,dir,nfs --reps 9 ..."
 	$(Q)tools/bench/compare.py --build $(B) --out build/bench.json $(BENCH)
+	$(Q)tools/bench/mounttime.py --build $(B)
 bench-nfs: all $(B)/nfsraw ## an NFS mount beside the backend alone; BENCH_NFS="--reps 9 ..."
 	$(Q)tools/bench/nfslimit.py --build $(B) $(BENCH_NFS)
 demo: deps ## install, build, mount a volume by the driver, write and read in containers, prove it
