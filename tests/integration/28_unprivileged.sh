@@ -7,35 +7,8 @@
 fits="dir memory nfs"
 # shellcheck source=lib/test.sh
 . "${BASH_SOURCE%/*}/lib/test.sh"
-
-user_id=63000 first_sub=700000
-
-# A user, and a device of his own to look at: what the machine has stays as it is, for all of
-# it lies in the run's mount namespace.
-make_user() {
-	local file
-	mkdir "$work/etc" "$work/dev" "$work/bin" "$work/home"
-	for file in passwd group subuid subgid fuse.conf; do
-		[ -e "/etc/$file" ] || : >"/etc/$file"
-		cp "/etc/$file" "$work/etc/$file"
-	done
-	echo "persifs-test:x:$user_id:$user_id::$work/home:/bin/bash" >>"$work/etc/passwd"
-	echo "persifs-test:x:$user_id:" >>"$work/etc/group"
-	echo "persifs-test:$first_sub:65536" | tee "$work/etc/subuid" >"$work/etc/subgid"
-	echo "# user_allow_other" >"$work/etc/fuse.conf"
-	for file in passwd group subuid subgid fuse.conf; do mount --bind "$work/etc/$file" "/etc/$file"; done
-	mount -t tmpfs -o mode=755 tmpfs "$work/dev"
-	mknod -m 666 "$work/dev/fuse" c 10 229
-	mount --bind "$work/dev/fuse" /dev/fuse
-	# The tree may lie where he cannot go.
-	cp "$PERSIFS" "$PERSIFS_CTL" "$work/bin"
-	PERSIFS=$work/bin/persifs PERSIFS_CTL=$work/bin/persifs-ctl
-	mkdir -m 700 "$work/run.user"
-	chown "$user_id:$user_id" "$work/home" "$work/run.user"
-	open_store
-	chown "$user_id:$user_id" "$mnt"
-	export PERSIFS_RUNTIME_DIR=$work/run.user
-}
+# shellcheck source=lib/user.sh
+. "$lib/user.sh"
 
 # For dir it is his. A server sees other ids for each way, and remembers what it saw of the
 # folder: so it is opened to all, through the server.
@@ -49,8 +22,6 @@ open_store() {
 		;;
 	esac
 }
-
-as_user() { setpriv --reuid "$user_id" --regid "$user_id" --clear-groups -- env HOME="$work/home" "$@"; }
 
 # Run as the owner of the mount, in its namespaces.
 cat_script() {
@@ -227,6 +198,8 @@ scenario() {
 	[ "${PERSIFS_TEST_NS:-}" = 1 ] || skip "/etc/passwd and /dev/fuse are not ours to change"
 	case $VARIANT in asan | tsan | cov) skip "this build has no sandbox" ;; esac
 	make_user
+	open_store
+	chown "$user_id:$user_id" "$mnt"
 	if as_user unshare -Urm true 2>/dev/null; then
 		one_mapped_id
 		ranges
