@@ -22,7 +22,8 @@
 #include "common/uri.h"
 
 enum {
-	OPEN_LIMIT_MS = 10000, /* each question while opening */
+	OPEN_LIMIT_MS = 10000,   /* each question while opening */
+	FOLDER_LIMIT_MS = 10000, /* for a folder that another mount names */
 	SOFT_DEFAULT_MS = 60000,
 	INFLIGHT_PER_CONN = 32,
 	CALLS_EXTRA = 16, /* kept beside those of the data path */
@@ -51,9 +52,10 @@ extern const struct backend_type backend_nfs;
 
 /* ---- nodes by handle ------------------------------------------------- */
 
-/* The node of a handle that was kept: asks the server, in order to see it live. */
-static int node_by_handle(struct nfs_backend *b, const struct nfs_handle *fh, struct be_entry *out,
-			  uint64_t *fsid)
+/* The node of a handle that was kept: asks the server, in order to see it live. limit_ms: to
+ * give up after; 0: as the mount's operations do. */
+static int node_by_handle(struct nfs_backend *b, const struct nfs_handle *fh, uint64_t limit_ms,
+			  struct be_entry *out, uint64_t *fsid)
 {
 	struct nfs_node *node;
 	struct nrpc r;
@@ -61,6 +63,8 @@ static int node_by_handle(struct nfs_backend *b, const struct nfs_handle *fh, st
 
 	*fsid = 0;
 	nrpc_begin_fh(&r, b, NULL, NFS3_GETATTR, fh);
+	if (limit_ms)
+		r.deadline_ms = clock_ms() + limit_ms;
 	enc_handle(&r.enc, fh);
 	if (!nrpc_run(&r) && r.status == NFS3_OK)
 		dec_attr_fsid(&r.dec, &out->attr, fsid);
@@ -85,7 +89,7 @@ static int be_nfs_root(struct backend *be, struct be_entry *out)
 
 	if (root)
 		nnode_handle(root, &fh);
-	rc = node_by_handle(b, &fh, out, &fsid);
+	rc = node_by_handle(b, &fh, 0, out, &fsid);
 	if (!rc)
 		nroot_set(b, be_nfs_node(out->node));
 	return rc;
@@ -124,7 +128,7 @@ static int be_nfs_node_restore(struct backend *be, const void *buf, size_t len,
 		return -EINVAL;
 	fh.len = s.fh_len;
 	memcpy(fh.data, s.fh, s.fh_len);
-	rc = node_by_handle(be_nfs(be), &fh, out, &fsid);
+	rc = node_by_handle(be_nfs(be), &fh, 0, out, &fsid);
 	if (rc)
 		return rc;
 	if (out->node->type == s.type && out->node->ino == s.ino)
@@ -417,20 +421,6 @@ static int be_nfs_open_uri(const char *uri, const struct be_env *env, struct bac
 
 /* ---- which volume it is ------------------------------------------------ */
 
-static int root_fsid(struct nfs_backend *b, uint64_t *out)
-{
-	struct be_entry root = { .node = NULL };
-	struct nfs_handle fh;
-	int rc = 0;
-
-	mutex_lock(&b->root_lock);
-	fh = b->root;
-	mutex_unlock(&b->root_lock);
-	rc = node_by_handle(b, &fh, &root, out);
-	be_node_put(root.node);
-	return rc;
-}
-
 /* The server as it was named, and its file system. Two names of one server are two volumes:
  * numbers of file systems are not unique in the world, and to take two servers for one would
  * mix up their files. */
@@ -438,36 +428,36 @@ static int be_nfs_key(struct backend *be, char *out)
 {
 	struct nfs_backend *b = be_nfs(be);
 	char host[sizeof b->target.host];
-	uint64_t fsid;
-	int rc = root_fsid(b, &fsid);
+	struct be_entry root = { .node = NULL };
+	struct nfs_handle fh = b->root; /* nothing else runs yet */
+	int rc = node_by_handle(b, &fh, 0, &root, &b->fsid);
 	size_t n = 0;
 
+	be_node_put(root.node);
 	if (rc)
 		return rc;
 	for (; b->target.host[n]; n++)
 		host[n] = (char)tolower((unsigned char)b->target.host[n]);
 	snprintf(out, BE_KEY_BYTES, "nfs-%016llx-%u-%llx",
 		 (unsigned long long)hash_bytes(host, n, 0), b->target.port,
-		 (unsigned long long)fsid);
+		 (unsigned long long)b->fsid);
 	return 0;
 }
 
 static int folder_of(struct nfs_backend *b, const struct nfs_backend *named, struct be_entry *out,
 		     struct err *err)
 {
-	uint64_t fsid, other;
 	struct nfs_handle fh;
+	uint64_t fsid;
 	int rc = be_nfs_mount_folder(b, named->export, &fh, err);
 
 	if (rc)
 		return rc;
-	rc = root_fsid(b, &fsid);
-	if (!rc)
-		rc = node_by_handle(b, &fh, out, &other);
+	rc = node_by_handle(b, &fh, FOLDER_LIMIT_MS, out, &fsid);
 	if (rc)
 		return err_set(err, rc, "folder '%s' of %s: %s", named->export, b->target.host,
 			       strerror(-rc));
-	if (fsid != other || out->node->type != S_IFDIR) {
+	if (fsid != b->fsid || out->node->type != S_IFDIR) {
 		be_node_put(take_ptr(&out->node));
 		return err_set(err, -EXDEV, "'%s' of %s is no folder of this volume", named->export,
 			       b->target.host);
@@ -480,6 +470,7 @@ static int be_nfs_folder(struct backend *be, const char *uri, struct be_entry *o
 	AUTO_FREE struct nfs_backend *named = calloc(1, sizeof *named); /* for its words */
 	struct nfs_backend *b = be_nfs(be);
 	struct where where = { 0, 0, 0 };
+	struct nfs_node *root;
 	int rc;
 
 	if (!named)
@@ -492,6 +483,12 @@ static int be_nfs_folder(struct backend *be, const char *uri, struct be_entry *o
 		return err_set(err, -EXDEV, "'%.200s' is on another server", uri);
 	if (strcmp(named->export, b->export))
 		return folder_of(b, named, out, err);
+	/* What is known will do: who joins must not wait for a server that is away. */
+	root = atomic_load(&b->root_node);
+	if (root && nattr_last(root, &out->attr)) {
+		out->node = be_node_get(&root->base);
+		return 0;
+	}
 	rc = be_nfs_root(be, out);
 	return rc ? err_set(err, rc, "'%.200s': %s", uri, strerror(-rc)) : 0;
 }

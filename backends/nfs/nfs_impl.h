@@ -93,6 +93,7 @@ struct nfs_backend {
 	struct be_env env;
 	struct nsock_target target;
 	uint16_t mount_port;
+	uint64_t fsid;             /* of the root; set by key() */
 	uint16_t mount_port_given; /* by the URI; 0: the portmapper is asked */
 	char export[NFS_PATH_MAX + 1];
 	char machine[AUTH_MACHINE_MAX + 1];

@@ -221,6 +221,17 @@ subfolders_share_the_daemon() {
 	leave sub2
 }
 
+# Who joins needs nothing of the server; nor do those who ask the daemon.
+a_dead_server_holds_up_nobody() {
+	[ "$target" = nfs ] || return 0
+	# shellcheck disable=SC2154 # of server.sh
+	kill -STOP "$server_pid"
+	timeout 5 "$PERSIFS" mount "$uri" "$work/same" || fail "joining waits for the server"
+	timeout 5 "$PERSIFS_CTL" ping "$work/same" || fail "the daemon does not answer"
+	umount -l "$work/same"
+	kill -CONT "$server_pid"
+}
+
 many_come_and_go() {
 	local i j pids=()
 	for i in $(seq "$(scaled 3 30 2)"); do
@@ -254,6 +265,7 @@ scenario() {
 	locks_exclude_across_sessions
 	a_session_ends_alone
 	subfolders_share_the_daemon
+	a_dead_server_holds_up_nobody
 	many_come_and_go
 	target_umount
 }
