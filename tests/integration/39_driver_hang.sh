@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# 27_driver_hang.sh - stores that do not answer: the driver goes on answering, its own
+# 39_driver_hang.sh - stores that do not answer: the driver goes on answering, its own
 # limits hold, nothing is left behind, and no byte is lost
 fits="nfsfault"
 # shellcheck source=lib/test.sh
