@@ -16,7 +16,7 @@
 
 #include "backends/nfs/nfs_impl.h"
 
-enum { REPLY_EXTRA = 2048, PLAIN_MISSES_MAX = 64 };
+enum { REPLY_EXTRA = 2048, PLAIN_MISSES_MAX = 64, RESTARTS_MAX = 16 };
 
 struct chunk {
 	_Atomic unsigned refs;
@@ -325,12 +325,14 @@ static bool chunk_has(const struct chunk *c, uint64_t cookie, const char *name, 
 }
 
 /* The server forgot its cookies: reads from the start until the entry that was
- * emitted last, known by cookie or name, has gone by. Out of luck: the end. */
+ * emitted last, known by cookie or name, has gone by. Out of luck: the end. It may
+ * forget them again meanwhile, RESTARTS_MAX times. */
 static int restart(struct nfs_dir *d, const struct be_call *call, uint64_t *cookie, bool plus,
 		   struct chunk **out, size_t *at)
 {
 	char name[NFS_NAME_MAX + 1] = "";
 	uint64_t from = 0, verifier = 0;
+	unsigned restarts = 0;
 
 	mutex_lock(&d->lock);
 	if (d->last_cookie == *cookie)
@@ -339,6 +341,10 @@ static int restart(struct nfs_dir *d, const struct be_call *call, uint64_t *cook
 	for (;;) {
 		int rc = fetch(d, call, from, verifier, plus, out);
 
+		if (rc == -EKEYEXPIRED && from && ++restarts < RESTARTS_MAX) {
+			from = verifier = 0;
+			continue;
+		}
 		if (rc)
 			return rc == -EKEYEXPIRED ? -EIO : rc;
 		if (chunk_has(*out, *cookie, name, at, &from)) {

@@ -118,7 +118,7 @@ listing() {
 	seq -f 'a-name-long-enough-%06g' "$(scaled 3000 30000)" >"$work/names"
 	mkdir "$mnt/long"
 	(cd "$mnt/long" && xargs touch <"$work/names")
-	for f in bad_cookie:500 fragments:500 no_attr:500 no_handle:500 cut:100; do
+	for f in "bad_cookie:$(scaled 500 100)" fragments:500 no_attr:500 no_handle:500 cut:100; do
 		target_remount "$OPTIONS"
 		set_faults "$f"
 		# shellcheck disable=SC2012 # plain names
