@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# 38_session_edges.sh - sessions that come and go at bad moments: two first mounts at once, a volume that is ending, nonsense on the control socket
+fits="dir"
+# shellcheck source=lib/test.sh
+. "${BASH_SOURCE%/*}/lib/test.sh"
+
+mount_at() { # DIR [OPTIONS]
+	timeout 90 "$PERSIFS" mount -o "${2:-log_level=info}" "$uri" "$work/$1" </dev/null 2>"$work/log/mount.$1"
+}
+leave() { timeout 60 "$PERSIFS" umount "$work/$1" || fail "umount $1: status $?"; }
+said_of() { "$PERSIFS_CTL" stat "$work/$1" --json | python3 -c "import json,sys; s=json.load(sys.stdin); print(eval(sys.argv[1]))" "$2"; }
+device() { stat -c %d "$1"; }
+
+# One line to the volume's socket, or several, each with a descriptor beside it or without
+# ("-"); prints the answers.
+write_say() {
+	cat >"$work/say.py" <<-'EOF'
+		import glob, os, socket, sys
+		def open_it(what):
+		    if what == "-":
+		        return []
+		    if what == "pipe":
+		        return [os.pipe()[0]]
+		    return [os.open(what, os.O_RDWR)]
+		path = [p for p in glob.glob(sys.argv[1] + "/*.sock") if not os.path.islink(p)][0]
+		for what, text in zip(sys.argv[2::2], sys.argv[3::2]):
+		    text = text.replace("LONG", "1" * 1000000)
+		    s = socket.socket(socket.AF_UNIX)
+		    s.settimeout(40)
+		    s.connect(path)
+		    try:
+		        socket.send_fds(s, [text[:1].encode()], open_it(what))
+		        s.sendall(text[1:].encode() + b"\n")
+		        print(s.recv(65536).decode().strip() or "closed", flush=True)
+		    except (BrokenPipeError, ConnectionResetError):
+		        print("closed", flush=True)
+	EOF
+}
+say() { timeout 100 python3 "$work/say.py" "$work/run" "$@"; }
+
+still_serves() {
+	[ "$(stat_of worker_pid)" = "$1" ] || fail "$2: another worker"
+	echo "$2" >"$mnt/serves"
+	[ "$(cat "$mnt/serves")" = "$2" ] || fail "$2: does not serve"
+}
+
+nonsense_on_the_socket() {
+	local pid what mounted
+	pid=$(stat_of worker_pid)
+	mounted="{\"cmd\":\"mounted\",\"uri\":\"$uri\",\"options\":\"uid=3000,gid=3000\",\"major\":0,\"minor\":9999}"
+	echo "not a device" >"$work/regular"
+	for what in - "$work/regular" /dev/null pipe /dev/fuse; do
+		for _ in 1 2 3 4 5; do
+			say "$what" "$mounted" | grep -q '"ok": *false' || fail "mounted with $what is not refused"
+		done
+		still_serves "$pid" "mounted with $what"
+	done
+	say - '{"cmd":"join"}' - '{"cmd":"join","uri":"nfs://elsewhere/x","options":"soft"}' \
+		- '{"cmd":"mounted","uri":1,"options":[]}' - '[]' - 'nonsense' \
+		- '{"cmd":"LONG"}' >"$work/log/nonsense"
+	! grep -q '"ok": *true' "$work/log/nonsense" || fail "nonsense is answered with yes"
+	still_serves "$pid" nonsense
+	[ "$(said_of mnt 'len(s["sessions"])')" = 1 ] || fail "a session is left of nonsense"
+}
+
+# Not one that was given for a mount that is elsewhere.
+kernel_locks_take_no_second_session() {
+	local rc=0
+	target_mount consistency=exclusive
+	mkdir -p "$work/adopted"
+	python3 - "$PERSIFS" "$uri" "$work/adopted" <<-'EOF' >"$work/log/adopted" 2>&1 || rc=$?
+		import ctypes, os, subprocess, sys
+		persifs, uri, where = sys.argv[1:]
+		fd = os.open("/dev/fuse", os.O_RDWR)
+		libc = ctypes.CDLL(None, use_errno=True)
+		opts = f"fd={fd},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
+		if libc.mount(b"x", where.encode(), b"fuse.persifs", 6, opts.encode()):
+		    sys.exit(99)
+		os.set_inheritable(fd, True)
+		minor = os.minor(int(next(l for l in open("/proc/self/mountinfo") if f" {where} " in l).split()[2].split(":")[1]))
+		sys.exit(subprocess.run([persifs, "mount", "-o", f"consistency=exclusive,device=0:{minor}", uri, f"/dev/fd/{fd}"],
+		    close_fds=False, timeout=60).returncode)
+	EOF
+	umount -l -i "$work/adopted"
+	[ "$rc" = 32 ] || fail "a second session where the kernel keeps locks: status $rc: $(cat "$work/log/adopted")"
+	grep -q "takes no other session" "$work/log/adopted" || fail "$(cat "$work/log/adopted")"
+	target_umount
+}
+
+# The one session has ended, and the daemon not yet: no reason to refuse.
+an_ending_volume_is_waited_for() {
+	local i
+	mkdir -p "$work/again"
+	for ((i = 0; i < $(scaled 30 300 10); i++)); do
+		mount_at again consistency=exclusive || fail "round $i: $(cat "$work/log/mount.again")"
+		echo "$i" >"$work/again/exclusive"
+		umount -i "$work/again"
+	done
+	wait_until 30 no_persifs_runs || fail "a daemon stays"
+}
+
+# Two first mounts at the same moment: one daemon; with equal options, one superblock.
+two_at_once() { # OPTIONS
+	local i pids=() p
+	mkdir -p "$work/one" "$work/two"
+	for ((i = 0; i < $(scaled 30 200 10); i++)); do
+		pids=()
+		mount_at one "$1" & pids+=($!)
+		mount_at two "$1" & pids+=($!)
+		for p in "${pids[@]}"; do
+			wait "$p" || fail "round $i of $1: $(cat "$work/log/mount.one" "$work/log/mount.two")"
+		done
+		[ "$(device "$work/one")" = "$(device "$work/two")" ] || fail "round $i of $1: two superblocks"
+		echo "$i" >"$work/one/at_once"
+		[ "$(cat "$work/two/at_once")" = "$i" ] || fail "round $i: another volume"
+		leave one
+		leave two
+		wait_until 30 no_persifs_runs || fail "a daemon stays"
+	done
+}
+
+scenario() {
+	write_say
+	chmod 777 "$store"
+	target_mount
+	nonsense_on_the_socket
+	target_umount
+	kernel_locks_take_no_second_session
+	an_ending_volume_is_waited_for
+	two_at_once consistency=exclusive
+	two_at_once log_level=info
+}
+
+run_scenario "$@"
