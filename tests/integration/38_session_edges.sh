@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# 38_session_edges.sh - sessions that come and go at bad moments: two first mounts at once, a volume that is ending, nonsense on the control socket
+# 38_session_edges.sh - sessions that come and go at bad moments: killed joiners and daemons,
+# two first mounts at once, a volume that is ending, nonsense on the control socket
 fits="dir"
 # shellcheck source=lib/test.sh
 . "${BASH_SOURCE%/*}/lib/test.sh"
@@ -120,12 +121,97 @@ two_at_once() { # OPTIONS
 	done
 }
 
+dead_mounts() {
+	local m n=0
+	while read -r m; do
+		timeout 5 stat "$m" >/dev/null 2>"$work/log/dead" || { n=1 && cat "$work/log/dead"; }
+	done < <(awk -v w="$work/" 'index($2, w) == 1 && $3 ~ /persifs/ { print $2 }' /proc/self/mounts)
+	return "$n"
+}
+no_dead_mounts() { dead_mounts >/dev/null; }
+one_session() { [ "$(said_of mnt 'len(s["sessions"])')" = 1 ]; }
+
+# What a mount asks of the kernel, one by one.
+CALLS="fsopen fsconfig fsmount statx move_mount sendmsg sendto recvmsg symlink rename"
+
+killed_at() { # CALL N COMMAND...
+	# The inner shell tells nobody that something was killed.
+	# shellcheck disable=SC2016
+	ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 bash -c 'timeout 60 strace "$@"; exit $?' - -qq -o /dev/null \
+		-e "trace=$1" -e "inject=$1:signal=KILL:when=$2" "${@:3}" </dev/null 2>/dev/null
+}
+
+# A joiner that is killed leaves nothing behind, wherever it was.
+killed_joiners() {
+	local call n rc
+	mkdir -p "$work/joiner"
+	for call in $CALLS; do
+		for ((n = 1, rc = 1; rc != 0; n++)); do
+			rc=0
+			killed_at "$call" "$n" "$PERSIFS" mount -o uid=3000,gid=3000 "$uri" "$work/joiner" || rc=$?
+			[ "$rc" = 0 ] || [ "$rc" = 137 ] || fail "joiner at $call $n: status $rc"
+			dead_mounts || fail "killed at $call $n: a dead mount is left"
+			[ "$rc" = 0 ] || ! mountpoint -q "$work/joiner" || leave joiner
+		done
+		leave joiner
+	done
+	wait_until 20 one_session || fail "sessions are left: $(said_of mnt 's["sessions"]')"
+}
+
+# What was synced is there, and the next mount works.
+next_mount_works() { # WHEN
+	wait_until 5 no_dead_mounts || fail "$1: dead: $(dead_mounts)"
+	! mountpoint -q "$work/first" || umount -i "$work/first"
+	! mountpoint -q "$work/next" || umount -i "$work/next"
+	wait_until 60 no_persifs_runs || fail "$1: still running: $(ps -o pid,stat,wchan,args -p "$(persifs_pids | paste -sd,)")"
+	mount_at first || fail "$1: the next mount: $(cat "$work/log/mount.first")"
+	[ ! -e "$work/synced" ] || cmp "$work/synced" "$work/first/synced" || fail "$1: what was synced is lost"
+	echo "$1" >"$work/synced"
+	dd if="$work/synced" of="$work/first/synced" conv=fsync status=none
+	leave first
+	wait_until 20 no_persifs_runs || fail "$1: a daemon stays"
+}
+
+killed_supervisors() {
+	local call n up
+	mkdir -p "$work/first" "$work/next"
+	for call in $CALLS; do
+		for ((n = 1, up = 0; up == 0; n++)); do
+			killed_at "$call" "$n" "$PERSIFS" mount -f "$uri" "$work/first" &
+			wait_until 30 up_or_dead $! || fail "at $call $n: neither mounted nor dead"
+			kill -0 $! 2>/dev/null && up=1 && leave first
+			wait $! || true
+			next_mount_works "killed at $call $n"
+		done
+	done
+}
+up_or_dead() { mountpoint -q "$work/first" && [ "$(stat -c %i "$work/first")" ] || ! kill -0 "$1" 2>/dev/null; }
+
+# Whatever of a daemon dies, while it comes up or is joined.
+killed_daemons() {
+	local i p
+	for ((i = 0; i < $(scaled 20 500 10); i++)); do
+		mount_at first &
+		mount_at next uid=3000,gid=3000 &
+		python3 -c 'import sys,time; time.sleep(float(sys.argv[1]))' "0.$(printf '%04d' $((RANDOM % $(scaled 800 800 4000))))"
+		# shellcheck disable=SC2046 # one of them
+		p=$(shuf -n 1 -e $(persifs_pids) </dev/null)
+		[ -z "$p" ] || kill -KILL "$p" 2>/dev/null || true
+		wait
+		next_mount_works "round $i"
+	done
+}
+
 scenario() {
+	need strace
 	write_say
 	chmod 777 "$store"
 	target_mount
 	nonsense_on_the_socket
+	killed_joiners
 	target_umount
+	killed_supervisors
+	killed_daemons
 	kernel_locks_take_no_second_session
 	an_ending_volume_is_waited_for
 	two_at_once consistency=exclusive
