@@ -306,9 +306,9 @@ static int shut_down(struct volume *v)
 	/* The programs that asked were killed; a store that does not answer would still hold
 	 * frames and files. */
 	cache_stop_reads(v->cache);
+	control_free(v->control, rc, left.dirty_bytes); /* clients look at what goes now */
 	handles_done(v);
 	inodes_done(v);
-	control_free(v->control, rc, left.dirty_bytes);
 	cache_free(v->cache);
 	backend_close(v->be);
 	cred_cache_free(v->creds);

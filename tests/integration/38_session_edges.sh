@@ -65,6 +65,41 @@ nonsense_on_the_socket() {
 	[ "$(said_of mnt 'len(s["sessions"])')" = 1 ] || fail "a session is left of nonsense"
 }
 
+# More clients than are served at a time wait; one that does not read holds nobody up.
+crowds_on_the_socket() {
+	local pid
+	"$PERSIFS_CTL" stat "$mnt" >/dev/null
+	cat >"$work/crowd.py" <<-'EOF'
+		import glob, os, socket, sys, time
+		path = [p for p in glob.glob(sys.argv[1] + "/*.sock") if not os.path.islink(p)][0]
+		def client():
+		    s = socket.socket(socket.AF_UNIX)
+		    s.connect(path)
+		    return s
+		deaf = client()
+		deaf.setblocking(False)
+		try:
+		    while True:
+		        deaf.send(b'{"cmd":"stat"}\n')
+		except BlockingIOError:
+		    pass
+		idle = [client() for _ in range(70)]
+		open(sys.argv[1] + "/crowd", "w").close()
+		time.sleep(1)
+		for s in idle:
+		    s.close()
+		time.sleep(300)
+	EOF
+	python3 "$work/crowd.py" "$work/run" &
+	pid=$!
+	wait_until 10 test -e "$work/run/crowd" || fail "no crowd"
+	timeout 20 "$PERSIFS_CTL" stat "$mnt" >/dev/null || fail "no answer beside a crowd"
+	timeout 30 "$PERSIFS" umount "$mnt" || fail "umount beside a deaf client: status $?"
+	wait_until 20 no_persifs_runs || fail "a client that does not read keeps the daemon"
+	kill -KILL "$pid"
+	wait "$pid" 2>/dev/null || true
+}
+
 # Not one that was given for a mount that is elsewhere.
 kernel_locks_take_no_second_session() {
 	local rc=0
@@ -209,7 +244,7 @@ scenario() {
 	target_mount
 	nonsense_on_the_socket
 	killed_joiners
-	target_umount
+	crowds_on_the_socket
 	killed_supervisors
 	killed_daemons
 	kernel_locks_take_no_second_session
