@@ -100,6 +100,36 @@ crowds_on_the_socket() {
 	wait "$pid" 2>/dev/null || true
 }
 
+# A file that came behind the kernel's back, which then asks to create it: what fails after the
+# look-up is not counted as known to the kernel.
+failed_creates_are_forgotten() {
+	local i before
+	target_mount "negative_timeout=60s,layers=fault:setattr=1+:EIO"
+	before=$(stat_of inodes)
+	for i in $(seq 20); do
+		! [ -e "$mnt/late$i" ] || fail "there already"
+		echo "behind" >"$store/late$i"
+		fails_as "Input/output error" dd if=/dev/null of="$mnt/late$i" status=none
+	done
+	[ "$(stat_of inodes)" = "$before" ] || fail "$before inodes, now $(stat_of inodes)"
+	target_umount
+}
+
+# What was promised to the kernel of a session that was alone is taken back.
+long_promises_are_taken_back() {
+	local old
+	target_mount attr_timeout=60s
+	echo one >"$mnt/promised"
+	old=$(stat -c %z "$mnt/promised")
+	mkdir -p "$work/second"
+	mount_at second attr_timeout=10s || fail "second: $(cat "$work/log/mount.second")"
+	python3 -c 'import os, sys; os.setxattr(sys.argv[1], "user.persifs", b"1")' "$work/second/promised"
+	wait_until 2 other_time "$old" || fail "the time of change is not told"
+	leave second
+	target_umount
+}
+other_time() { [ "$(stat -c %z "$mnt/promised")" != "$1" ]; }
+
 # Not one that was given for a mount that is elsewhere.
 kernel_locks_take_no_second_session() {
 	local rc=0
@@ -245,6 +275,8 @@ scenario() {
 	nonsense_on_the_socket
 	killed_joiners
 	crowds_on_the_socket
+	failed_creates_are_forgotten
+	long_promises_are_taken_back
 	killed_supervisors
 	killed_daemons
 	kernel_locks_take_no_second_session
