@@ -29,6 +29,7 @@
 
 #define PROGRESS_MS 500
 #define GONE_LOOK_MS 100
+#define CUT_MS 5000       /* at the end: for clients to take what they are owed */
 #define GONE_WAIT_MS 5000 /* for the kernel to end the session after the last unmount */
 
 struct client {
@@ -332,6 +333,14 @@ static void start_client(struct control *c, int fd)
 	}
 }
 
+static void wait_for_room(struct control *c)
+{
+	mutex_lock(&c->lock);
+	while (c->nclients >= CONTROL_CLIENTS_MAX && !c->stop)
+		cond_wait(&c->cond, &c->lock);
+	mutex_unlock(&c->lock);
+}
+
 static void *control_main(void *arg)
 {
 	struct control *c = arg;
@@ -344,6 +353,7 @@ static void *control_main(void *arg)
 
 		if (poll(p, 2, -1) < 0 || !p[0].revents)
 			continue;
+		wait_for_room(c);
 		fd = accept4(c->fd, NULL, NULL, SOCK_CLOEXEC);
 		if (fd >= 0)
 			start_client(c, fd);
@@ -390,10 +400,34 @@ void control_left(struct control *c)
 	mutex_unlock(&c->lock);
 }
 
+static void cut_locked(struct control *c, int how)
+{
+	list_for_each(it, &c->clients)
+		shutdown(list_entry(it, struct client, link)->fd, how);
+}
+
+/* What clients are owed is in their sockets before these are cut; those who do not read
+ * would keep us for ever. */
+static void part_locked(struct control *c)
+{
+	uint64_t limit = clock_ms() + CUT_MS;
+
+	cut_locked(c, SHUT_RD);
+	while (c->nclients && clock_ms() < limit)
+		cond_wait_until(&c->cond, &c->lock, limit);
+	cut_locked(c, SHUT_RDWR);
+	while (c->nclients)
+		cond_wait(&c->cond, &c->lock);
+}
+
 void control_free(struct control *c, int rc, unsigned long long dirty_bytes)
 {
 	if (!c)
 		return;
+	mutex_lock(&c->lock);
+	c->stop = true;
+	cond_broadcast(&c->cond);
+	mutex_unlock(&c->lock);
 	if (write(c->wake[1], "", 1) < 0)
 		log_warn("control: cannot stop the thread: %s", strerror(errno));
 	pthread_join(c->thread, NULL);
@@ -401,15 +435,11 @@ void control_free(struct control *c, int rc, unsigned long long dirty_bytes)
 	if (c->v->errands)
 		(void)errand_plain(c->v->errands, ERRAND_UNLINK_CONTROL);
 	mutex_lock(&c->lock);
-	c->gone = c->stop = true;
+	c->gone = true;
 	c->rc = rc;
 	c->dirty_bytes = dirty_bytes;
 	cond_broadcast(&c->cond);
-	/* What clients are owed is in their sockets before these are cut. */
-	list_for_each(it, &c->clients)
-		shutdown(list_entry(it, struct client, link)->fd, SHUT_RD);
-	while (c->nclients)
-		cond_wait(&c->cond, &c->lock);
+	part_locked(c);
 	mutex_unlock(&c->lock);
 	close(c->fd);
 	close(c->wake[0]);

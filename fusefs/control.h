@@ -11,7 +11,7 @@
 
 #include "common/err.h"
 
-#define CONTROL_CLIENTS_MAX 16
+#define CONTROL_CLIENTS_MAX 64
 
 struct volume;
 struct control;
@@ -20,7 +20,7 @@ struct control;
 int control_new(struct volume *v, int fd_take, struct control **out, struct err *err);
 /* The mount is gone and everything was written (rc 0) or given up (-errno):
  * waiting umount clients get their answer. Then clients are cut off and the
- * socket removed, by the supervisor. NULL is fine. */
+ * socket removed, by the supervisor. Until it returns their commands use the volume. NULL is fine. */
 void control_free(struct control *c, int rc, unsigned long long dirty_bytes);
 /* The answer to one request line: a new object. Clients' commands that need a
  * conversation (drain, umount) are handled elsewhere. Exposed for the fuzzer. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -11,6 +12,10 @@
 #include "fusefs/control.h"
 #include "fusefs/inode.h"
 #include "fusefs/session.h"
+
+/* Of /dev/fuse; Linux gives out the numbers for good. */
+#define MISC_MAJOR 10
+#define FUSE_MINOR 229
 
 /* What the joiner said, with its options resolved as if it had mounted alone. */
 struct wish {
@@ -124,6 +129,27 @@ static bool find_same(struct volume *v, const struct be_entry *root, const struc
 	return found;
 }
 
+/* Where the kernel keeps locks, two sessions would not see each other's. */
+static int takes_sessions(struct volume *v, struct err *err)
+{
+	if (v->opt.locks != LOCKS_KERNEL)
+		return 0;
+	if (!sessions_serve(v))
+		return err_set(err, -ESHUTDOWN, "the volume is ending");
+	return err_set(err, -EBUSY,
+		       "the volume's locks are kept by the kernel (locks=kernel): it takes "
+		       "no other session");
+}
+
+/* What is read from another file would be taken for the kernel's words. */
+static bool is_fuse_device(int fd)
+{
+	struct stat st;
+
+	return fd >= 0 && !fstat(fd, &st) && S_ISCHR(st.st_mode) &&
+	       st.st_rdev == makedev(MISC_MAJOR, FUSE_MINOR);
+}
+
 json_t *control_join(struct volume *v, const json_t *request, int *fd_out)
 {
 	struct wish w = { .uri = NULL };
@@ -143,12 +169,11 @@ json_t *control_join(struct volume *v, const json_t *request, int *fd_out)
 	}
 	answer = json_pack("{s:b,s:i,s:o}", "ok", 1, "root_type", (int)(root.attr.mode & S_IFMT),
 			   "notes", said);
-	if (!find_same(v, &root, &w, fd_out) && v->opt.locks == LOCKS_KERNEL) {
+	if (!find_same(v, &root, &w, fd_out))
+		rc = takes_sessions(v, &err);
+	if (rc) {
 		json_decref(answer);
-		answer =
-			refuse(-EBUSY,
-			       "the volume's locks are kept by the kernel (locks=kernel): it takes "
-			       "no other session");
+		answer = refuse(rc, err.text);
 	}
 	be_node_put(root.node);
 	options_done(&w.opt);
@@ -167,8 +192,11 @@ json_t *control_mounted(struct volume *v, const json_t *request, int fd_take)
 	AUTO_FD int fd = fd_take;
 	int rc = read_wish(v, request, &w, &err);
 
-	if (!rc && (fd < 0 || maj < 0 || min <= 0 || maj > UINT16_MAX || min > UINT32_MAX))
-		rc = err_set(&err, -EINVAL, "wanted: major, minor and a descriptor");
+	if (!rc &&
+	    (!is_fuse_device(fd) || maj < 0 || min <= 0 || maj > UINT16_MAX || min > UINT32_MAX))
+		rc = err_set(&err, -EINVAL, "wanted: major, minor and a descriptor of /dev/fuse");
+	if (!rc)
+		rc = takes_sessions(v, &err);
 	if (!rc)
 		rc = options_of_volume(v, &w.opt, &said, &err);
 	if (!rc)
@@ -179,8 +207,6 @@ json_t *control_mounted(struct volume *v, const json_t *request, int fd_take)
 		s->maj = (unsigned)maj;
 		s->min = (unsigned)min;
 		rc = session_start(s, &err);
-		if (!rc && v->came)
-			v->came(v, (unsigned)maj, (unsigned)min);
 	}
 	json_decref(said);
 	options_done(&w.opt);

@@ -386,8 +386,7 @@ bool inode_is_stale(struct inode *in, const struct session *s)
 	const struct inode_use *use;
 	bool stale;
 
-	if (s->v->nsessions < 2)
-		return false;
+	/* Also of a session that is alone now: what the others wrote may not be told yet. */
 	mutex_lock(&s->v->inode_lock);
 	use = use_of_locked(in, s->slot);
 	stale = use && use->stale;

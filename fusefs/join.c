@@ -49,30 +49,30 @@ static void show_notes(const json_t *reply)
 	}
 }
 
-static int make_session(const struct mount_request *m, int sock, mode_t root_type, unsigned *maj,
-			unsigned *min, struct err *err)
+/* A session of its own; the mount is not to be seen yet. */
+static int make_session(const struct mount_request *m, int sock, mode_t root_type,
+			struct mounting *out, struct err *err)
 {
 	AUTO_FD int fuse_fd = -1;
 	json_t *line;
 	int rc = mounting_open(m, &fuse_fd, err);
 
 	if (!rc)
-		rc = mounting_mount(m, &fuse_fd, root_type, maj, min, err);
+		rc = mounting_make(m, &fuse_fd, root_type, out, err);
 	if (rc)
 		return rc;
 	line = request(m, "mounted");
-	json_object_set_new(line, "major", json_integer(*maj));
-	json_object_set_new(line, "minor", json_integer(*min));
+	json_object_set_new(line, "major", json_integer(out->maj));
+	json_object_set_new(line, "minor", json_integer(out->min));
 	rc = ctlsock_ask(sock, line, fuse_fd, NULL, NULL, err);
 	json_decref(line);
-	if (rc && m->adopted_fd < 0)
-		mounting_umount_all(*maj, *min, MNT_DETACH);
+	if (rc)
+		mounting_undo(m, out);
 	return rc;
 }
 
 /* -ENOTCONN: the session that was to be shared has just ended. */
-static int join_once(const struct mount_request *m, int sock, unsigned *maj, unsigned *min,
-		     struct err *err)
+static int join_once(const struct mount_request *m, int sock, struct mounting *out, struct err *err)
 {
 	json_t *line = request(m, "join"), *reply = NULL;
 	AUTO_FD int same = -1;
@@ -83,28 +83,53 @@ static int join_once(const struct mount_request *m, int sock, unsigned *maj, uns
 		return rc;
 	show_notes(reply);
 	if (same >= 0 && mounting_can_repeat(m))
-		rc = mounting_mount(m, &same, S_IFDIR, maj, min, err);
+		rc = mounting_make(m, &same, S_IFDIR, out, err);
 	else
 		rc = make_session(m, sock,
 				  (mode_t)json_integer_value(json_object_get(reply, "root_type")),
-				  maj, min, err);
+				  out, err);
 	json_decref(reply);
 	return rc;
 }
 
-int join_volume(const struct mount_request *m, const char *key, unsigned *maj, unsigned *min,
+static bool hangs_up(int sock)
+{
+	struct pollfd p = { .fd = sock };
+
+	return poll(&p, 1, 0) > 0 && p.revents & (POLLHUP | POLLERR);
+}
+
+/* The mount becomes visible, with the link by which it is found, and while the daemon lives: of
+ * one that dies from now on the supervisor takes it away. */
+static int show(const struct mount_request *m, const char *key, int sock, struct mounting *mnt,
 		struct err *err)
+{
+	int rc = claim_link(key, mnt->maj, mnt->min, err);
+
+	if (!rc)
+		rc = mounting_attach(m, mnt, err);
+	else
+		mounting_undo(m, mnt);
+	if (rc || !hangs_up(sock))
+		return rc;
+	if (m->adopted_fd < 0)
+		umount2(m->dir, MNT_DETACH | UMOUNT_NOFOLLOW);
+	return err_set(err, -ECONNRESET, "the volume's daemon has died");
+}
+
+int join_volume(const struct mount_request *m, const char *key, struct err *err)
 {
 	AUTO_FD int sock = connect_to(key, err);
 	int rc = sock < 0 ? sock : -ENOTCONN;
+	struct mounting mnt;
 
 	for (int i = 0; rc == -ENOTCONN && i < TRIES; i++) {
 		if (i)
 			poll(NULL, 0, TRY_PAUSE_MS);
-		rc = join_once(m, sock, maj, min, err);
+		rc = join_once(m, sock, &mnt, err);
 	}
 	if (!rc)
-		rc = claim_link(key, *maj, *min, err);
+		rc = show(m, key, sock, &mnt, err);
 	if (!rc)
 		claim_note_uri(m->uri, key);
 	return rc;

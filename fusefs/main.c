@@ -188,14 +188,13 @@ static int stay(const struct mount_request *m)
 static int try_join(const struct mount_request *m)
 {
 	char key[BE_KEY_BYTES], now[BE_KEY_BYTES];
-	unsigned maj, min;
 	struct err err;
 	int rc;
 
 	/* The hint may be of what was there before: the daemon has no paths to look at. */
 	if (!claim_of_uri(m->uri, key) || (!backend_uri_key(m->uri, now) && strcmp(key, now) != 0))
 		return 1;
-	rc = join_volume(m, key, &maj, &min, &err);
+	rc = join_volume(m, key, &err);
 	if (rc == -ECONNREFUSED || rc == -ESHUTDOWN || rc == -ECONNRESET || rc == -EXDEV)
 		return 1;
 	return rc ? complain(EXIT_FAILED, err.text) : m->foreground ? stay(m) : 0;

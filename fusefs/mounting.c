@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -93,19 +94,35 @@ static int make_mount(const struct mount_request *m, int fuse_fd, mode_t root_ty
 	return rc < 0 ? -errno : rc;
 }
 
+static int cannot_mount(const struct mount_request *m, int rc, struct err *err)
+{
+	return err_set(err, rc, "cannot mount at '%s': %s%s", m->dir, strerror(-rc),
+		       rc == -EPERM ? " (mounting wants root, or a user namespace of one's own)" :
+				      "");
+}
+
+/* Without asking for anything, of which only the daemon knows: it does not answer yet. */
+static int mount_dev(int mnt, unsigned *maj, unsigned *min)
+{
+	struct statx stx;
+
+	if (statx(mnt, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &stx))
+		return -errno;
+	*maj = stx.stx_dev_major;
+	*min = stx.stx_dev_minor;
+	return 0;
+}
+
 /* By ourselves. */
-static int mount_here(const struct mount_request *m, int fuse_fd, mode_t root_type, struct err *err)
+static int make_here(const struct mount_request *m, int fuse_fd, mode_t root_type,
+		     struct mounting *out, struct err *err)
 {
 	AUTO_FD int mnt = make_mount(m, fuse_fd, root_type);
-	int rc = mnt < 0 ? mnt : 0;
+	int rc = mnt < 0 ? mnt : mount_dev(mnt, &out->maj, &out->min);
 
-	if (!rc && move_mount(mnt, "", AT_FDCWD, m->dir, MOVE_MOUNT_F_EMPTY_PATH))
-		rc = -errno;
 	if (rc)
-		return err_set(err, rc, "cannot mount at '%s': %s%s", m->dir, strerror(-rc),
-			       rc == -EPERM ?
-				       " (mounting wants root, or a user namespace of one's own)" :
-				       "");
+		return cannot_mount(m, rc, err);
+	out->fd = take_fd(&mnt);
 	return 0;
 }
 
@@ -144,21 +161,35 @@ static int adopted_dev(const struct mount_request *m, unsigned *maj, unsigned *m
 	return 0;
 }
 
-int mounting_mount(const struct mount_request *m, int *fuse_fd, mode_t root_type, unsigned *maj,
-		   unsigned *min, struct err *err)
+int mounting_make(const struct mount_request *m, int *fuse_fd, mode_t root_type,
+		  struct mounting *out, struct err *err)
+{
+	int rc;
+
+	out->fd = -1;
+	if (m->adopted_fd >= 0)
+		return adopted_dev(m, &out->maj, &out->min, err);
+	if (*fuse_fd >= 0) {
+		rc = make_here(m, *fuse_fd, root_type, out, err);
+	} else {
+		*fuse_fd = rc = fusermount_mount(m->opt, m->uri, m->dir, err);
+		if (rc >= 0)
+			rc = runtime_mount_dev(m->dir, &out->maj, &out->min, NULL, 0, err);
+	}
+	if (!rc)
+		raise_read_ahead(out->maj, out->min);
+	return rc;
+}
+
+int mounting_attach(const struct mount_request *m, struct mounting *mnt, struct err *err)
 {
 	int rc = 0;
 
-	if (m->adopted_fd >= 0)
-		return adopted_dev(m, maj, min, err);
-	if (*fuse_fd >= 0)
-		rc = mount_here(m, *fuse_fd, root_type, err);
-	else
-		*fuse_fd = rc = fusermount_mount(m->opt, m->uri, m->dir, err);
-	if (rc >= 0)
-		rc = runtime_mount_dev(m->dir, maj, min, NULL, 0, err);
-	if (!rc)
-		raise_read_ahead(*maj, *min);
+	if (mnt->fd < 0)
+		return 0;
+	if (move_mount(mnt->fd, "", AT_FDCWD, m->dir, MOVE_MOUNT_F_EMPTY_PATH))
+		rc = cannot_mount(m, -errno, err);
+	cleanup_fd(&mnt->fd);
 	return rc;
 }
 
@@ -206,6 +237,14 @@ static int take_away(const char *point, int flags)
 	if (errno == EPERM && fusermount_needed())
 		return fusermount_umount(point, flags & MNT_DETACH);
 	return -errno;
+}
+
+void mounting_undo(const struct mount_request *m, struct mounting *mnt)
+{
+	if (mnt->fd >= 0)
+		cleanup_fd(&mnt->fd);
+	else if (m->adopted_fd < 0)
+		mounting_umount_all(mnt->maj, mnt->min, MNT_DETACH);
 }
 
 int mounting_umount_all(unsigned maj, unsigned min, int flags)

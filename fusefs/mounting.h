@@ -13,12 +13,23 @@
 int mounting_open(const struct mount_request *m, int *out, struct err *err);
 /* True when a superblock that is mounted can be mounted at m->dir once more. */
 bool mounting_can_repeat(const struct mount_request *m);
-/* Mounts at m->dir what *fuse_fd stands for: a new superblock, or, when it is connected
+/* A mount that is made, and nowhere to be seen until it is attached: when its maker dies
+ * before, nothing stays behind. */
+struct mounting {
+	int fd; /* owned; -1: it is in its place already */
+	unsigned maj, min;
+};
+
+/* Makes a mount of what *fuse_fd stands for: a new superblock, or, when it is connected
  * already, one more mount of its; where m brings a mount, only its device is found out.
- * Always nosuid and nodev; ro and noexec are of the mount alone. *maj, *min: its device;
- * *fuse_fd: where fusermount3 mounts, what it has opened. -errno with a sentence. */
-int mounting_mount(const struct mount_request *m, int *fuse_fd, mode_t root_type, unsigned *maj,
-		   unsigned *min, struct err *err);
+ * Always nosuid and nodev; ro and noexec are of the mount alone. fusermount3 puts it into
+ * its place at once; *fuse_fd: what it has opened then. -errno with a sentence. */
+int mounting_make(const struct mount_request *m, int *fuse_fd, mode_t root_type,
+		  struct mounting *out, struct err *err);
+/* Puts it at m->dir. The mount goes with its descriptor when that fails. */
+int mounting_attach(const struct mount_request *m, struct mounting *mnt, struct err *err);
+/* Takes away what was made, if it was attached or not; not what m brings. */
+void mounting_undo(const struct mount_request *m, struct mounting *mnt);
 /* Takes away all mounts of the device in this namespace, the latest first; flags as for
  * umount2(2). 0, or the first -errno (it goes on). */
 int mounting_umount_all(unsigned maj, unsigned min, int flags);

@@ -137,10 +137,12 @@ static int created(struct request *rq, struct be_entry *entry, int flags, bool t
 	} out = { 0 };
 	struct be_node *node = be_node_get(entry->node);
 	uint64_t size = entry->attr.size;
-	struct inode *in;
+	struct inode *in = NULL;
 	struct handle *h = NULL;
 	int rc = entry_out(rq, entry, &out.entry, &in);
 
+	if (!rc)
+		inode_opened(in, rq->s, flags); /* first, as in op_open() */
 	if (!rc && !inode_file(in, size))
 		rc = -ENOMEM;
 	if (!rc && truncate && size)
@@ -149,13 +151,15 @@ static int created(struct request *rq, struct be_entry *entry, int flags, bool t
 		out.entry.attr.size = 0;
 	if (!rc)
 		h = open_handle(rq, in, flags);
-	if (!h) {
+	if (!h)
 		backend_release(rq->v->be, node, flags);
-		be_node_put(node);
-		return rc ? rc : -ENFILE;
-	}
 	be_node_put(node);
-	inode_opened(in, rq->s, flags);
+	if (!h && in) {
+		inode_closed(in, rq->s, flags);
+		inode_forget(rq->s, in->nodeid, 1); /* the kernel is not told of it */
+	}
+	if (!h)
+		return rc ? rc : -ENFILE;
 	out.open.fh = h->fh;
 	out.open.open_flags = open_flags(rq, in, flags, true);
 	reply_buf(rq, &out, sizeof out);

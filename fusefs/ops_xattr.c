@@ -72,6 +72,16 @@ int op_listxattr(struct request *rq, size_t size)
 	return rc;
 }
 
+/* The time of change is another one. */
+static int changed(struct request *rq, struct inode *in, int rc)
+{
+	if (rc)
+		return request_result(rq, rc);
+	inode_changed(in, rq->s, BE_CHANGED_ATTR);
+	reply_err(rq, 0);
+	return 0;
+}
+
 int op_setxattr(struct request *rq, const char *name, const void *value, size_t size, int flags)
 {
 	struct inode *in;
@@ -79,9 +89,7 @@ int op_setxattr(struct request *rq, const char *name, const void *value, size_t 
 
 	if (!rc)
 		rc = backend_setxattr(rq->v->be, &rq->call, in->node, name, value, size, flags);
-	if (!rc)
-		reply_err(rq, 0);
-	return request_result(rq, rc);
+	return changed(rq, in, rc);
 }
 
 int op_removexattr(struct request *rq, const char *name)
@@ -91,7 +99,5 @@ int op_removexattr(struct request *rq, const char *name)
 
 	if (!rc)
 		rc = backend_removexattr(rq->v->be, &rq->call, in->node, name);
-	if (!rc)
-		reply_err(rq, 0);
-	return request_result(rq, rc);
+	return changed(rq, in, rc);
 }

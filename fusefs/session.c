@@ -283,6 +283,17 @@ bool session_find(struct volume *v, const struct inode *root, const struct sessi
 	return found;
 }
 
+bool sessions_serve(struct volume *v)
+{
+	bool any = false;
+
+	mutex_lock(&v->sessions_lock);
+	for (unsigned i = 0; i < SESSIONS_MAX && !v->ending && !any; i++)
+		any = v->sessions[i] && !v->sessions[i]->unmounted;
+	mutex_unlock(&v->sessions_lock);
+	return any;
+}
+
 bool session_has_left(struct volume *v, unsigned maj, unsigned min)
 {
 	bool found = false, others = false;
@@ -430,6 +441,8 @@ static void *session_main(void *arg)
 	for (unsigned i = 0; i < s->nreceivers; i++)
 		pthread_join(s->receiver_ids[i], NULL);
 	receivers_done(&s->receivers);
+	while (s->starting)
+		usleep(LEAVE_TICK_MS * 1000);
 	end_requests(s);
 	handles_leave(s);
 	inodes_leave(s);
@@ -461,6 +474,7 @@ int session_start(struct session *s, struct err *err)
 		session_drop(s);
 		return rc;
 	}
+	s->starting = true;
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	rc = -pthread_create(&t, &attr, session_main, s);
@@ -468,7 +482,11 @@ int session_start(struct session *s, struct err *err)
 	/* Receivers without anybody to end them: the process cannot go on. */
 	if (rc)
 		return err_set(err, rc, "cannot start a thread");
-	return wait_init(s, err);
+	rc = wait_init(s, err);
+	if (!rc && s->v->came)
+		s->v->came(s->v, s->maj, s->min);
+	s->starting = false; /* last: the session may go */
+	return rc;
 }
 
 void sessions_join(struct volume *v)

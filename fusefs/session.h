@@ -34,7 +34,7 @@ struct session_options {
 struct session {
 	struct volume *v;
 	unsigned slot; /* in v->sessions */
-	unsigned maj, min;
+	_Atomic unsigned maj, min;
 	struct session_options opt;
 	_Atomic uint64_t attr_ms, entry_ms, negative_ms; /* of opt, changeable */
 	int fuse_fd;                                     /* closed with se */
@@ -46,7 +46,7 @@ struct session {
 	struct receivers receivers;
 	unsigned nreceivers;
 	pthread_t receiver_ids[64], thread;
-	bool started;
+	_Atomic bool starting;      /* session_start() still needs it */
 	_Atomic bool unmounted;     /* the kernel said so */
 	_Atomic bool ready;         /* INIT was answered */
 	_Atomic bool direct_mmap;   /* files opened with DIRECT_IO can be mapped */
@@ -66,7 +66,8 @@ static inline bool session_mapped(const struct session *s)
  * fails. -EBUSY when the volume has SESSIONS_MAX, -ESHUTDOWN when it is ending. */
 int session_new(struct volume *v, int fd_take, const struct session_options *opt,
 		struct be_entry *root_take, struct session **out, struct err *err);
-/* Starts the receivers and waits for INIT. When it fails the session ends by itself. */
+/* Starts the receivers, waits for INIT, tells v->came. The session may be gone when this
+ * returns; when it fails it ends by itself. */
 int session_start(struct session *s, struct err *err);
 /* Never started: frees it. */
 void session_drop(struct session *s);
@@ -76,6 +77,8 @@ void sessions_join(struct volume *v);
  * descriptor, by which it can be mounted once more, is in *fd. */
 bool session_find(struct volume *v, const struct inode *root, const struct session_options *opt,
 		  int *fd);
+/* True while a session can be joined: one that the kernel has not ended. */
+bool sessions_serve(struct volume *v);
 /* True when the session of that device is over, and others serve. */
 bool session_has_left(struct volume *v, unsigned maj, unsigned min);
 /* New timeouts for all sessions. */

@@ -350,25 +350,38 @@ static int make_control(struct supervisor *s, struct err *err)
 	return rc ? rc : errands_listen(&s->errands, path, err);
 }
 
-static int become_daemon(struct supervisor *s, mode_t type)
+/* The worker serves the mount, which is not attached yet. */
+static int introduce(struct supervisor *s, const struct mounting *mnt)
 {
-	int fuse_fd = s->fuse_fd;
-	unsigned maj, min;
 	struct err err;
 
-	if (mounting_mount(s->m, &fuse_fd, type, &maj, &min, &err))
-		return fail(s, "%s", err.text);
-	if (s->fuse_fd < 0)
-		s->errands.device_fd = fuse_fd;
-	note_session(s, maj, min);
-	if (make_control(s, &err) || claim_link(s->key, maj, min, &err))
+	if (make_control(s, &err) || claim_link(s->key, mnt->maj, mnt->min, &err))
 		return fail(s, "%s", err.text);
 	s->served = true;
 	claim_note_uri(s->m->uri, s->key);
 	if (fd_send(s->sock, "", 1, s->claim_fd, 0) ||
-	    line_send(s->sock, "mounted %u %u %s", maj, min, s->key))
+	    line_send(s->sock, "mounted %u %u %s", mnt->maj, mnt->min, s->key))
 		return fail(s, "the worker ended before it was ready");
 	return expect(s, "ready", NULL);
+}
+
+static int become_daemon(struct supervisor *s, mode_t type)
+{
+	int fuse_fd = s->fuse_fd, rc;
+	struct mounting mnt;
+	struct err err;
+
+	if (mounting_make(s->m, &fuse_fd, type, &mnt, &err))
+		return fail(s, "%s", err.text);
+	if (s->fuse_fd < 0)
+		s->errands.device_fd = fuse_fd;
+	note_session(s, mnt.maj, mnt.min);
+	rc = introduce(s, &mnt);
+	if (rc)
+		mounting_undo(s->m, &mnt);
+	else if (mounting_attach(s->m, &mnt, &err))
+		rc = fail(s, "%s", err.text);
+	return rc;
 }
 
 /* 0; -EWOULDBLOCK: the volume has a daemon; -1, told. */
@@ -530,9 +543,8 @@ static void give_claim(struct supervisor *s)
 /* 0: mounted by the other daemon; -EAGAIN: it is gone, or going; -1, told. */
 static int join_other(struct supervisor *s)
 {
-	unsigned maj, min;
 	struct err err;
-	int rc = join_volume(s->m, s->key, &maj, &min, &err);
+	int rc = join_volume(s->m, s->key, &err);
 
 	if (rc == -ECONNREFUSED || rc == -ESHUTDOWN || rc == -ECONNRESET)
 		return -EAGAIN;

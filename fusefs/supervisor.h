@@ -7,10 +7,11 @@
  *                                       opens it
  *   <-------- "backend MODE KEY" ------ (or "error SENTENCE", and ends)
  *   takes the volume KEY (claim.h); when it has a daemon: ends the worker, joins (join.h)
- *   mounts, makes the control socket
+ *   makes the mount, makes the control socket
  *   ------ the claim's descriptor ----> keeps it
  *   -------- "mounted MAJ MIN KEY" ---> receivers, INIT
  *   <------------------- "ready" ------
+ *   attaches the mount: programs see it when it is served, and no dead one if we die before
  *   <---- "session MAJ MIN", "left MAJ MIN": sessions that come and go
  *   tells who waits for the mount; waits for signals and the worker's end
  *   ------------ "drain" -------------> (SIGTERM)

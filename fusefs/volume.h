@@ -53,7 +53,7 @@ struct volume {
 	struct mutex sessions_lock;
 	struct cond sessions_cond; /* one has left */
 	bool ending;               /* guarded by sessions_lock: none can come any more */
-	/* upcalls, any thread: a session that joined; one that is over */
+	/* upcalls, any thread: a session that joined; later, the same one is over */
 	void (*came)(struct volume *v, unsigned maj, unsigned min);
 	void (*left)(struct volume *v, unsigned maj, unsigned min);
 

@@ -209,19 +209,21 @@ static void *uplink_main(void *arg)
 	}
 }
 
-/* What the supervisor made when it mounted. */
-static int take_made(struct worker *w, struct err *err)
+/* What fusermount3 opened. */
+static int take_device(struct worker *w, struct err *err)
 {
-	int fd;
-
-	if (w->fuse_fd < 0) {
+	if (w->fuse_fd < 0)
 		w->fuse_fd = errand_plain(&w->errands, ERRAND_DEVICE);
-		if (w->fuse_fd < 0)
-			return err_set(err, w->fuse_fd,
-				       "the supervisor does not give /dev/fuse: %s",
-				       strerror(-w->fuse_fd));
-	}
-	fd = errand_plain(&w->errands, ERRAND_CONTROL);
+	return w->fuse_fd >= 0 ?
+		       0 :
+		       err_set(err, w->fuse_fd, "the supervisor does not give /dev/fuse: %s",
+			       strerror(-w->fuse_fd));
+}
+
+static int take_control(struct worker *w, struct err *err)
+{
+	int fd = errand_plain(&w->errands, ERRAND_CONTROL);
+
 	if (fd < 0)
 		return err_set(err, fd, "the supervisor does not give the control socket: %s",
 			       strerror(-fd));
@@ -254,9 +256,13 @@ static int serve(struct worker *w, struct err *err)
 	if (fd_recv(w->sock, line, 1, &w->claim_fd, 0) != 1 || line_recv(w->sock, line) ||
 	    sscanf(line, "mounted %u %u %95s", &maj, &min, v->key) != 3)
 		return err_set(err, -EPIPE, "the supervisor ended before it mounted");
-	rc = take_made(w, err);
+	rc = take_device(w, err);
 	if (!rc)
 		rc = first_session(w, maj, min, err);
+	v->came = on_came;
+	/* Who joins finds the first session: until then he waits to be accepted. */
+	if (!rc)
+		rc = take_control(w, err);
 	if (rc)
 		return rc;
 	if (pthread_create(&w->uplink, NULL, uplink_main, w))
@@ -300,9 +306,9 @@ static int shut_down(struct volume *v)
 	/* The programs that asked were killed; a store that does not answer would still hold
 	 * frames and files. */
 	cache_stop_reads(v->cache);
+	control_free(v->control, rc, left.dirty_bytes); /* clients look at what goes now */
 	handles_done(v);
 	inodes_done(v);
-	control_free(v->control, rc, left.dirty_bytes);
 	cache_free(v->cache);
 	backend_close(v->be);
 	cred_cache_free(v->creds);
@@ -352,7 +358,6 @@ int worker_main(int argc, char **argv)
 	w->v.uri = argv[8];
 	w->v.mountpoint = argv[9];
 	w->v.supervisor_pid = getppid();
-	w->v.came = on_came;
 	w->v.left = on_left;
 	w->claim_fd = -1;
 	w->ended_fd = eventfd(0, EFD_CLOEXEC);
