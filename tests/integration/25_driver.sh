@@ -55,7 +55,8 @@ as_docker_does() {
 }
 
 developers_mistakes() {
-	ok Create '{"Name":"m","Opts":{"colour":"red"}}'
+	errs Create '{"Name":"m","Opts":{"colour":"red"}}' 'Missing mandatory options: source'
+	create m '"colour":"red"'
 	errs Mount '{"Name":"m"}' 'SafeDescription.*Not allowed options: colour'
 	ok Create '{"Name":"m","Opts":{"source":"dir:/etc"}}'
 	errs Mount '{"Name":"m"}' 'SafeDescription.*not among those that are allowed'
@@ -264,22 +265,32 @@ no_secret_is_told() {
 	ok Remove '{"Name":"s"}'
 }
 
-evacuated() {
+evacuate() {
 	local answer
-	create e1
-	create e2
-	mounts_at e1
-	mounts_at e2 '"ID":"x"'
-	echo last >"$root_dir/e1/last"
 	answer=$(curl -s --max-time 60 "$admin/evacuate") || fail "evacuate"
 	[ "$(field Err <<<"$answer")" = '' ] || fail "evacuate: $answer"
 	wait_until 10 process_is_gone "$driver_pid" || fail "the driver does not end"
 	wait "$driver_pid" || fail "the driver ended with status $?"
 	driver_pid=''
-	[ -z "$(ls -A "$root_dir")" ] || fail "left: $(ls -A "$root_dir")"
+}
+
+evacuated() {
+	create e1
+	create e2
+	mounts_at e1
+	mounts_at e2 '"ID":"x"'
+	echo last >"$root_dir/e1/last"
+	evacuate
+	[ "$(ls -A "$root_dir")" = driver-state.json ] || fail "left: $(ls -A "$root_dir")"
 	[ ! -e "$work/discovery/persifs.json" ] || fail "the discovery file is left"
 	! curl -s "$admin/ping" || fail "ping is answered"
 	[ "$(cat "$store/last")" = last ] || fail "data is lost"
+	driver_start # as after a reboot
+	errs Get '{"Name":"e1"}' 'does not exist'
+	mounts_at e2 '"ID":"x"' # R7
+	ok Remove '{"Name":"e2"}'
+	evacuate
+	[ -z "$(ls -A "$root_dir")" ] || fail "left: $(ls -A "$root_dir")"
 }
 
 nothing_runs() {

@@ -142,6 +142,20 @@ static void remove_state(const char *path)
 		unlink(bad);
 }
 
+/* Docker's volumes are known after a reboot, too (R7); without one, nothing is left in the root. */
+static void settle_state(struct admin *a)
+{
+	struct volume_info *left = NULL;
+	ssize_t n = volumes_list(a->volumes, &left);
+	struct failure f;
+
+	volume_infos_free(left, n < 0 ? 0 : (size_t)n);
+	if (!n)
+		remove_state(a->state);
+	else if (volumes_save(a->volumes, &f))
+		log_error("driver: %s", f.err.text);
+}
+
 static void evacuate(struct admin *a, struct admin_reply *out)
 {
 	AUTO_FREE char *sentence = NULL;
@@ -155,8 +169,7 @@ static void evacuate(struct admin *a, struct admin_reply *out)
 	volumes_close(a->volumes);
 	volumes_evacuate(a->volumes, a->evacuate_ms, &dirty, &failed);
 	mounts_sweep(a->root);
-	if (!json_array_size(failed))
-		remove_state(a->state);
+	settle_state(a);
 	sentence = evacuate_sentence(dirty, failed);
 	if (sentence && *sentence)
 		log_warn("driver: evacuate: %s", sentence);

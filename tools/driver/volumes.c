@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/hash.h"
 #include "common/log.h"
 #include "tools/driver/volumes_impl.h"
@@ -336,7 +337,7 @@ int volumes_remove(struct volumes *vs, const char *name, struct failure *f)
 		return 0;
 	if (v->state == VOLUME_MOUNTED) {
 		mutex_unlock(&vs->lock);
-		rc = vol_unmount(vs, v, vs->env.unmount_wait_ms, NULL, NULL, f);
+		rc = vol_unmount(vs, v, vs->env.unmount_wait_ms, f);
 		mutex_lock(&vs->lock);
 	}
 	if (rc && rc != -ENOENT) {
@@ -351,10 +352,23 @@ int volumes_remove(struct volumes *vs, const char *name, struct failure *f)
 
 /* --- unmount --------------------------------------------------------------- */
 
-int vol_unmount(struct volumes *vs, struct vol *v, unsigned drain_ms, const struct cancel *cancel,
-		bool *dirty, struct failure *f)
+/* Unlocked. */
+static bool may_drain(void *arg)
 {
+	struct volumes *vs = arg;
+	bool may;
+
+	mutex_lock(&vs->lock);
+	may = !vs->drain_until_ms || clock_ms() < vs->drain_until_ms;
+	mutex_unlock(&vs->lock);
+	return may;
+}
+
+int vol_unmount(struct volumes *vs, struct vol *v, unsigned drain_ms, struct failure *f)
+{
+	const struct cancel cancel = { may_drain, vs };
 	AUTO_FREE char *point = vol_point(vs, v);
+	bool dirty = false;
 	int rc;
 
 	if (!point)
@@ -363,8 +377,9 @@ int vol_unmount(struct volumes *vs, struct vol *v, unsigned drain_ms, const stru
 	v->state = VOLUME_UNMOUNTING;
 	mutex_unlock(&vs->lock);
 	lock_assert_none();
-	rc = vs->env.mounts->unmount(vs->env.mounts_arg, point, drain_ms, cancel, dirty, f);
+	rc = vs->env.mounts->unmount(vs->env.mounts_arg, point, drain_ms, &cancel, &dirty, f);
 	mutex_lock(&vs->lock);
+	v->left_dirty = dirty && vs->closed;
 	v->state = rc && rc != -ENOENT ? VOLUME_MOUNTED : VOLUME_KNOWN;
 	if (v->state == VOLUME_KNOWN)
 		v->count = 0;
@@ -409,7 +424,7 @@ int volumes_unmount(struct volumes *vs, const char *name, struct failure *f)
 	}
 	rc = v->count > 1;
 	mutex_unlock(&vs->lock);
-	rc = rc ? drop_one(vs, v) : vol_unmount(vs, v, vs->env.unmount_wait_ms, NULL, NULL, f);
+	rc = rc ? drop_one(vs, v) : vol_unmount(vs, v, vs->env.unmount_wait_ms, f);
 	mutex_lock(&vs->lock);
 	if (v->state == VOLUME_KNOWN && !v->docker)
 		vol_forget_locked(vs, v);
