@@ -23,6 +23,15 @@ static bool has_control(const char *name)
 	return false;
 }
 
+static bool is_utf8(const char *name)
+{
+	json_t *j = json_string(name);
+	bool is = j != NULL;
+
+	json_decref(j);
+	return is;
+}
+
 int volume_name_check(const struct volumes_env *env, const char *name, struct failure *f)
 {
 	if (!*name)
@@ -35,6 +44,8 @@ int volume_name_check(const struct volumes_env *env, const char *name, struct fa
 			f, -EINVAL,
 			"Volume name may not be a dot or two, nor hold slashes, backslashes "
 			"or control characters");
+	if (!is_utf8(name)) /* of a mount that is found: the state file could not hold it */
+		return failure_set(f, -EINVAL, "Volume name '%s' is not UTF-8", name);
 	/* The state file is written beside itself first, under the name with a tail. */
 	if (env->reserved && !strncmp(name, env->reserved, strlen(env->reserved)))
 		return failure_set(f, -EINVAL, "Volume name '%s' is taken by the driver",

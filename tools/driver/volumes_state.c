@@ -140,8 +140,10 @@ void volumes_adopt(struct volumes *vs, const char *name)
 	struct failure f;
 	struct vol *v;
 
-	if (volume_name_check(&vs->env, name, &f))
+	if (volume_name_check(&vs->env, name, &f)) {
+		log_error("driver: something is mounted there: %s", f.err.text);
 		return;
+	}
 	mutex_lock(&vs->lock);
 	if (!vol_find_locked(vs, name)) {
 		v = vol_add_locked(vs, name);

@@ -647,6 +647,13 @@ static void restart_takes_over_mounts_without_a_state(void **state)
 	assert_int_equal(fake_mounts_count(&fx.mounts), 0);
 }
 
+static void mount_with_a_name_of_no_text_is_left_alone(void **state)
+{
+	(void)state;
+	volumes_adopt(fx.vs, "\xff");
+	create("a"); /* is saved */
+}
+
 /* As if the driver had died while it mounted the volume that was created last. */
 static void die_while_mounting(void)
 {
@@ -747,6 +754,7 @@ int main(void)
 		TEST(r16_restart_keeps_mounts_counts_and_options),
 		TEST(restart_knows_what_vanished_meanwhile),
 		TEST(restart_takes_over_mounts_without_a_state),
+		TEST(mount_with_a_name_of_no_text_is_left_alone),
 		TEST(r12_mount_that_was_begun_when_the_driver_died_is_undone),
 		TEST(r12_mount_is_on_disk_before_it_is_begun),
 		TEST(state_of_a_stranger_is_refused),
