@@ -239,8 +239,15 @@ budget_is_divided() {
 	mounts_at b2
 	cache_is b2 16m || fail "b2 has $(stat_of cache_size "$root_dir/b2")"
 	wait_until 10 cache_is b1 240m || fail "b1 has $(stat_of cache_size "$root_dir/b1")"
+	exec 7>"$root_dir/b2/open"
 	ok Unmount '{"Name":"b2"}'
+	create b3
+	mounts_at b3 # has the driver look again
+	sleep 1
+	cache_is b1 240m || fail "b1 has $(stat_of cache_size "$root_dir/b1") while b2's daemon still runs"
+	exec 7>&-
 	wait_until 10 cache_is b1 256m || fail "b1 does not grow again"
+	ok Unmount '{"Name":"b3"}'
 	ok Unmount '{"Name":"b1"}'
 }
 cache_is() { [ "$(stat_of cache_size "$root_dir/$1")" = "$2" ]; }

@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "tools/driver/daemons.h"
+#include "tools/driver/leftovers.h"
 #include "tools/driver/state.h"
 
 #define OK 200
@@ -159,8 +161,11 @@ static void settle_state(struct admin *a)
 
 static void evacuate(struct admin *a, struct admin_reply *out)
 {
+	AUTO_FREE struct leftover *left = NULL;
 	AUTO_FREE char *sentence = NULL;
+	uint64_t deadline = clock_ms() + a->evacuate_ms;
 	json_t *dirty, *failed;
+	ssize_t nleft;
 
 	if (atomic_exchange(&a->evacuating, true)) {
 		reply_take(out, OK, json_pack("{s:s}", "Err", "an evacuation is under way"));
@@ -168,7 +173,9 @@ static void evacuate(struct admin *a, struct admin_reply *out)
 	}
 	log_info("driver: evacuate");
 	volumes_close(a->volumes);
+	nleft = leftovers_find(&left);
 	volumes_evacuate(a->volumes, a->evacuate_ms, &dirty, &failed);
+	leftovers_drain(left, nleft < 0 ? 0 : (size_t)nleft, deadline, dirty);
 	mounts_sweep(a->root);
 	settle_state(a);
 	sentence = evacuate_sentence(dirty, failed);

@@ -77,6 +77,7 @@ static int start(void **state)
 	strcpy(fx.dir, "/tmp/persifs-service.XXXXXX");
 	if (!mkdtemp(fx.dir))
 		return -1;
+	setenv("PERSIFS_RUNTIME_DIR", fx.dir, 1);
 	configure();
 	fake_mounts_init(&fx.mounts);
 	fx.rules = (struct mountopts_rules){ .sources = sources, .nsources = 1 };
