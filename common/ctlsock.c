@@ -27,7 +27,7 @@ struct line_buf {
 	int fd;       /* the last that came beside them, or -1; owned */
 };
 
-static int connect_path(const char *path, unsigned limit_ms, struct err *err)
+int ctlsock_connect_path_within(const char *path, unsigned limit_ms, struct err *err)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	/* No time at all would mean no limit to the kernel. */
@@ -56,7 +56,7 @@ static int connect_path(const char *path, unsigned limit_ms, struct err *err)
 
 int ctlsock_connect_path(const char *path, struct err *err)
 {
-	return connect_path(path, CTLSOCK_SILENCE_S * 1000, err);
+	return ctlsock_connect_path_within(path, CTLSOCK_SILENCE_S * 1000, err);
 }
 
 int ctlsock_connect_within(const char *dir, unsigned limit_ms, struct err *err)
@@ -71,7 +71,7 @@ int ctlsock_connect_within(const char *dir, unsigned limit_ms, struct err *err)
 		rc = runtime_socket_path(maj, min, path, sizeof path, err);
 	if (rc)
 		return rc;
-	rc = connect_path(path, limit_ms, &why);
+	rc = ctlsock_connect_path_within(path, limit_ms, &why);
 	return rc >= 0 ? rc :
 			 err_set(err, rc, "no daemon answers for '%.200s' at %s", dir, why.text);
 }

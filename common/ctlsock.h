@@ -30,6 +30,7 @@ int ctlsock_connect_within(const char *dir, unsigned limit_ms, struct err *err);
 
 /* The same for the socket at path. */
 int ctlsock_connect_path(const char *path, struct err *err);
+int ctlsock_connect_path_within(const char *path, unsigned limit_ms, struct err *err);
 
 /* One line out. */
 int ctlsock_send(int fd, const json_t *line, struct err *err);

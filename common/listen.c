@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -51,6 +53,13 @@ static bool is_loopback(const struct sockaddr *sa)
 	return false;
 }
 
+/* getaddrinfo() takes what strtoul() takes, and cuts it to 16 bits. */
+static bool is_port(const char *text)
+{
+	return strlen(text) <= 5 && strspn(text, "0123456789") == strlen(text) &&
+	       atoi(text) <= UINT16_MAX;
+}
+
 static int parse_tcp(const char *text, struct listen_addr *out, struct err *err)
 {
 	const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
@@ -60,7 +69,8 @@ static int parse_tcp(const char *text, struct listen_addr *out, struct err *err)
 	char host[64];
 	size_t n;
 
-	if (!colon || colon == text || !colon[1] || (size_t)(colon - text) >= sizeof host)
+	if (!colon || colon == text || !colon[1] || !is_port(colon + 1) ||
+	    (size_t)(colon - text) >= sizeof host)
 		return bad(text, "ADDRESS:PORT with a numeric address", err);
 	n = (size_t)(colon - text);
 	memcpy(host, text, n);

@@ -92,15 +92,15 @@ void fake_mounts_wait_holding(struct fake_mounts *m, unsigned n)
 	pthread_mutex_unlock(&m->lock);
 }
 
-/* 0 when it is let go, -ECANCELED when nobody wants it. */
-static int hold_locked(struct fake_mounts *m, const struct cancel *cancel)
+/* 0 when *hold is over, -ECANCELED when nobody wants it. */
+static int hold_locked(struct fake_mounts *m, const struct cancel *cancel, const bool *hold)
 {
 	const struct timespec look = { .tv_nsec = LOOK_NS };
 	int rc = 0;
 
 	m->holding++;
 	pthread_cond_broadcast(&m->changed);
-	while (m->hold && !rc) {
+	while (*hold && !rc) {
 		pthread_mutex_unlock(&m->lock);
 		if (!cancel->wanted(cancel->arg))
 			rc = -ECANCELED;
@@ -122,7 +122,7 @@ static int fake_mount(void *arg, const struct mount_spec *spec, const struct can
 	snprintf(m->uri, sizeof m->uri, "%s", spec->uri);
 	snprintf(m->options, sizeof m->options, "%s", spec->options);
 	if (m->hold)
-		rc = hold_locked(m, cancel);
+		rc = hold_locked(m, cancel, &m->hold);
 	if (!rc)
 		rc = m->mount_fails;
 	if (!rc && find(m, spec->point) >= 0)
@@ -139,18 +139,20 @@ static int fake_unmount(void *arg, const char *point, unsigned drain_ms,
 			const struct cancel *cancel, bool *dirty, struct failure *f)
 {
 	struct fake_mounts *m = arg;
+	bool held = false;
 	int rc, i;
 
-	(void)cancel;
 	pthread_mutex_lock(&m->lock);
 	m->unmounts++;
 	m->drain_ms = drain_ms;
+	if (m->hold_unmount && drain_ms)
+		held = hold_locked(m, cancel, &m->hold_unmount) != 0;
 	i = find(m, point);
 	rc = m->unmount_fails ? m->unmount_fails : i < 0 ? -ENOENT : 0;
 	if (!rc)
 		drop(m, i);
 	if (dirty)
-		*dirty = m->leaves_dirty;
+		*dirty = m->leaves_dirty || held;
 	pthread_mutex_unlock(&m->lock);
 	return rc ? failure_set(f, rc, "the fake unmount fails") : 0;
 }

@@ -20,7 +20,8 @@ struct fake_mounts {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* guarded by lock */
-	bool hold; /* mounts wait, until they are cancelled */
+	bool hold;         /* mounts wait, until they are cancelled */
+	bool hold_unmount; /* likewise; they end dirty then */
 	unsigned holding;
 	unsigned mounts, unmounts; /* calls */
 	unsigned drain_ms;         /* of the last unmount */

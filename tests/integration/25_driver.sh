@@ -55,7 +55,8 @@ as_docker_does() {
 }
 
 developers_mistakes() {
-	ok Create '{"Name":"m","Opts":{"colour":"red"}}'
+	errs Create '{"Name":"m","Opts":{"colour":"red"}}' 'Missing mandatory options: source'
+	create m '"colour":"red"'
 	errs Mount '{"Name":"m"}' 'SafeDescription.*Not allowed options: colour'
 	ok Create '{"Name":"m","Opts":{"source":"dir:/etc"}}'
 	errs Mount '{"Name":"m"}' 'SafeDescription.*not among those that are allowed'
@@ -114,6 +115,24 @@ over_tcp_and_tls() {
 }
 
 # ---- death --------------------------------------------------------------------
+
+refused_as() { # WHY OPTION...
+	local why=$1
+	shift
+	! timeout 10 "$DRIVER" --config "$work/driver.json" --listen "unix:$work/second.sock" \
+		--admin "127.0.0.1:$(free_port)" "$@" >/dev/null 2>"$work/log/second" || fail "a second driver: $*"
+	grep -q "$why" "$work/log/second" || fail "a second driver: $(cat "$work/log/second")"
+}
+
+second_driver_is_refused() {
+	refused_as 'another driver works there'
+	refused_as 'another driver works with it' --mount-root "$work/second" --state "$root_dir/driver-state.json"
+	driver_stop
+	driver_start "\"state\": \"$work/elsewhere/state\""
+	refused_as 'another driver works with it' --mount-root "$work/second" --state "$work/elsewhere/state"
+	driver_stop
+	driver_start
+}
 
 restart_disturbs_nothing() {
 	create keep
@@ -233,13 +252,20 @@ budget_is_divided() {
 	mkdir -p "$work/other"
 	create b1
 	mounts_at b1
-	cache_is b1 256m || fail "b1 has $(stat_of cache_size "$root_dir/b1")"
+	wait_until 10 cache_is b1 256m || fail "b1 has $(stat_of cache_size "$root_dir/b1")"
 	ok Create "{\"Name\":\"b2\",\"Opts\":{\"source\":\"dir:$work/other\",\"persifs.cache_size\":\"16m\"}}"
 	mounts_at b2
 	cache_is b2 16m || fail "b2 has $(stat_of cache_size "$root_dir/b2")"
 	wait_until 10 cache_is b1 240m || fail "b1 has $(stat_of cache_size "$root_dir/b1")"
+	exec 7>"$root_dir/b2/open"
 	ok Unmount '{"Name":"b2"}'
+	create b3
+	mounts_at b3 # has the driver look again
+	sleep 1
+	cache_is b1 240m || fail "b1 has $(stat_of cache_size "$root_dir/b1") while b2's daemon still runs"
+	exec 7>&-
 	wait_until 10 cache_is b1 256m || fail "b1 does not grow again"
+	ok Unmount '{"Name":"b3"}'
 	ok Unmount '{"Name":"b1"}'
 }
 cache_is() { [ "$(stat_of cache_size "$root_dir/$1")" = "$2" ]; }
@@ -264,22 +290,32 @@ no_secret_is_told() {
 	ok Remove '{"Name":"s"}'
 }
 
-evacuated() {
+evacuate() {
 	local answer
-	create e1
-	create e2
-	mounts_at e1
-	mounts_at e2 '"ID":"x"'
-	echo last >"$root_dir/e1/last"
 	answer=$(curl -s --max-time 60 "$admin/evacuate") || fail "evacuate"
 	[ "$(field Err <<<"$answer")" = '' ] || fail "evacuate: $answer"
 	wait_until 10 process_is_gone "$driver_pid" || fail "the driver does not end"
 	wait "$driver_pid" || fail "the driver ended with status $?"
 	driver_pid=''
-	[ -z "$(ls -A "$root_dir")" ] || fail "left: $(ls -A "$root_dir")"
+}
+
+evacuated() {
+	create e1
+	create e2
+	mounts_at e1
+	mounts_at e2 '"ID":"x"'
+	echo last >"$root_dir/e1/last"
+	evacuate
+	[ "$(ls -A "$root_dir")" = driver-state.json ] || fail "left: $(ls -A "$root_dir")"
 	[ ! -e "$work/discovery/persifs.json" ] || fail "the discovery file is left"
 	! curl -s "$admin/ping" || fail "ping is answered"
 	[ "$(cat "$store/last")" = last ] || fail "data is lost"
+	driver_start # as after a reboot
+	errs Get '{"Name":"e1"}' 'does not exist'
+	mounts_at e2 '"ID":"x"' # R7
+	ok Remove '{"Name":"e2"}'
+	evacuate
+	[ -z "$(ls -A "$root_dir")" ] || fail "left: $(ls -A "$root_dir")"
 }
 
 nothing_runs() {
@@ -298,6 +334,7 @@ scenario() {
 	budget_is_divided
 	nothing_runs
 	restart_disturbs_nothing
+	second_driver_is_refused
 	spoiled_state
 	killed_while_mounting
 	nothing_runs

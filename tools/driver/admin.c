@@ -8,12 +8,15 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "tools/driver/daemons.h"
+#include "tools/driver/leftovers.h"
 #include "tools/driver/state.h"
 
 #define OK 200
 #define NOT_FOUND 404
+#define BAD_METHOD 405
 #define UNAVAILABLE 500
 
 static const char text_json[] = "application/json";
@@ -142,10 +145,27 @@ static void remove_state(const char *path)
 		unlink(bad);
 }
 
+/* Docker's volumes are known after a reboot, too (R7); without one, nothing is left in the root. */
+static void settle_state(struct admin *a)
+{
+	struct volume_info *left = NULL;
+	ssize_t n = volumes_list(a->volumes, &left);
+	struct failure f;
+
+	volume_infos_free(left, n < 0 ? 0 : (size_t)n);
+	if (!n)
+		remove_state(a->state);
+	else if (volumes_save(a->volumes, &f))
+		log_error("driver: %s", f.err.text);
+}
+
 static void evacuate(struct admin *a, struct admin_reply *out)
 {
+	AUTO_FREE struct leftover *left = NULL;
 	AUTO_FREE char *sentence = NULL;
+	uint64_t deadline = clock_ms() + a->evacuate_ms;
 	json_t *dirty, *failed;
+	ssize_t nleft;
 
 	if (atomic_exchange(&a->evacuating, true)) {
 		reply_take(out, OK, json_pack("{s:s}", "Err", "an evacuation is under way"));
@@ -153,14 +173,15 @@ static void evacuate(struct admin *a, struct admin_reply *out)
 	}
 	log_info("driver: evacuate");
 	volumes_close(a->volumes);
+	nleft = leftovers_find(&left);
 	volumes_evacuate(a->volumes, a->evacuate_ms, &dirty, &failed);
+	leftovers_drain(left, nleft < 0 ? 0 : (size_t)nleft, deadline, dirty);
 	mounts_sweep(a->root);
-	if (!json_array_size(failed))
-		remove_state(a->state);
+	settle_state(a);
 	sentence = evacuate_sentence(dirty, failed);
 	if (sentence && *sentence)
 		log_warn("driver: evacuate: %s", sentence);
-	a->evacuated = true;
+	out->ends = true;
 	reply_take(out, OK,
 		   json_pack("{s:s, s:o, s:o}", "Err", sentence ? sentence : "", "Dirty", dirty,
 			     "Failed", failed));
@@ -168,33 +189,43 @@ static void evacuate(struct admin *a, struct admin_reply *out)
 
 /* --- routes ---------------------------------------------------------------- */
 
-static const struct {
+static const struct route {
 	const char *path;
-	bool may_wait;
+	bool may_wait, acts; /* acts: a probe with HEAD may not reach it */
 	void (*answer)(struct admin *a, struct admin_reply *out);
 } routes[] = {
-	{ "/ping", false, ping },
-	{ "/health", false, health },
-	{ "/metrics", true, metrics },
-	{ "/evacuate", true, evacuate },
+	{ "/ping", false, false, ping },
+	{ "/health", false, false, health },
+	{ "/metrics", true, false, metrics },
+	{ "/evacuate", true, true, evacuate },
 };
 
-bool admin_may_wait(const char *path)
+static const struct route *find_route(const char *path)
 {
 	for (size_t i = 0; i < ARRAY_LEN(routes); i++)
 		if (!strcmp(routes[i].path, path))
-			return routes[i].may_wait;
-	return false;
+			return &routes[i];
+	return NULL;
 }
 
-void admin_answer(struct admin *a, const char *path, struct admin_reply *out)
+bool admin_may_wait(const char *path)
 {
+	const struct route *r = find_route(path);
+
+	return r && r->may_wait;
+}
+
+void admin_answer(struct admin *a, const char *method, const char *path, struct admin_reply *out)
+{
+	const struct route *r = find_route(path);
+
 	out->text = NULL;
-	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
-		if (!strcmp(routes[i].path, path)) {
-			routes[i].answer(a, out);
-			return;
-		}
-	}
-	reply_take(out, NOT_FOUND, json_pack("{s:s}", "Err", "No such route"));
+	out->ends = false;
+	if (!r)
+		reply_take(out, NOT_FOUND, json_pack("{s:s}", "Err", "No such route"));
+	else if (strcmp(method, "GET") && strcmp(method, "POST") &&
+		 (strcmp(method, "HEAD") || r->acts))
+		reply_take(out, BAD_METHOD, json_pack("{s:s}", "Err", "Want a GET or a POST"));
+	else
+		r->answer(a, out);
 }

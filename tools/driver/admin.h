@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* admin.h - /ping, /health, /metrics and /evacuate, for operators and drain scripts
  *
- * GET or POST. Any thread. */
+ * GET or POST; HEAD where nothing is done. Any thread. */
 #ifndef TOOLS_DRIVER_ADMIN_H
 #define TOOLS_DRIVER_ADMIN_H
 
@@ -15,7 +15,6 @@ struct admin {
 	struct metrics *metrics;
 	const char *root, *state; /* folder of the mountpoints; state file */
 	unsigned evacuate_ms;
-	_Atomic bool evacuated; /* everything is unmounted: the process ends when it has said so */
 	_Atomic bool evacuating;
 };
 
@@ -23,9 +22,10 @@ struct admin_reply {
 	unsigned status;
 	char *text;       /* the caller's; NULL without memory */
 	const char *type; /* static */
+	bool ends;        /* the process may end when this was sent */
 };
 
 bool admin_may_wait(const char *path);
-void admin_answer(struct admin *a, const char *path, struct admin_reply *out);
+void admin_answer(struct admin *a, const char *method, const char *path, struct admin_reply *out);
 
 #endif

@@ -214,9 +214,7 @@ static json_t *failed(const struct route *r, const struct failure *f)
 	}
 	if (r && r->empty)
 		json_object_set_new(answer, r->empty, json_string(""));
-	/* A sentence cut in the middle of a character would be no UTF-8. */
-	if (json_object_set_new(answer, "Err", json_string(text ? text : f->err.text)))
-		json_object_set_new(answer, "Err", json_string("The request failed"));
+	json_object_set_new(answer, "Err", json_string(text ? text : f->err.text));
 	return answer;
 }
 

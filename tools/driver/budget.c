@@ -16,6 +16,7 @@
 #include "common/log.h"
 #include "common/opt.h"
 #include "tools/driver/daemons.h"
+#include "tools/driver/leftovers.h"
 
 #define KEY_MAX 256
 #define AGAIN_MS 2000 /* after which a daemon that was silent, or refused, is asked again */
@@ -32,10 +33,10 @@ struct budget {
 	bool changed, stopping;
 };
 
-/* One daemon, reached by the mount of one of its names. */
+/* One daemon, reached by the mount of one of its names, or by its socket. */
 struct daemon {
 	char key[KEY_MAX];
-	const char *point;
+	const char *point;    /* borrowed */
 	uint64_t now, wanted; /* its cache_size; 0: some name has no wish */
 };
 
@@ -103,7 +104,7 @@ static uint64_t cache_size_of(const json_t *stat)
 	return text && !opt_set(table, &size, "size", text, NULL) ? size : 0;
 }
 
-static void add_daemon(struct daemon *all, size_t *n, const struct volume_info *i,
+static void add_daemon(struct daemon *all, size_t *n, const char *point, uint64_t wanted,
 		       const json_t *stat)
 {
 	struct daemon *d = &all[*n];
@@ -112,13 +113,13 @@ static void add_daemon(struct daemon *all, size_t *n, const struct volume_info *
 	for (size_t k = 0; k < *n; k++) {
 		if (strcmp(all[k].key, d->key))
 			continue;
-		if (!i->cache_wanted || (all[k].wanted && i->cache_wanted > all[k].wanted))
-			all[k].wanted = i->cache_wanted;
+		if (!wanted || (all[k].wanted && wanted > all[k].wanted))
+			all[k].wanted = wanted;
 		return;
 	}
-	d->point = i->point;
+	d->point = point;
 	d->now = cache_size_of(stat);
-	d->wanted = i->cache_wanted;
+	d->wanted = wanted;
 	(*n)++;
 }
 
@@ -147,17 +148,18 @@ static bool tune(const struct daemon *d, uint64_t share)
 	return true;
 }
 
-static bool divide(struct budget *b, const struct daemon *all, size_t n)
+/* silent: daemons beside them that cannot be asked; an equal share is left to each. */
+static bool divide(struct budget *b, const struct daemon *all, size_t n, size_t silent)
 {
 	bool done = true;
-	AUTO_FREE uint64_t *wanted = calloc(n + 1, sizeof *wanted);
-	AUTO_FREE uint64_t *shares = calloc(n + 1, sizeof *shares);
+	AUTO_FREE uint64_t *wanted = calloc(n + silent + 1, sizeof *wanted);
+	AUTO_FREE uint64_t *shares = calloc(n + silent + 1, sizeof *shares);
 
 	if (!wanted || !shares)
 		return false;
 	for (size_t i = 0; i < n; i++)
 		wanted[i] = all[i].wanted;
-	budget_divide(b->total, wanted, n, shares);
+	budget_divide(b->total, wanted, n + silent, shares);
 	/* First those that give, so that the sum is kept. */
 	for (size_t i = 0; i < n; i++)
 		if (shares[i] < all[i].now)
@@ -168,44 +170,91 @@ static bool divide(struct budget *b, const struct daemon *all, size_t n)
 	return done;
 }
 
-/* False when somebody did not answer. A mount that is not usable yet, or a busy machine, can be why. */
+/* Who is asked at one look: each mounted name, and daemons that no name leads to any more. */
+struct census {
+	struct volume_info *infos;
+	ssize_t ninfos;
+	struct leftover *left;
+	ssize_t nleft;
+	/* each owned, with room for all */
+	const char **points;
+	json_t **stats;
+	uint64_t *wanted;
+	struct daemon *all;
+	size_t n, ndaemons, silent;
+	bool lingers;
+};
+
+static void census_done(struct census *c)
+{
+	for (size_t i = 0; i < c->n; i++)
+		json_decref(c->stats[i]);
+	volume_infos_free(c->infos, c->ninfos < 0 ? 0 : (size_t)c->ninfos);
+	free(c->left);
+	free(c->points);
+	free(c->stats);
+	free(c->wanted);
+	free(c->all);
+}
+
+static bool census_take(struct census *c, struct volumes *vs)
+{
+	size_t room;
+
+	*c = (struct census){ 0 };
+	c->ninfos = volumes_list(vs, &c->infos);
+	c->nleft = leftovers_find(&c->left);
+	room = (size_t)(c->ninfos < 0 ? 0 : c->ninfos) + (size_t)(c->nleft < 0 ? 0 : c->nleft) + 1;
+	c->points = calloc(room, sizeof *c->points);
+	c->stats = calloc(room, sizeof(json_t *));
+	c->wanted = calloc(room, sizeof *c->wanted);
+	c->all = calloc(room, sizeof *c->all);
+	if (!c->points || !c->stats || !c->wanted || !c->all || c->ninfos < 0)
+		return false;
+	for (ssize_t i = 0; i < c->ninfos; i++) {
+		if (!*c->infos[i].point)
+			continue;
+		c->wanted[c->n] = c->infos[i].cache_wanted;
+		c->points[c->n++] = c->infos[i].point;
+	}
+	for (ssize_t i = 0; i < c->nleft; i++)
+		if (c->left[i].had_session)
+			c->points[c->n++] = c->left[i].at;
+	return true;
+}
+
+/* Who is silent has a cache all the same, unless it died. */
+static void census_ask(struct census *c)
+{
+	daemons_stat(c->points, c->n, c->stats);
+	for (size_t i = 0; i < c->n; i++) {
+		bool left = !strncmp(c->points[i], DAEMON_AT_SOCKET, strlen(DAEMON_AT_SOCKET));
+		uint64_t wanted = c->wanted[i];
+
+		if (c->stats[i]) {
+			if (left) /* nobody reads there any more: it does not grow */
+				wanted = cache_size_of(c->stats[i]);
+			add_daemon(c->all, &c->ndaemons, c->points[i], wanted, c->stats[i]);
+			c->lingers |= left;
+		} else if (!left || daemon_ping(c->points[i], NULL) == -ETIMEDOUT) {
+			c->silent++;
+		}
+	}
+}
+
+/* False when it should be looked again: somebody did not answer (a mount that is not usable yet, or a
+ * busy machine, can be why), or a daemon without a mount will end some time. */
 static bool look(struct budget *b)
 {
-	struct volume_info *infos = NULL;
-	ssize_t n = volumes_list(b->vs, &infos);
-	size_t mounted = 0, ndaemons = 0, answered = 0;
+	struct census c;
 	bool done = false;
-	AUTO_FREE const char **points = n < 0 ? NULL : calloc((size_t)n + 1, sizeof *points);
-	AUTO_FREE json_t **stats = n < 0 ? NULL : calloc((size_t)n + 1, sizeof(json_t *));
-	AUTO_FREE struct daemon *all = n < 0 ? NULL : calloc((size_t)n + 1, sizeof *all);
 
-	for (ssize_t i = 0; points && i < n; i++) {
-		if (!*infos[i].point)
-			continue;
-		points[mounted] = infos[i].point;
-		if (mounted != (size_t)i) { /* the mounted ones first */
-			struct volume_info swap = infos[mounted];
-
-			infos[mounted] = infos[i];
-			infos[i] = swap;
-		}
-		mounted++;
+	if (census_take(&c, b->vs)) {
+		census_ask(&c);
+		b->daemons = (unsigned)(c.ndaemons + c.silent);
+		done = divide(b, c.all, c.ndaemons, c.silent) && !c.silent && !c.lingers;
 	}
-	if (points && stats && all) {
-		daemons_stat(points, mounted, stats);
-		for (size_t i = 0; i < mounted; i++) {
-			if (!stats[i])
-				continue;
-			add_daemon(all, &ndaemons, &infos[i], stats[i]);
-			answered++;
-		}
-		/* Who is silent has a cache all the same. */
-		b->daemons = (unsigned)(ndaemons + mounted - answered);
-		done = divide(b, all, ndaemons) && answered == mounted;
-		for (size_t i = 0; i < mounted; i++)
-			json_decref(stats[i]);
-	}
-	volume_infos_free(infos, n < 0 ? 0 : (size_t)n);
+	census_done(&c);
 	return done;
 }
 

@@ -23,10 +23,19 @@ static uint64_t now_ms(void)
 	return clock_us() / 1000;
 }
 
+static int connect_to(const char *point, unsigned limit_ms, struct err *err)
+{
+	size_t n = strlen(DAEMON_AT_SOCKET);
+
+	return strncmp(point, DAEMON_AT_SOCKET, n) ?
+		       ctlsock_connect_within(point, limit_ms, err) :
+		       ctlsock_connect_path_within(point + n, limit_ms, err);
+}
+
 /* request is taken. */
 static int ask_take(const char *point, json_t *request, json_t **reply, struct err *err)
 {
-	AUTO_FD int fd = ctlsock_connect_within(point, DAEMONS_ASK_MS, err);
+	AUTO_FD int fd = connect_to(point, DAEMONS_ASK_MS, err);
 	int rc = fd < 0 ? fd : ctlsock_call(fd, request, NULL, NULL, reply, err);
 
 	json_decref(request);
@@ -90,8 +99,8 @@ static int wait_over(const struct drain *d, unsigned limit_ms, const struct canc
 
 int daemon_drain(const char *point, unsigned limit_ms, const struct cancel *cancel, struct err *err)
 {
-	AUTO_FD int fd = ctlsock_connect_within(
-		point, limit_ms < DAEMONS_ASK_MS ? limit_ms : DAEMONS_ASK_MS, err);
+	AUTO_FD int fd =
+		connect_to(point, limit_ms < DAEMONS_ASK_MS ? limit_ms : DAEMONS_ASK_MS, err);
 	AUTO_FD int over_fd = eventfd(0, EFD_CLOEXEC);
 	const struct timeval for_ever = { 0 };
 	struct drain d = { .fd = fd, .over_fd = over_fd };

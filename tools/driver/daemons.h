@@ -2,7 +2,8 @@
 /* daemons.h - what the driver asks the daemons behind mountpoints
  *
  * Each question has a limit, whatever state the daemon is in: one that hangs holds up
- * nobody. Any thread. Errors as those of ctlsock.h. */
+ * nobody. A point is a mountpoint, or DAEMON_AT_SOCKET and the path of a control socket.
+ * Any thread. Errors as those of ctlsock.h. */
 #ifndef TOOLS_DRIVER_DAEMONS_H
 #define TOOLS_DRIVER_DAEMONS_H
 
@@ -14,6 +15,7 @@
 #include "common/err.h"
 #include "tools/driver/mounts.h"
 
+#define DAEMON_AT_SOCKET "unix:"
 #define DAEMONS_ASK_MS 1000     /* for one question */
 #define DAEMONS_PARALLEL_MAX 16 /* questions at a time */
 

@@ -33,9 +33,10 @@ static char *json_text(const struct config *c, const char *tcp, unsigned port)
 	const char *colon = strrchr(tcp, ':');
 	json_t *j, *tls;
 	char addr[256], *text;
+	bool bare = tcp[0] != '[' && memchr(tcp, ':', (size_t)(colon - tcp)); /* IPv6 */
 
-	snprintf(addr, sizeof addr, "%s://%.*s:%u", c->tls_cert ? "https" : "http",
-		 (int)(colon - tcp), tcp, port);
+	snprintf(addr, sizeof addr, "%s://%s%.*s%s:%u", c->tls_cert ? "https" : "http",
+		 bare ? "[" : "", (int)(colon - tcp), tcp, bare ? "]" : "", port);
 	j = json_pack("{s:s, s:s, s:b}", "Name", DRIVER_NAME, "Addr", addr, "UniqueVolumeIds", 1);
 	if (c->tls_cert) {
 		tls = json_pack("{s:b}", "InsecureSkipVerify", 0);

@@ -15,7 +15,7 @@ struct failure {
 	bool safe;
 };
 
-/* Both store the sentence and return code. */
+/* Both store the sentence (one line of UTF-8, cut to fit) and return code. */
 int failure_set(struct failure *f, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 int failure_set_safe(struct failure *f, int code, const char *fmt, ...)

@@ -108,16 +108,15 @@ static int by_name(const void *a, const void *b)
 /* "head: a, b", alphabetical, as much of it as fits. */
 static int fail_with_list(struct failure *f, const char *head, const char **names, size_t n)
 {
-	size_t used;
+	char list[sizeof f->err.text] = "";
 
 	qsort(names, n, sizeof *names, by_name);
-	failure_set_safe(f, 0, "%s: ", head);
 	for (size_t i = 0; i < n; i++) {
-		used = strlen(f->err.text);
-		snprintf(f->err.text + used, sizeof f->err.text - used, "%s%.60s", i ? ", " : "",
-			 names[i]);
+		size_t used = strlen(list);
+
+		snprintf(list + used, sizeof list - used, "%s%.60s", i ? ", " : "", names[i]);
 	}
-	return -EINVAL;
+	return failure_set_safe(f, -EINVAL, "%s: %s", head, list);
 }
 
 static int refuse_unknown(json_t *opts, const struct mountopts_rules *r, struct failure *f)
@@ -377,16 +376,23 @@ static bool names_a_user(const char *source)
 	return at && at < authority + strcspn(authority, "/");
 }
 
+/* Also when somebody takes it for an option of ours. */
+static bool is_secret(const char *key)
+{
+	int i = find_key(strncmp(key, PREFIX, strlen(PREFIX)) ? key : key + strlen(PREFIX));
+
+	return i >= 0 && known_keys[i].secret;
+}
+
 /* A value that may be shown: that of a key whose meaning is known to be harmless. */
 static bool may_show(const char *key, const json_t *value)
 {
 	int i = find_key(key);
 
-	if (i < 0)
-		return !strncmp(key, PREFIX, strlen(PREFIX)) && !json_is_object(value) &&
-		       !json_is_array(value);
-	if (known_keys[i].secret || json_is_object(value) || json_is_array(value))
+	if (is_secret(key) || json_is_object(value) || json_is_array(value))
 		return false;
+	if (i < 0)
+		return !strncmp(key, PREFIX, strlen(PREFIX));
 	return known_keys[i].key != KEY_SOURCE || !json_is_string(value) ||
 	       !names_a_user(json_string_value(value));
 }
@@ -397,8 +403,7 @@ static json_t *copy_shown(const json_t *opts, bool keep_secret_keys, bool *had_s
 	const char *key;
 
 	json_object_foreach((json_t *)opts, key, value) {
-		int i = find_key(key);
-		bool secret = i >= 0 && known_keys[i].secret;
+		bool secret = is_secret(key);
 
 		*had_secret |= secret;
 		if (secret && !keep_secret_keys)

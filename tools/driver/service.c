@@ -108,7 +108,8 @@ static void port_answer(void *arg, struct httpd_request *rq)
 	struct service *s = arg;
 	struct admin_reply reply;
 
-	admin_answer(&s->admin, httpd_path(rq), &reply);
+	admin_answer(&s->admin, httpd_method(rq), httpd_path(rq), &reply);
+	*httpd_tag(rq) = reply.ends ? s : NULL;
 	httpd_reply_take(rq, reply.status, reply.text, reply.type);
 }
 
@@ -117,9 +118,8 @@ static void port_done(void *arg, struct httpd_request *rq, bool delivered)
 {
 	struct service *s = arg;
 
-	(void)rq;
 	(void)delivered;
-	if (s->admin.evacuated)
+	if (*httpd_tag(rq))
 		eventfd_write(s->end_fd, 1);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/hash.h"
 #include "common/log.h"
 #include "tools/driver/volumes_impl.h"
@@ -22,6 +23,15 @@ static bool has_control(const char *name)
 	return false;
 }
 
+static bool is_utf8(const char *name)
+{
+	json_t *j = json_string(name);
+	bool is = j != NULL;
+
+	json_decref(j);
+	return is;
+}
+
 int volume_name_check(const struct volumes_env *env, const char *name, struct failure *f)
 {
 	if (!*name)
@@ -34,6 +44,8 @@ int volume_name_check(const struct volumes_env *env, const char *name, struct fa
 			f, -EINVAL,
 			"Volume name may not be a dot or two, nor hold slashes, backslashes "
 			"or control characters");
+	if (!is_utf8(name)) /* of a mount that is found: the state file could not hold it */
+		return failure_set(f, -EINVAL, "Volume name '%s' is not UTF-8", name);
 	/* The state file is written beside itself first, under the name with a tail. */
 	if (env->reserved && !strncmp(name, env->reserved, strlen(env->reserved)))
 		return failure_set(f, -EINVAL, "Volume name '%s' is taken by the driver",
@@ -336,7 +348,7 @@ int volumes_remove(struct volumes *vs, const char *name, struct failure *f)
 		return 0;
 	if (v->state == VOLUME_MOUNTED) {
 		mutex_unlock(&vs->lock);
-		rc = vol_unmount(vs, v, vs->env.unmount_wait_ms, NULL, NULL, f);
+		rc = vol_unmount(vs, v, vs->env.unmount_wait_ms, f);
 		mutex_lock(&vs->lock);
 	}
 	if (rc && rc != -ENOENT) {
@@ -351,10 +363,23 @@ int volumes_remove(struct volumes *vs, const char *name, struct failure *f)
 
 /* --- unmount --------------------------------------------------------------- */
 
-int vol_unmount(struct volumes *vs, struct vol *v, unsigned drain_ms, const struct cancel *cancel,
-		bool *dirty, struct failure *f)
+/* Unlocked. */
+static bool may_drain(void *arg)
 {
+	struct volumes *vs = arg;
+	bool may;
+
+	mutex_lock(&vs->lock);
+	may = !vs->drain_until_ms || clock_ms() < vs->drain_until_ms;
+	mutex_unlock(&vs->lock);
+	return may;
+}
+
+int vol_unmount(struct volumes *vs, struct vol *v, unsigned drain_ms, struct failure *f)
+{
+	const struct cancel cancel = { may_drain, vs };
 	AUTO_FREE char *point = vol_point(vs, v);
+	bool dirty = false;
 	int rc;
 
 	if (!point)
@@ -363,8 +388,9 @@ int vol_unmount(struct volumes *vs, struct vol *v, unsigned drain_ms, const stru
 	v->state = VOLUME_UNMOUNTING;
 	mutex_unlock(&vs->lock);
 	lock_assert_none();
-	rc = vs->env.mounts->unmount(vs->env.mounts_arg, point, drain_ms, cancel, dirty, f);
+	rc = vs->env.mounts->unmount(vs->env.mounts_arg, point, drain_ms, &cancel, &dirty, f);
 	mutex_lock(&vs->lock);
+	v->left_dirty = dirty && vs->closed;
 	v->state = rc && rc != -ENOENT ? VOLUME_MOUNTED : VOLUME_KNOWN;
 	if (v->state == VOLUME_KNOWN)
 		v->count = 0;
@@ -409,7 +435,7 @@ int volumes_unmount(struct volumes *vs, const char *name, struct failure *f)
 	}
 	rc = v->count > 1;
 	mutex_unlock(&vs->lock);
-	rc = rc ? drop_one(vs, v) : vol_unmount(vs, v, vs->env.unmount_wait_ms, NULL, NULL, f);
+	rc = rc ? drop_one(vs, v) : vol_unmount(vs, v, vs->env.unmount_wait_ms, f);
 	mutex_lock(&vs->lock);
 	if (v->state == VOLUME_KNOWN && !v->docker)
 		vol_forget_locked(vs, v);

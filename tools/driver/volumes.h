@@ -101,9 +101,9 @@ void volume_infos_free(struct volume_info *all, size_t n);
 
 /* From here on mounts are refused, and those that are under way are undone. */
 void volumes_close(struct volumes *vs);
-/* After volumes_close(): unmounts and forgets everything, within limit_ms whatever the stores do. Names
- * of volumes with data left to write go to *dirty (JSON array, the caller's), of those that could not be
- * unmounted to *failed. */
+/* After volumes_close(): unmounts everything (and forgets as V5 says), within limit_ms whatever the stores
+ * do. Names of volumes with data left to write go to *dirty (JSON array, the caller's), of those that could
+ * not be unmounted to *failed. */
 void volumes_evacuate(struct volumes *vs, unsigned limit_ms, json_t **dirty, json_t **failed);
 
 /* Has what is in memory now on disk before it returns (or a later state). */

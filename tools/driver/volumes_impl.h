@@ -21,6 +21,7 @@ struct vol {
 	bool busy;       /* somebody has its turn */
 	unsigned users;  /* threads that hold a pointer */
 	unsigned hoping; /* mounts that are under way or wait, whose client is still there */
+	bool left_dirty; /* unmounted after volumes_close(), with data left to write */
 	time_t created;
 	uint64_t cache_wanted;
 	char *last_error; /* owned */
@@ -40,6 +41,7 @@ struct volumes {
 	unsigned n;
 	uint64_t generation; /* of what should be on disk */
 	bool closed;
+	uint64_t drain_until_ms; /* an evacuation's: no unmount waits longer; 0: none runs */
 };
 
 struct vol *vol_find_locked(struct volumes *vs, const char *name);
@@ -63,8 +65,8 @@ char *vol_point(const struct volumes *vs, const struct vol *v);
 char *volumes_dump_locked(struct volumes *vs);
 
 /* With the turn, unlocked: takes the mount away; the state is KNOWN afterwards, or MOUNTED
- * when it failed. -ENOENT: nothing was mounted. */
-int vol_unmount(struct volumes *vs, struct vol *v, unsigned drain_ms, const struct cancel *cancel,
-		bool *dirty, struct failure *f);
+ * when it failed. -ENOENT: nothing was mounted. It waits for the writing at most drain_ms, and
+ * not when an evacuation has no time left. */
+int vol_unmount(struct volumes *vs, struct vol *v, unsigned drain_ms, struct failure *f);
 
 #endif

@@ -221,10 +221,11 @@ static void undo_unwanted_locked(struct attempt *a)
 	if (a->v->state != VOLUME_MOUNTED || a->v->count || a->v->hoping)
 		return;
 	mutex_unlock(&a->vs->lock);
-	rc = vol_unmount(a->vs, a->v, 0, NULL, NULL, &f);
+	rc = vol_unmount(a->vs, a->v, 0, &f);
 	if (rc && rc != -ENOENT)
 		log_error("driver: '%s': %s", a->v->name, f.err.text);
 	mutex_lock(&a->vs->lock);
+	a->v->left_dirty = false; /* nobody could write */
 	a->vs->generation++;
 	mutex_unlock(&a->vs->lock);
 	volumes_save(a->vs, &f);

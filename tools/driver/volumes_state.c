@@ -140,8 +140,10 @@ void volumes_adopt(struct volumes *vs, const char *name)
 	struct failure f;
 	struct vol *v;
 
-	if (volume_name_check(&vs->env, name, &f))
+	if (volume_name_check(&vs->env, name, &f)) {
+		log_error("driver: something is mounted there: %s", f.err.text);
 		return;
+	}
 	mutex_lock(&vs->lock);
 	if (!vol_find_locked(vs, name)) {
 		v = vol_add_locked(vs, name);
@@ -174,29 +176,46 @@ static unsigned time_to_drain(const struct evacuation *e)
 	return now < e->deadline_ms ? (unsigned)(e->deadline_ms - now) : 0;
 }
 
-static void evacuate_one(struct evacuation *e, struct vol *v)
+/* With the turn, locked before and after. */
+static void evacuate_one_locked(struct evacuation *e, struct vol *v)
 {
 	struct volumes *vs = e->vs;
-	bool dirty = false;
+	bool was_mounted = v->state == VOLUME_MOUNTED;
 	struct failure f;
 	int rc = 0;
 
-	mutex_lock(&vs->lock);
-	if (vol_enter_locked(vs, v) && v->state == VOLUME_MOUNTED) {
+	if (was_mounted) {
 		mutex_unlock(&vs->lock);
-		rc = vol_unmount(vs, v, time_to_drain(e), NULL, &dirty, &f);
+		rc = vol_unmount(vs, v, time_to_drain(e), &f);
 		mutex_lock(&vs->lock);
+		vs->generation++;
 	}
-	if (dirty)
+	if (v->left_dirty)
 		json_array_append_new(e->dirty, json_string(v->name));
 	if (rc && rc != -ENOENT) {
 		json_array_append_new(e->failed, json_string(v->name));
 		log_error("driver: evacuate '%s': %s", v->name, f.err.text);
-	} else {
+	} else if (was_mounted && !v->docker) {
 		vol_forget_locked(vs, v);
 	}
-	vs->generation++;
-	vol_leave_locked(vs, v);
+}
+
+static void evacuate_one(struct evacuation *e, struct vol *v)
+{
+	struct volumes *vs = e->vs;
+
+	mutex_lock(&vs->lock);
+	/* Somebody who has the turn leaves it soon; one who does not may not hold up the end. */
+	while (v->busy && clock_ms() < e->deadline_ms)
+		cond_wait_until(&vs->turn, &vs->lock, e->deadline_ms);
+	if (v->busy) {
+		json_array_append_new(e->failed, json_string(v->name));
+		log_error("driver: evacuate '%s': another operation does not end", v->name);
+	} else {
+		vol_enter_locked(vs, v);
+		evacuate_one_locked(e, v);
+		vol_leave_locked(vs, v);
+	}
 	mutex_unlock(&vs->lock);
 }
 
@@ -251,6 +270,10 @@ void volumes_evacuate(struct volumes *vs, unsigned limit_ms, json_t **dirty, jso
 	pthread_t threads[EVACUATE_PARALLEL_MAX];
 	size_t started = 0;
 
+	mutex_lock(&vs->lock);
+	vs->drain_until_ms =
+		e.deadline_ms - (limit_ms < EVACUATE_RESERVE_MS ? limit_ms : EVACUATE_RESERVE_MS);
+	mutex_unlock(&vs->lock);
 	list_all(&e);
 	while (started < EVACUATE_PARALLEL_MAX && started + 1 < e.n &&
 	       !pthread_create(&threads[started], NULL, evacuate_main, &e))

@@ -46,7 +46,10 @@ static void nonsense_is_named(void **state)
 					   "tcp::1",
 					   "tcp:localhost:1",
 					   "tcp:1.2.3.4:x",
-					   "tcp:[::1:1" };
+					   "tcp:[::1:1",
+					   "tcp:1.2.3.4:65536",
+					   "tcp:1.2.3.4:-1",
+					   "tcp:1.2.3.4: 1" };
 	char longest[200] = "unix:/";
 
 	(void)state;

@@ -118,6 +118,13 @@ static void r5_mistakes_are_named_for_the_developer(void **state)
 	refuse("{\"zeta\":1,\"alpha\":{},\""
 	       "persifs.layers\":\"x\"," S "}",
 	       "Not allowed options: alpha, persifs.layers, zeta");
+	refuse("{" S ",\"\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4"
+	       "\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4xx\\n"
+	       "\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\":1}",
+	       "Not allowed options: "
+	       "\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4"
+	       "\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4xx?"
+	       "\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4?");
 	refuse("{}", "Missing mandatory options: source");
 	refuse("{\"username\":\"u\"}", "Missing mandatory options: password, source");
 	refuse("{" S ",\"uid\":1}", "option uid: wants gid beside it");
@@ -226,6 +233,7 @@ static void r15_copies_hold_no_secret(void **state)
 {
 	json_t *opts =
 		json_loads("{\"username\":\"s3c1\",\"password\":\"s3c2\",\"Password\":\"s3c3\","
+			   "\"persifs.password\":\"s3c6\","
 			   "\"source\":\"nfs://u:s3c4@nas/x\",\"mount\":{\"p\":\"s3c5\"},"
 			   "\"uid\":77}",
 			   0, NULL);

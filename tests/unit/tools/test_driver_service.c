@@ -77,6 +77,7 @@ static int start(void **state)
 	strcpy(fx.dir, "/tmp/persifs-service.XXXXXX");
 	if (!mkdtemp(fx.dir))
 		return -1;
+	setenv("PERSIFS_RUNTIME_DIR", fx.dir, 1);
 	configure();
 	fake_mounts_init(&fx.mounts);
 	fx.rules = (struct mountopts_rules){ .sources = sources, .nsources = 1 };
@@ -241,6 +242,27 @@ static const char *admin(const char *route)
 	return ask(fd, route, "");
 }
 
+/* A probe that asks for the headers of whatever there is must not take the cell's volumes away. */
+static void admin_port_does_nothing_on_head(void **state)
+{
+	static const char *const methods[] = { "HEAD", "OPTIONS", "DELETE" };
+	char text[128], answer[512];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
+		AUTO_FD int fd = dial_tcp(fx.admin_port);
+		int n = snprintf(text, sizeof text, "%s /evacuate HTTP/1.0\r\n\r\n", methods[i]);
+		ssize_t got;
+
+		assert_int_equal(send(fd, text, (size_t)n, 0), n);
+		got = recv(fd, answer, sizeof answer - 1, 0);
+		assert_true(got > 0);
+		answer[got] = '\0';
+		assert_non_null(strstr(answer, " 405 "));
+	}
+	assert_string_equal(admin("ping"), "{\"Err\":\"\"}");
+}
+
 static void admin_port_tells_and_evacuates(void **state)
 {
 	AUTO_FD int fd = dial_unix();
@@ -275,6 +297,7 @@ int main(void)
 		TEST(r4_status_is_200_with_json_for_every_call),
 		TEST(r8_activate_and_list_answer_while_mounts_hang),
 		TEST(r12_client_that_hangs_up_leaves_no_mount),
+		TEST(admin_port_does_nothing_on_head),
 		TEST(admin_port_tells_and_evacuates),
 	};
 

@@ -122,6 +122,31 @@ static void r6_and_r9_discovery_file_comes_and_goes(void **state)
 	config_done(&c);
 }
 
+static void r6_address_in_the_discovery_file_is_a_url(void **state)
+{
+	static const char *const given[] = { "tcp:[::1]:7589", "tcp:::1:7589" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(given); i++) {
+		struct config c;
+		char *file = NULL;
+		json_t *j;
+
+		assert_int_equal(config_defaults(&c), 0);
+		c.discovery = strdup(dir);
+		assert_int_equal(config_add_listen(&c, given[i], &err), 0);
+		assert_int_equal(config_check(&c, &err), 0);
+		assert_int_equal(discovery_write(&c, 7589, &file, &err), 0);
+		j = discovered(file);
+		assert_string_equal(json_string_value(json_object_get(j, "Addr")),
+				    "http://[::1]:7589");
+		json_decref(j);
+		discovery_remove(file);
+		free(file);
+		config_done(&c);
+	}
+}
+
 static void r6_discovery_file_names_the_clients_certificates(void **state)
 {
 	struct config c;
@@ -183,6 +208,7 @@ int main(void)
 		TEST(half_a_file_is_an_error_with_a_line),
 		TEST(failed_write_keeps_the_old_file),
 		TEST(r6_and_r9_discovery_file_comes_and_goes),
+		TEST(r6_address_in_the_discovery_file_is_a_url),
 		TEST(r6_discovery_file_names_the_clients_certificates),
 		TEST(unix_socket_alone_is_a_spec),
 	};

@@ -647,6 +647,13 @@ static void restart_takes_over_mounts_without_a_state(void **state)
 	assert_int_equal(fake_mounts_count(&fx.mounts), 0);
 }
 
+static void mount_with_a_name_of_no_text_is_left_alone(void **state)
+{
+	(void)state;
+	volumes_adopt(fx.vs, "\xff");
+	create("a"); /* is saved */
+}
+
 /* As if the driver had died while it mounted the volume that was created last. */
 static void die_while_mounting(void)
 {
@@ -713,48 +720,6 @@ static void state_of_a_stranger_is_refused(void **state)
 	}
 }
 
-/* --- evacuate -------------------------------------------------------------- */
-
-static void evacuate_unmounts_all_and_names_the_dirty(void **state)
-{
-	json_t *dirty, *failed;
-
-	(void)state;
-	for (char n[] = "a"; *n < 'a' + 20; ++*n) {
-		create(n);
-		assert_int_equal(mount_as(n, *n % 2), 0);
-	}
-	fx.mounts.leaves_dirty = true;
-	volumes_close(fx.vs);
-	assert_int_equal(mount_as("a", false), -ESHUTDOWN);
-	volumes_evacuate(fx.vs, 60000, &dirty, &failed);
-	assert_int_equal(json_array_size(dirty), 20);
-	assert_int_equal(json_array_size(failed), 0);
-	assert_int_equal(fake_mounts_count(&fx.mounts), 0);
-	assert_int_equal(count_of("a"), -1);
-	json_decref(dirty);
-	json_decref(failed);
-}
-
-static void evacuate_cuts_short_a_mount_that_hangs(void **state)
-{
-	struct mounter m = { 0 };
-	json_t *dirty, *failed;
-
-	(void)state;
-	create("a");
-	fake_mounts_hold(&fx.mounts, true);
-	start_mounts(&m, 1, "a");
-	fake_mounts_wait_holding(&fx.mounts, 1);
-	volumes_close(fx.vs);
-	volumes_evacuate(fx.vs, 60000, &dirty, &failed);
-	join_mounts(&m, 1);
-	assert_int_not_equal(m.rc, 0);
-	assert_int_equal(fake_mounts_count(&fx.mounts), 0);
-	json_decref(dirty);
-	json_decref(failed);
-}
-
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fresh, finish)
 
 int main(void)
@@ -789,11 +754,10 @@ int main(void)
 		TEST(r16_restart_keeps_mounts_counts_and_options),
 		TEST(restart_knows_what_vanished_meanwhile),
 		TEST(restart_takes_over_mounts_without_a_state),
+		TEST(mount_with_a_name_of_no_text_is_left_alone),
 		TEST(r12_mount_that_was_begun_when_the_driver_died_is_undone),
 		TEST(r12_mount_is_on_disk_before_it_is_begun),
 		TEST(state_of_a_stranger_is_refused),
-		TEST(evacuate_unmounts_all_and_names_the_dirty),
-		TEST(evacuate_cuts_short_a_mount_that_hangs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
