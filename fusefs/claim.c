@@ -16,6 +16,7 @@
 #include "common/hash.h"
 #include "common/log.h"
 #include "common/runtime.h"
+#include "common/safefd.h"
 
 #define TRIES 100 /* lock files that vanished under our hands */
 
@@ -47,10 +48,12 @@ int claim_take(const char *key, struct err *err)
 	int rc = path_of(key, ".lock", path, sizeof path, err);
 
 	for (int i = 0; !rc && i < TRIES; i++) {
-		AUTO_FD int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		AUTO_FD int fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 		if (fd < 0)
 			return err_set(err, -errno, "'%s': %s", path, strerror(errno));
+		/* The worker gets it: not to put a program of root's there. */
+		safefd_replace(&fd, O_RDONLY);
 		if (flock(fd, LOCK_EX | LOCK_NB))
 			return err_set(err, -errno, "'%s': %s", path, strerror(errno));
 		if (is_still_at(fd, path))

@@ -13,6 +13,7 @@
 
 #include "common/cleanup.h"
 #include "common/runtime.h"
+#include "common/safefd.h"
 #include "fusefs/fusermount.h"
 
 #define READ_AHEAD_KIB 1024 /* what the kernel may ask for in advance */
@@ -28,6 +29,9 @@ int mounting_open(const struct mount_request *m, int *out, struct err *err)
 	if (*out < 0)
 		return err_set(err, -errno, "cannot open /dev/fuse: %s%s", strerror(errno),
 			       errno == ENOENT ? " (is the fuse module loaded?)" : "");
+	/* The worker, which gets it, is not to change the device for everybody. */
+	if (m->adopted_fd < 0)
+		safefd_replace(out, O_RDWR);
 	return 0;
 }
 

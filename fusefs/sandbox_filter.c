@@ -69,7 +69,6 @@ static const int for_all[] = {
 	SCMP_SYS(rseq),
 	SCMP_SYS(sched_yield),
 	SCMP_SYS(sched_getaffinity),
-	SCMP_SYS(sched_setaffinity),
 	SCMP_SYS(membarrier),
 	SCMP_SYS(clock_gettime),
 	SCMP_SYS(clock_getres),
@@ -176,6 +175,9 @@ static int with_conditions(scmp_filter_ctx f)
 		rc = LET(f, tgkill, when(0, SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
 	for (size_t i = 0; i < ARRAY_LEN(fcntl_commands) && !rc; i++)
 		rc = LET(f, fcntl, when(1, SCMP_CMP_EQ, (scmp_datum_t)fcntl_commands[i], 0));
+	/* ourselves: root's worker would move all of root's programs */
+	if (!rc)
+		rc = LET(f, sched_setaffinity, when(0, SCMP_CMP_EQ, 0, 0));
 	/* asking only */
 	if (!rc)
 		rc = LET(f, prlimit64, when(2, SCMP_CMP_EQ, 0, 0));

@@ -9,10 +9,12 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/safefd.h"
 #include "fusefs/sandbox_impl.h"
 
 /* Errors are -errno, the place where they came from is told by *at. */
@@ -61,6 +63,23 @@ static int clone_folder(struct be_prepared *p)
 	return 0;
 }
 
+/* /dev/null as a rule, or a terminal: not to be changed for others. */
+static void guard_standard(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		int flags = fcntl(fd, F_GETFL), fresh;
+		struct stat st;
+
+		if (flags < 0 || fstat(fd, &st) || !S_ISCHR(st.st_mode))
+			continue;
+		fresh = safefd_open(fd, flags & (O_ACCMODE | O_APPEND));
+		if (fresh < 0)
+			continue;
+		dup2(fresh, fd);
+		close(fresh);
+	}
+}
+
 static int clone_proc(struct be_prepared *p)
 {
 	p->proc_fd = open_tree(AT_FDCWD, "/proc/self/fd", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
@@ -72,6 +91,7 @@ static int all(const struct sandbox *s, struct be_prepared *p, const char **at)
 	int rc;
 
 	/* First: only mounts of the present namespace can be cloned. */
+	guard_standard();
 	*at = "clone of the folder";
 	rc = s->folder ? clone_folder(p) : 0;
 	if (rc)

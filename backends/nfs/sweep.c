@@ -63,7 +63,7 @@ static int hold(uint64_t id, int dir, const char *name)
 	AUTO_FD int fd = -1;
 
 	alive_name(id, ".new", tmp);
-	fd = openat(dir, tmp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	fd = openat(dir, tmp, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -1;
 	if (flock(fd, LOCK_EX | LOCK_NB) || renameat(dir, tmp, dir, name)) {

@@ -87,7 +87,8 @@ without_it_they_succeed() {
 	try_all
 	for name in open_passwd openat_cwd openat2_passwd open_environ write_self stat_passwd climb_proc make_process clone_process \
 		clone3_process signal_by_owner signal_of_choice signal_other signal_thread process_by_fd socket_inet socket_inet6 socket_unix socket_netlink clone_mounts \
-		open_fs anonymous_file code_page code_later root_again root_again_all root_group dump_again; do
+		open_fs anonymous_file code_page code_later root_again root_again_all root_group dump_again \
+		pin_other change_mode change_owner; do
 		[ "$target" = dir ] || [ "$name" != climb_proc ] || continue
 		[ "$(outcome $name)" = "done" ] || fail "without the sandbox, $name: $(outcome $name)"
 	done

@@ -232,6 +232,72 @@ static int by_handle(void)
 	return from_folders(root_by_handle);
 }
 
+/* ---- what is open already --------------------------------------------- */
+
+static uint64_t mount_id(int fd)
+{
+	struct statx stx;
+
+	return statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &stx) ? 0 : stx.stx_mnt_id;
+}
+
+/* A device, or a file with a name, that does not lie below a folder that is open. */
+static bool is_foreign(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) || !(S_ISCHR(st.st_mode) || (S_ISREG(st.st_mode) && st.st_nlink)))
+		return false;
+	for (int folder = 0; folder < FDS; folder++)
+		if (is_folder(folder) && mount_id(folder) == mount_id(fd))
+			return false;
+	return true;
+}
+
+/* The first success with one that is the machine's, else the last error. */
+static int with_foreign(int (*attempt)(int fd))
+{
+	int rc = -EPERM;
+
+	for (int fd = 0; fd < FDS && rc; fd++)
+		if (is_foreign(fd))
+			rc = attempt(fd);
+	return rc == -EROFS || rc == -EBADF ? -EPERM : rc;
+}
+
+static int same_mode(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) ? -errno : CALL(SYS_fchmod, fd, st.st_mode & 07777);
+}
+static int change_mode(void)
+{
+	return with_foreign(same_mode);
+}
+static int same_owner(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) ? -errno :
+				CALL(SYS_fchownat, fd, "", st.st_uid, st.st_gid, AT_EMPTY_PATH);
+}
+static int change_owner(void)
+{
+	return with_foreign(same_owner);
+}
+/* A program could become of it. */
+static int write_nothing(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) || !S_ISREG(st.st_mode) ? -EPERM : CALL(SYS_pwrite64, fd, "", 0, 0);
+}
+static int write_file(void)
+{
+	return with_foreign(write_nothing);
+}
+
 /* ---- programs and processes ------------------------------------------ */
 
 static int execute(void)
@@ -308,6 +374,15 @@ static int signal_of_choice(void)
 static int process_by_fd(void)
 {
 	return OPEN(SYS_pidfd_open, victim, 0);
+}
+/* To where it runs already. */
+static int pin_other(void)
+{
+	unsigned long cpus[128] = { 0 };
+
+	if (syscall(SYS_sched_getaffinity, victim, sizeof cpus, cpus) < 0)
+		return -errno;
+	return CALL(SYS_sched_setaffinity, victim, sizeof cpus, cpus);
 }
 static int more_core(void)
 {
@@ -561,6 +636,9 @@ static const struct {
 	TRY(follow_link),
 	TRY(open_device),
 	TRY(by_handle),
+	TRY(change_mode),
+	TRY(change_owner),
+	TRY(write_file),
 	TRY(execute),
 	TRY(execute_at),
 	TRY(make_process),
@@ -573,6 +651,7 @@ static const struct {
 	TRY(signal_by_owner),
 	TRY(signal_of_choice),
 	TRY(process_by_fd),
+	TRY(pin_other),
 	TRY(more_core),
 	TRY(socket_inet),
 	TRY(socket_inet6),
