@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# 38_session_edges.sh - sessions that come and go at bad moments: killed joiners and daemons,
+# 40_session_edges.sh - sessions that come and go at bad moments: killed joiners and daemons,
 # two first mounts at once, a volume that is ending, nonsense on the control socket
 fits="dir"
 # shellcheck source=lib/test.sh
