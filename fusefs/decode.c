@@ -309,7 +309,6 @@ static void patch_init(struct session *s, const struct fuse_init_in *in, struct 
 	log_debug("fuse: kernel %u.%u offers %08x %08x, answer %08x %08x, max_write %u", in->major,
 		  in->minor, in->flags, flags2, out->flags, out->flags2, out->max_write);
 	s->direct_mmap = out->flags2 & PFUSE_DIRECT_IO_ALLOW_MMAP;
-	s->ready = true;
 }
 
 /* Keeps both halves of INIT for a successor. */
@@ -333,16 +332,21 @@ static void save_init(struct session *s, const struct iovec *iov, int count)
 static ssize_t on_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
 	struct session *s = userdata;
+	bool init = current && current->hdr->opcode == FUSE_INIT && count == 2 &&
+		    iov[1].iov_len >= sizeof(struct fuse_init_out);
+	ssize_t n;
 
-	if (current && current->hdr->opcode == FUSE_INIT && count == 2 &&
-	    iov[1].iov_len >= sizeof(struct fuse_init_out)) {
+	if (init) {
 		patch_init(s, request_arg(current, sizeof(struct fuse_init_in)), iov[1].iov_base);
 		save_init(s, iov, count);
 	}
 	if (current)
 		current->answered = true;
 	TSAN_RELEASE(&s->fuse_fd);
-	return writev(fd, iov, count);
+	n = writev(fd, iov, count);
+	if (init && n > 0)
+		s->ready = true; /* others may come: what is kept of this one is whole */
+	return n;
 }
 
 static ssize_t on_read(int fd, void *buf, size_t len, void *userdata)

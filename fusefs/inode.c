@@ -6,9 +6,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "common/clock.h"
+#include "common/log.h"
 #include "fusefs/notify.h"
 #include "fusefs/session.h"
+
+#define DONE_WAIT_MS 10000 /* for completions that still have a file */
 
 int inodes_init(struct volume *v)
 {
@@ -108,6 +113,22 @@ void inode_idle(void *arg, uint64_t nodeid)
 	inode_release(arg, nodeid);
 }
 
+/* A completion that is about to let go of its file frees the inode, on its own thread. */
+static bool all_freed(struct volume *v)
+{
+	uint64_t limit = clock_ms() + DONE_WAIT_MS;
+	uint32_t left;
+
+	do {
+		mutex_lock(&v->inode_lock);
+		left = v->ninodes;
+		mutex_unlock(&v->inode_lock);
+	} while (left && clock_ms() < limit && !usleep(1000));
+	if (left)
+		log_error("%u inodes are in use after the end", left);
+	return !left;
+}
+
 void inodes_done(struct volume *v)
 {
 	v->idle_max = 0;
@@ -122,6 +143,8 @@ void inodes_done(struct volume *v)
 			cache_file_discard(in->file);
 		inode_release(v, i);
 	}
+	if (!all_freed(v))
+		return; /* the process ends; nobody meets freed memory until then */
 	free(v->inodes);
 	free(v->inode_free);
 	mutex_done(&v->inode_lock);

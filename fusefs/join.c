@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -112,8 +111,7 @@ static int show(const struct mount_request *m, const char *key, int sock, struct
 		mounting_undo(m, mnt);
 	if (rc || !hangs_up(sock))
 		return rc;
-	if (m->adopted_fd < 0)
-		umount2(m->dir, MNT_DETACH | UMOUNT_NOFOLLOW);
+	mounting_take_back(m);
 	return err_set(err, -ECONNRESET, "the volume's daemon has died");
 }
 

@@ -243,6 +243,12 @@ static int take_away(const char *point, int flags)
 	return -errno;
 }
 
+void mounting_take_back(const struct mount_request *m)
+{
+	if (m->adopted_fd < 0)
+		take_away(m->dir, MNT_DETACH);
+}
+
 void mounting_undo(const struct mount_request *m, struct mounting *mnt)
 {
 	if (mnt->fd >= 0)

@@ -30,6 +30,8 @@ int mounting_make(const struct mount_request *m, int *fuse_fd, mode_t root_type,
 int mounting_attach(const struct mount_request *m, struct mounting *mnt, struct err *err);
 /* Takes away what was made, if it was attached or not; not what m brings. */
 void mounting_undo(const struct mount_request *m, struct mounting *mnt);
+/* Takes away the mount that was attached at m->dir; not what m brings. */
+void mounting_take_back(const struct mount_request *m);
 /* Takes away all mounts of the device in this namespace, the latest first; flags as for
  * umount2(2). 0, or the first -errno (it goes on). */
 int mounting_umount_all(unsigned maj, unsigned min, int flags);

@@ -104,21 +104,27 @@ int line_recv(int fd, char *buf)
 
 /* ---- telling who waits ---- */
 
-static void tell(struct supervisor *s, bool ok, const char *text)
+/* False: who asked for the mount is not there to hear. */
+static bool tell(struct supervisor *s, bool ok, const char *text)
 {
+	bool heard = true;
+
 	if (s->told)
-		return;
+		return true;
 	s->told = true;
 	if (s->status_fd < 0) {
 		if (!ok)
 			fprintf(stderr, "persifs: %s\n", text);
-		return;
+		return true;
 	}
 	if (write(s->status_fd, ok ? "\0" : "\1", 1) != 1 ||
-	    (!ok && write(s->status_fd, text, strlen(text)) < 0))
+	    (!ok && write(s->status_fd, text, strlen(text)) < 0)) {
 		log_warn("supervisor: nobody hears the mount's outcome");
+		heard = false;
+	}
 	close(s->status_fd);
 	s->status_fd = -1;
+	return heard;
 }
 
 static int fail(struct supervisor *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -600,8 +606,8 @@ int supervisor_run(const struct mount_request *m, int status_fd)
 	rc = begin(&s);
 	if (rc < 0)
 		detach(&s);
-	else
-		tell(&s, true, "");
+	else if (!tell(&s, true, ""))
+		mounting_take_back(m); /* nobody would */
 	if (!rc)
 		live(&s);
 	end_worker(&s);

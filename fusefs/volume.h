@@ -105,7 +105,7 @@ struct volume {
 	struct cred_cache *creds;
 
 	/* control.c */
-	struct control *control;
+	struct control *_Atomic control; /* made when sessions serve already */
 };
 
 #endif

@@ -222,12 +222,16 @@ static int take_device(struct worker *w, struct err *err)
 
 static int take_control(struct worker *w, struct err *err)
 {
-	int fd = errand_plain(&w->errands, ERRAND_CONTROL);
+	int rc, fd = errand_plain(&w->errands, ERRAND_CONTROL);
+	struct control *c;
 
 	if (fd < 0)
 		return err_set(err, fd, "the supervisor does not give the control socket: %s",
 			       strerror(-fd));
-	return control_new(&w->v, fd, &w->v.control, err);
+	rc = control_new(&w->v, fd, &c, err);
+	if (!rc)
+		w->v.control = c;
+	return rc;
 }
 
 static int first_session(struct worker *w, unsigned maj, unsigned min, struct err *err)

@@ -226,8 +226,8 @@ killed_joiners() {
 # What was synced is there, and the next mount works.
 next_mount_works() { # WHEN
 	wait_until 5 no_dead_mounts || fail "$1: dead: $(dead_mounts)"
-	! mountpoint -q "$work/first" || umount -i "$work/first"
-	! mountpoint -q "$work/next" || umount -i "$work/next"
+	umount -i "$work/first" 2>/dev/null || true
+	umount -i "$work/next" 2>/dev/null || true
 	wait_until 60 no_persifs_runs || fail "$1: still running: $(ps -o pid,stat,wchan,args -p "$(persifs_pids | paste -sd,)")"
 	mount_at first || fail "$1: the next mount: $(cat "$work/log/mount.first")"
 	[ ! -e "$work/synced" ] || cmp "$work/synced" "$work/first/synced" || fail "$1: what was synced is lost"
@@ -252,6 +252,22 @@ killed_supervisors() {
 }
 up_or_dead() { mountpoint -q "$work/first" && [ "$(stat -c %i "$work/first")" ] || ! kill -0 "$1" 2>/dev/null; }
 
+# Who asked for a mount and is dead does not get one: nobody would take it away. The last of
+# these has heard of it when he dies.
+killed_askers() {
+	local n rc seen=0
+	mkdir -p "$work/asked"
+	for ((n = 1, rc = 1; rc != 0; n++)); do
+		rm -f "$work"/run/uri-* # a process in the background finds out that there is a daemon
+		rc=0
+		killed_at read "$n" "$PERSIFS" mount "$uri" "$work/asked" || rc=$?
+		wait_until 30 only_the_daemon_runs || fail "killed at read $n: a process stays"
+		! mountpoint -q "$work/asked" || { seen=$((seen + 1)) && leave asked; }
+	done
+	[ "$seen" = 2 ] || fail "mounted $seen times, once for somebody who had not heard of it"
+}
+only_the_daemon_runs() { [ "$(persifs_pids | wc -l)" = 2 ]; }
+
 # Whatever of a daemon dies, while it comes up or is joined.
 killed_daemons() {
 	local i p
@@ -274,6 +290,7 @@ scenario() {
 	target_mount
 	nonsense_on_the_socket
 	killed_joiners
+	killed_askers
 	crowds_on_the_socket
 	failed_creates_are_forgotten
 	long_promises_are_taken_back
