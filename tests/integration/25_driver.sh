@@ -116,6 +116,24 @@ over_tcp_and_tls() {
 
 # ---- death --------------------------------------------------------------------
 
+refused_as() { # WHY OPTION...
+	local why=$1
+	shift
+	! timeout 10 "$DRIVER" --config "$work/driver.json" --listen "unix:$work/second.sock" \
+		--admin "127.0.0.1:$(free_port)" "$@" >/dev/null 2>"$work/log/second" || fail "a second driver: $*"
+	grep -q "$why" "$work/log/second" || fail "a second driver: $(cat "$work/log/second")"
+}
+
+second_driver_is_refused() {
+	refused_as 'another driver works there'
+	refused_as 'another driver works with it' --mount-root "$work/second" --state "$root_dir/driver-state.json"
+	driver_stop
+	driver_start "\"state\": \"$work/elsewhere/state\""
+	refused_as 'another driver works with it' --mount-root "$work/second" --state "$work/elsewhere/state"
+	driver_stop
+	driver_start
+}
+
 restart_disturbs_nothing() {
 	create keep
 	mounts_at keep
@@ -234,7 +252,7 @@ budget_is_divided() {
 	mkdir -p "$work/other"
 	create b1
 	mounts_at b1
-	cache_is b1 256m || fail "b1 has $(stat_of cache_size "$root_dir/b1")"
+	wait_until 10 cache_is b1 256m || fail "b1 has $(stat_of cache_size "$root_dir/b1")"
 	ok Create "{\"Name\":\"b2\",\"Opts\":{\"source\":\"dir:$work/other\",\"persifs.cache_size\":\"16m\"}}"
 	mounts_at b2
 	cache_is b2 16m || fail "b2 has $(stat_of cache_size "$root_dir/b2")"
@@ -316,6 +334,7 @@ scenario() {
 	budget_is_divided
 	nothing_runs
 	restart_disturbs_nothing
+	second_driver_is_refused
 	spoiled_state
 	killed_while_mounting
 	nothing_runs

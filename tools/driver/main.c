@@ -38,7 +38,8 @@
 struct driver {
 	struct config config;
 	char root[PATH_MAX];
-	int root_fd; /* locked: one driver a root */
+	int root_fd;                /* locked: one driver a root */
+	int state_fd, state_dir_fd; /* likewise, of a state file elsewhere */
 	char persifs[PATH_MAX];
 	char reserved[NAME_MAX + 1];
 	struct mounts mounts;
@@ -179,6 +180,27 @@ static int prepare_root(struct driver *d, struct err *err)
 	return 0;
 }
 
+/* Two drivers on one state file would each forget the other's volumes. In the root, the lock of that
+ * holds; elsewhere a file beside it is locked, and nobody may use a folder that is another's root. */
+static int lock_state(struct driver *d, const char *folder, struct err *err)
+{
+	char path[PATH_MAX];
+	int rc;
+
+	if (snprintf(path, sizeof path, "%s" STATE_LOCK_TAIL, d->config.state) >= (int)sizeof path)
+		return err_set(err, -ENAMETOOLONG, "state '%.200s': is too long", d->config.state);
+	d->state_dir_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	rc = d->state_dir_fd < 0 ? -1 : flock(d->state_dir_fd, LOCK_SH | LOCK_NB);
+	if (!rc) {
+		d->state_fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+		rc = d->state_fd < 0 ? -1 : flock(d->state_fd, LOCK_EX | LOCK_NB);
+	}
+	if (rc && errno == EWOULDBLOCK)
+		return err_set(err, -EBUSY, "state '%s': another driver works with it",
+			       d->config.state);
+	return rc ? err_set(err, -errno, "state '%s': %s", path, strerror(errno)) : 0;
+}
+
 /* The name of the state file is none of a volume, when both lie in the root. */
 static int prepare_state(struct driver *d, struct err *err)
 {
@@ -188,8 +210,11 @@ static int prepare_state(struct driver *d, struct err *err)
 		return -1;
 	snprintf(dir, sizeof dir, "%s", d->config.state);
 	snprintf(base, sizeof base, "%s", d->config.state);
-	if (realpath(dirname(dir), real) && !strcmp(real, d->root))
-		snprintf(d->reserved, sizeof d->reserved, "%s", basename(base));
+	if (!realpath(dirname(dir), real))
+		return err_set(err, -errno, "state '%s': %s", d->config.state, strerror(errno));
+	if (strcmp(real, d->root))
+		return lock_state(d, real, err);
+	snprintf(d->reserved, sizeof d->reserved, "%s", basename(base));
 	return 0;
 }
 

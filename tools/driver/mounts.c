@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/runtime.h"
 #include "tools/driver/daemons.h"
@@ -145,9 +146,16 @@ static int explain(int status, const char *text, unsigned limit_ms, struct failu
 	return failure_set_safe(f, -EIO, "the share cannot be mounted");
 }
 
+static unsigned time_left(uint64_t deadline)
+{
+	uint64_t now = clock_ms();
+
+	return now < deadline ? (unsigned)(deadline - now) : 0;
+}
+
 /* Everybody is one identity towards the store, root too: whether that may read is known now, and
  * an app would learn it too late. By a program, for the store may hang. */
-static int check_access(const struct mounts *real, const struct mount_spec *m,
+static int check_access(const struct mounts *real, const struct mount_spec *m, uint64_t deadline,
 			const struct cancel *cancel, struct failure *f)
 {
 	const char *const argv[] = { "/usr/bin/test", "-r", m->point, "-a", "-x", m->point, NULL };
@@ -156,7 +164,7 @@ static int check_access(const struct mounts *real, const struct mount_spec *m,
 
 	if (!m->options || (strncmp(m->options, "uid=", 4) && !strstr(m->options, ",uid=")))
 		return 0;
-	rc = spawn_wait(argv, real->mount_timeout_ms, cancel, text, sizeof text);
+	rc = spawn_wait(argv, time_left(deadline), cancel, text, sizeof text);
 	if (!rc)
 		return 0;
 	log_warn("driver: mount at '%s': status %d of the check of access", m->point, rc);
@@ -171,18 +179,19 @@ static int real_mount(void *arg, const struct mount_spec *m, const struct cancel
 	const struct mounts *real = arg;
 	const char *const argv[] = { real->persifs, "mount",  "-o", m->options,
 				     m->uri,        m->point, NULL };
+	uint64_t deadline = clock_ms() + real->mount_timeout_ms;
 	char text[SPAWN_STDERR_MAX];
 	struct failure undo;
 	int rc = make_folder(m->point, f);
 
 	if (rc)
 		return rc;
-	rc = spawn_wait(argv, real->mount_timeout_ms, cancel, text, sizeof text);
+	rc = spawn_wait(argv, time_left(deadline), cancel, text, sizeof text);
 	if (rc) {
 		log_warn("driver: mount at '%s': status %d: %.600s", m->point, rc, text);
 		rc = explain(rc, text, real->mount_timeout_ms, f);
 	} else {
-		rc = check_access(real, m, cancel, f);
+		rc = check_access(real, m, deadline, cancel, f);
 		if (!rc)
 			return 0;
 	}

@@ -12,6 +12,7 @@
 
 #define STATE_TAIL ".new"            /* of the name of the file while it is written */
 #define STATE_BAD_TAIL ".bad"        /* of one that could not be read, put aside */
+#define STATE_LOCK_TAIL ".lock"      /* of what is locked beside one outside of the root */
 #define STATE_BYTES_MAX (256u << 20) /* of a file that is read */
 
 /* Writes path STATE_TAIL, syncs, renames, syncs the folder. -errno: the old one is there still. */
