@@ -187,7 +187,7 @@ install: all man ## programs, manual pages, mount helpers, completion; DESTDIR= 
 	$(Q)ln -sfn $(PREFIX)/bin/persifs $(DESTDIR)/sbin/mount.fuse.persifs
 	$(Q)ln -sfn $(PREFIX)/bin/persifs $(DESTDIR)/sbin/umount.fuse.persifs
 	$(Q)install -m 644 dist/persifs.bash $(SHARE)/bash-completion/completions/persifs
-	$(Q)ln -sfn persifs $(SHARE)/bash-completion/completions/persifs-ctl
+	$(Q)for name in persifs-ctl persifs-driver; do ln -sfn persifs $(SHARE)/bash-completion/completions/$$name; done
 dist: ## build/persifs-VERSION.tar.gz of the commit checked out
 	$(Q)mkdir -p build && git archive --prefix=persifs-$(VERSION)/ -o build/persifs-$(VERSION).tar.gz HEAD
 help: ## this list

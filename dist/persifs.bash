@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
-# bash completion for persifs and persifs-ctl; the program itself tells its options.
+# bash completion for persifs, persifs-ctl and persifs-driver; the programs themselves tell their options.
 
 _persifs_mounts() {
 	awk '$0 ~ / - fuse\.persifs / { print $5 }' /proc/self/mountinfo
@@ -47,5 +47,28 @@ _persifs_ctl() {
 	fi
 }
 
+_persifs_driver() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} names
+	COMPREPLY=()
+	case $prev in
+	--config | --state)
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		;;
+	--mount-root | --discovery)
+		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+		;;
+	--listen)
+		mapfile -t COMPREPLY < <(compgen -W 'unix:/ tcp:127.0.0.1:' -- "$cur")
+		compopt -o nospace
+		;;
+	--admin) ;;
+	*)
+		names=$(persifs-driver --help 2>/dev/null | grep '^ *--' | grep -o -e '--[a-z][a-z-]*')
+		mapfile -t COMPREPLY < <(compgen -W "$names" -- "$cur")
+		;;
+	esac
+}
+
 complete -F _persifs persifs
 complete -F _persifs_ctl persifs-ctl
+complete -F _persifs_driver persifs-driver

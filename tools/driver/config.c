@@ -159,8 +159,8 @@ static int load_listen(struct config *c, const char *path, const json_t *value, 
 	size_t i;
 	const json_t *item;
 
-	if (!json_is_array(value))
-		return bad_key(err, path, "listen", "want a list of strings");
+	if (!json_array_size(value))
+		return bad_key(err, path, "listen", "want a list of one string or more");
 	config_clear_listen(c);
 	json_array_foreach((json_t *)value, i, item) {
 		if (!json_is_string(item))
@@ -242,6 +242,8 @@ int config_load(struct config *c, const char *path, struct err *err)
 	if (!all)
 		return err_set(err, -EINVAL, "%.200s: line %d, column %d: %.180s", path, e.line,
 			       e.column, e.text);
+	free(c->file);
+	c->file = strdup(path);
 	if (!json_is_object(all))
 		rc = err_set(err, -EINVAL, "%.200s: line 1: want an object", path);
 	json_object_foreach(all, key, value) {
@@ -258,6 +260,7 @@ int config_defaults(struct config *c)
 {
 	int rc = opt_defaults(config_table, c);
 
+	c->file = NULL;
 	c->nlisten = c->nsources = c->nallowed_options = 0;
 	c->sources = c->allowed_options = NULL;
 	if (!rc)
@@ -273,6 +276,8 @@ void config_done(struct config *c)
 {
 	opt_done(config_table, c);
 	config_clear_listen(c);
+	free(c->file);
+	c->file = NULL;
 	list_free(c->sources, c->nsources);
 	list_free(c->allowed_options, c->nallowed_options);
 	c->sources = c->allowed_options = NULL;
@@ -371,23 +376,60 @@ static int check_lists(const struct config *c, struct err *err)
 	return 0;
 }
 
-int config_check(struct config *c, struct err *err)
+static int check_pairs(const struct config *c, struct err *err)
 {
-	if (!c->mount_root || !c->admin)
-		return err_set(err, -EINVAL, "%s: may not be empty",
-			       c->mount_root ? "admin" : "mount_root");
-	if (fill_in(c, err) || check_paths(c, err) || check_addresses(c, err) ||
-	    check_lists(c, err))
-		return -EINVAL;
 	if (!c->tls_cert != !c->tls_key)
 		return err_set(err, -EINVAL, "tls.%s: wants tls.%s beside it",
 			       c->tls_cert ? "cert" : "key", c->tls_cert ? "key" : "cert");
 	if (c->tls_client_ca && !c->tls_cert)
 		return err_set(err, -EINVAL, "tls.client_ca: wants tls.cert and tls.key beside it");
+	if (c->ldap_uri && strncmp(c->ldap_uri, "ldap://", 7) &&
+	    strncmp(c->ldap_uri, "ldaps://", 8))
+		return err_set(err, -EINVAL, "ldap.uri '%.200s': want ldap:// or ldaps://",
+			       c->ldap_uri);
 	if (c->ldap_uri && !c->ldap_base)
 		return err_set(err, -EINVAL, "ldap.uri: wants ldap.base beside it");
 	if (c->ldap_bind_dn && !c->ldap_bind_password_file)
 		return err_set(err, -EINVAL,
 			       "ldap.bind_dn: wants ldap.bind_password_file beside it");
 	return 0;
+}
+
+/* What is wrong with a key that no option of the command line sets: it stands in the file. */
+static int blame_file(const struct config *c, const struct err *why, struct err *err)
+{
+	return err_set(err, -EINVAL, "%.150s%s%.340s", c->file ? c->file : "", c->file ? ": " : "",
+		       why->text);
+}
+
+int config_check_files(const struct config *c, struct err *err)
+{
+	const char *const files[][2] = { { "tls.cert", c->tls_cert },
+					 { "tls.key", c->tls_key },
+					 { "tls.client_ca", c->tls_client_ca },
+					 { "ldap.ca", c->ldap_ca },
+					 { "ldap.bind_password_file",
+					   c->ldap_bind_password_file } };
+	struct err why;
+
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		if (!files[i][1] || !access(files[i][1], R_OK))
+			continue;
+		err_set(&why, -EINVAL, "%s '%.200s': %s", files[i][0], files[i][1],
+			strerror(errno));
+		return blame_file(c, &why, err);
+	}
+	return 0;
+}
+
+int config_check(struct config *c, struct err *err)
+{
+	struct err why;
+
+	if (!c->mount_root || !c->admin)
+		return err_set(err, -EINVAL, "%s: may not be empty",
+			       c->mount_root ? "admin" : "mount_root");
+	if (check_lists(c, &why) || check_pairs(c, &why))
+		return blame_file(c, &why, err);
+	return fill_in(c, err) || check_paths(c, err) || check_addresses(c, err) ? -EINVAL : 0;
 }

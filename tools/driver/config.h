@@ -28,6 +28,7 @@ struct config {
 	uint64_t mount_timeout, unmount_wait, evacuate_timeout; /* ms */
 	uint64_t budget;                                        /* bytes; 0: a quarter of memory */
 	unsigned scope, log_level;
+	char *file; /* that it was read from, for what is wrong with its keys; owned */
 	/* lists; owned */
 	char *listen[CONFIG_LISTEN_MAX];
 	size_t nlisten;
@@ -43,6 +44,8 @@ int config_defaults(struct config *c);
 int config_load(struct config *c, const char *path, struct err *err);
 /* After file and command line: fills in what depends on other keys, and checks the whole. */
 int config_check(struct config *c, struct err *err);
+/* Of the files that the keys name: each can be read. */
+int config_check_files(const struct config *c, struct err *err);
 int config_add_listen(struct config *c, const char *text, struct err *err);
 void config_clear_listen(struct config *c);
 void config_done(struct config *c);

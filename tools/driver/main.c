@@ -29,9 +29,11 @@
 #include "tools/driver/discovery.h"
 #include "tools/driver/ldap.h"
 #include "tools/driver/service.h"
+#include "tools/driver/spawn.h"
 #include "tools/driver/state.h"
 
 #define EXIT_USAGE 2
+#define CHECK_MS 10000 /* for `persifs mount` to refuse bad options */
 #define STOP_MS \
 	2000 /* for requests that run at SIGTERM; what is not done then is undone at the next start */
 
@@ -155,6 +157,57 @@ static int parse(int argc, char **argv, struct config *c, bool *check)
 	return -1;
 }
 
+static void find_persifs(struct driver *d)
+{
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+
+	d->mounts.persifs = d->config.persifs ? d->config.persifs : "persifs";
+	if (d->config.persifs || n < 0)
+		return;
+	self[n] = '\0';
+	if (snprintf(d->persifs, sizeof d->persifs, "%s/persifs", dirname(self)) <
+		    (int)sizeof d->persifs &&
+	    !access(d->persifs, X_OK))
+		d->mounts.persifs = d->persifs;
+}
+
+/* What `persifs mount` says about the options that each mount will have. */
+static int check_mount_defaults(struct driver *d, struct err *err)
+{
+	const struct config *c = &d->config;
+	const char *argv[] = {
+		NULL, "mount", "-o", c->mount_defaults, "memory:", "/dev/null", NULL
+	};
+	char text[SPAWN_STDERR_MAX];
+	int status;
+
+	find_persifs(d);
+	argv[0] = d->mounts.persifs;
+	if (c->persifs && strchr(c->persifs, '/') && access(c->persifs, X_OK))
+		return err_set(err, -errno, "persifs '%.200s': %s", c->persifs, strerror(errno));
+	if (!c->mount_defaults)
+		return 0;
+	status = spawn_wait(argv, CHECK_MS, NULL, text, sizeof text);
+	if (status == MOUNTS_USAGE)
+		return err_set(err, -EINVAL, "mount_defaults '%.100s': %.200s", c->mount_defaults,
+			       text);
+	return 0;
+}
+
+static int check_only(struct driver *d)
+{
+	struct err err, why;
+
+	if (config_check_files(&d->config, &err))
+		return complain(EXIT_USAGE, err.text);
+	if (check_mount_defaults(d, &why)) {
+		err_set(&err, 0, "%.150s: %.340s", d->config.file, why.text);
+		return complain(EXIT_USAGE, err.text);
+	}
+	return puts("the configuration is valid") < 0;
+}
+
 /* --- start ----------------------------------------------------------------- */
 
 /* Whoever can rename in the root could have us mount elsewhere. */
@@ -185,17 +238,20 @@ static int prepare_root(struct driver *d, struct err *err)
 static int lock_state(struct driver *d, const char *folder, struct err *err)
 {
 	char path[PATH_MAX];
+	int rc;
 
 	if (snprintf(path, sizeof path, "%s" STATE_LOCK_TAIL, d->config.state) >= (int)sizeof path)
 		return err_set(err, -ENAMETOOLONG, "state '%.200s': is too long", d->config.state);
 	d->state_dir_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	d->state_fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (d->state_dir_fd < 0 || d->state_fd < 0)
-		return err_set(err, -errno, "state '%s': %s", path, strerror(errno));
-	if (flock(d->state_dir_fd, LOCK_SH | LOCK_NB) || flock(d->state_fd, LOCK_EX | LOCK_NB))
+	rc = d->state_dir_fd < 0 ? -1 : flock(d->state_dir_fd, LOCK_SH | LOCK_NB);
+	if (!rc) {
+		d->state_fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+		rc = d->state_fd < 0 ? -1 : flock(d->state_fd, LOCK_EX | LOCK_NB);
+	}
+	if (rc && errno == EWOULDBLOCK)
 		return err_set(err, -EBUSY, "state '%s': another driver works with it",
 			       d->config.state);
-	return 0;
+	return rc ? err_set(err, -errno, "state '%s': %s", path, strerror(errno)) : 0;
 }
 
 /* The name of the state file is none of a volume, when both lie in the root. */
@@ -213,21 +269,6 @@ static int prepare_state(struct driver *d, struct err *err)
 		return lock_state(d, real, err);
 	snprintf(d->reserved, sizeof d->reserved, "%s", basename(base));
 	return 0;
-}
-
-static void find_persifs(struct driver *d)
-{
-	char self[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-
-	d->mounts.persifs = d->config.persifs ? d->config.persifs : "persifs";
-	if (d->config.persifs || n < 0)
-		return;
-	self[n] = '\0';
-	if (snprintf(d->persifs, sizeof d->persifs, "%s/persifs", dirname(self)) <
-		    (int)sizeof d->persifs &&
-	    !access(d->persifs, X_OK))
-		d->mounts.persifs = d->persifs;
 }
 
 static int save_state(void *arg, const char *text)
@@ -408,8 +449,9 @@ int main(int argc, char **argv)
 		return complain(1, "out of memory");
 	rc = parse(argc, argv, &d->config, &check);
 	if (rc >= 0 || check) {
+		rc = rc >= 0 ? rc : check_only(d);
 		config_done(&d->config);
-		return rc >= 0 ? rc : puts("the configuration is valid") < 0;
+		return rc;
 	}
 	log_level = (enum log_level)d->config.log_level;
 	d->sig_fd = block_signals();

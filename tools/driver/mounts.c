@@ -25,7 +25,6 @@
 #include "tools/driver/spawn.h"
 
 #define DETACH_TRIES 32 /* mounts stacked on a folder, or made while it is undone */
-#define PERSIFS_USAGE 1 /* exit status of persifs mount: an option is wrong */
 
 /* Calls found() for each line of mountinfo that mounts something at or below root. */
 static int for_each_mount(const char *root, void (*found)(void *arg, const struct mount_entry *e),
@@ -135,7 +134,7 @@ static int explain(int status, const char *text, unsigned limit_ms, struct failu
 		return failure_set(f, -ECANCELED, "nobody waits for this mount any more");
 	if (status < 0)
 		return failure_set(f, status, "cannot run persifs: %s", strerror(-status));
-	if (status == PERSIFS_USAGE && option)
+	if (status == MOUNTS_USAGE && option)
 		return failure_set_safe(f, -EINVAL, "%.300s", option);
 	if (strstr(text, strerror(EACCES)) || strstr(text, strerror(EPERM)))
 		return failure_set_safe(f, -EACCES, "no access to the share");

@@ -11,6 +11,8 @@
 
 #include "tools/driver/failure.h"
 
+#define MOUNTS_USAGE 1 /* exit status of persifs mount: an option is wrong */
+
 struct mount_spec {
 	const char *uri, *options; /* of persifs mount */
 	const char *point;         /* absolute */

@@ -54,6 +54,20 @@ static void refuse(const char *text, const char *part)
 	assert_non_null(strstr(err.text, part));
 }
 
+static void mistakes_in_the_file_name_it(void **state)
+{
+	(void)state;
+	refuse("{\"sources\":[\"x\"]}", "/tmp/persifs-config.");
+	refuse("{\"allowed_options\":[\"A\"]}", "/tmp/persifs-config.");
+	refuse("{\"tls\":{\"cert\":\"/c\"}}", "/tmp/persifs-config.");
+	refuse("{\"ldap\":{\"uri\":\"http://x\",\"base\":\"b\"}}", "ldap.uri 'http://x'");
+	refuse("{\"listen\":[]}", "listen");
+	assert_int_equal(load("{\"tls\":{\"cert\":\"/nonexistent\",\"key\":\"/dev/null\"}}"), 0);
+	assert_int_not_equal(config_check_files(&c, &err), 0);
+	assert_non_null(strstr(err.text, "/tmp/persifs-config."));
+	assert_non_null(strstr(err.text, "tls.cert '/nonexistent': No such file"));
+}
+
 static void everything_has_a_default(void **state)
 {
 	(void)state;
@@ -150,7 +164,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(everything_has_a_default),     TEST(every_key_is_read),
 		TEST(errors_say_file_line_and_key), TEST(whole_is_checked),
-		TEST(missing_file_is_named),
+		TEST(missing_file_is_named),        TEST(mistakes_in_the_file_name_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
