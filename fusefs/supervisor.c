@@ -321,8 +321,11 @@ static int read_backend(struct supervisor *s, char *text, mode_t *type)
 	if (*end != ' ' || strlen(end + 1) >= sizeof s->key || strchr(end, '/'))
 		return fail(s, "the worker's word on the backend makes no sense");
 	strcpy(s->key, end + 1);
+	/* The worker has read what a server sent by now: it is not to take another volume's place. */
 	if (strcmp(s->key, "-"))
-		return 0;
+		return backend_key_fits(s->m->uri, s->key) ?
+			       0 :
+			       fail(s, "the worker says that it has another volume");
 	snprintf(s->key, sizeof s->key, "own-%ld", (long)getpid());
 	return 0;
 }
