@@ -436,10 +436,10 @@ static int root_fsid(struct nfs_backend *b, uint64_t *out)
  * mix up their files. */
 static void key_of(const char *name, unsigned port, uint64_t fsid, char *out)
 {
-	char host[sizeof(((struct nfs_backend *)0)->target.host)];
+	char host[sizeof(((struct nfs_backend *)0)->target.host)] = "";
 	size_t n = 0;
 
-	for (; name[n] && n < sizeof host; n++)
+	for (; n < sizeof host && name[n]; n++)
 		host[n] = (char)tolower((unsigned char)name[n]);
 	snprintf(out, BE_KEY_BYTES, "nfs-%016llx-%u-%llx",
 		 (unsigned long long)hash_bytes(host, n, 0), port, (unsigned long long)fsid);
