@@ -12,6 +12,7 @@
 #include "backends/layer/layer.h"
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "common/uri.h"
 
 /* ---- coarse times ---------------------------------------------------- */
 
@@ -162,6 +163,19 @@ int backend_uri_key(const char *uri, char *out)
 	const struct backend_type *type = type_find(uri);
 
 	return type && type->uri_key ? type->uri_key(uri, out) : -ENOTSUP;
+}
+
+bool backend_key_fits(const char *text, const char *key)
+{
+	const struct backend_type *type = type_find(text);
+	AUTO_FREE struct uri *uri = malloc(sizeof *uri);
+	char own[BE_KEY_BYTES];
+
+	if (!type || !uri || uri_parse(text, uri, NULL))
+		return false;
+	if (type->key_fits)
+		return type->key_fits(uri, key);
+	return type->uri_key && !type->uri_key(text, own) && !strcmp(own, key);
 }
 
 void be_prepared_done(struct be_prepared *p)

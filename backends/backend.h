@@ -451,6 +451,8 @@ struct backend {
 	struct backend *next;    /* layers: the one below; else NULL */
 };
 
+struct uri;
+
 struct backend_type {
 	const char *scheme;
 	const char *uri_help; /* "nfs://host/export/path?..." */
@@ -460,7 +462,8 @@ struct backend_type {
 	/* Optional: opens what open() needs by path. */
 	int (*prepare)(const char *uri, const struct be_env *env, struct be_prepared *out,
 		       struct err *err);
-	int (*uri_key)(const char *uri, char *out); /* optional */
+	int (*uri_key)(const char *uri, char *out);               /* optional */
+	bool (*key_fits)(const struct uri *uri, const char *key); /* optional */
 };
 
 /* Opens by path whatever backend_open() of the URI will need, reads no content and asks no
@@ -471,6 +474,9 @@ int backend_prepare(const char *uri, const struct be_env *env, struct be_prepare
 /* The key that the volume of this URI would have now, as far as it can be told without opening it:
  * out[BE_KEY_BYTES]. -ENOTSUP: it cannot. */
 int backend_uri_key(const char *uri, char *out);
+/* May the volume of this URI have this key? Asked of what a process says that could be subverted: other
+ * volumes' keys do not fit, as far as that can be told without asking the server. */
+bool backend_key_fits(const char *uri, const char *key);
 /* Closes what is still in it. */
 void be_prepared_done(struct be_prepared *p);
 

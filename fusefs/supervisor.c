@@ -46,6 +46,7 @@ struct supervisor {
 	const struct mount_request *m;
 	int fuse_fd, arena_fd, sock, sig_fd, status_fd;
 	pid_t worker;
+	struct line_in in; /* of the worker */
 	struct openers openers;
 	struct errands errands;
 	bool served;            /* the present worker has, or had, a session */
@@ -96,6 +97,27 @@ int line_recv(int fd, char *buf)
 			return -EPIPE;
 		if (buf[n] == '\n') {
 			buf[n] = '\0';
+			return 0;
+		}
+	}
+	return -EPROTO;
+}
+
+int line_take(struct line_in *in, int fd, char *buf)
+{
+	while (in->n < sizeof in->text) {
+		ssize_t got = recv(fd, in->text + in->n, 1, MSG_DONTWAIT);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0 && errno == EAGAIN)
+			return -EAGAIN;
+		if (got <= 0)
+			return -EPIPE;
+		if (in->text[in->n++] == '\n') {
+			memcpy(buf, in->text, in->n);
+			buf[in->n - 1] = '\0';
+			in->n = 0;
 			return 0;
 		}
 	}
@@ -205,6 +227,7 @@ static int start_worker(struct supervisor *s)
 		exec_worker(s, sv[1], opener_sock);
 	close(sv[1]);
 	s->sock = sv[0];
+	s->in.n = 0;
 	return 0;
 }
 
@@ -222,8 +245,12 @@ static int worker_line(struct supervisor *s, char *line)
 				return -EIO;
 			continue;
 		}
-		if (p[0].revents)
-			return line_recv(s->sock, line);
+		if (p[0].revents) {
+			int rc = line_take(&s->in, s->sock, line);
+
+			if (rc != -EAGAIN)
+				return rc;
+		}
 		if (p[2].revents)
 			return -ECANCELED;
 		if (p[1].revents && !openers_serve(&s->openers))
@@ -327,8 +354,11 @@ static int read_backend(struct supervisor *s, char *text, mode_t *type)
 	if (*end != ' ' || strlen(end + 1) >= sizeof s->key || strchr(end, '/'))
 		return fail(s, "the worker's word on the backend makes no sense");
 	strcpy(s->key, end + 1);
+	/* The worker has read what a server sent by now: it is not to take another volume's place. */
 	if (strcmp(s->key, "-"))
-		return 0;
+		return backend_key_fits(s->m->uri, s->key) ?
+			       0 :
+			       fail(s, "the worker says that it has another volume");
 	snprintf(s->key, sizeof s->key, "own-%ld", (long)getpid());
 	return 0;
 }
@@ -434,6 +464,9 @@ static void detach(struct supervisor *s)
 /* SIGTERM, SIGINT: drain, then unmount; what is open is served until it closes. */
 static void on_drained(struct supervisor *s, const char *line)
 {
+	/* What was not asked for means nothing. */
+	if (!s->draining)
+		return;
 	s->draining = false;
 	if (strcmp(line, "drained 0")) {
 		log_error("'%s' stays mounted: not everything could be written", s->m->dir);
@@ -490,6 +523,7 @@ static void live(struct supervisor *s)
 			       { .fd = s->sock, .events = POLLIN },
 			       { .fd = s->openers.fd, .events = POLLIN } };
 	char line[LINE_BYTES_MAX];
+	int rc;
 
 	while (on_child(s)) {
 		openers_reap(&s->openers);
@@ -497,9 +531,10 @@ static void live(struct supervisor *s)
 			continue;
 		if (p[0].revents)
 			on_signal(s);
-		if (p[1].revents && !line_recv(s->sock, line))
+		rc = p[1].revents ? line_take(&s->in, s->sock, line) : -EAGAIN;
+		if (!rc)
 			on_line(s, line);
-		else if (p[1].revents)
+		else if (rc != -EAGAIN)
 			p[1].fd = -1; /* the worker is ending: SIGCHLD comes */
 		if (p[2].revents && !openers_serve(&s->openers))
 			p[2].fd = -1;

@@ -57,5 +57,12 @@ int worker_main(int argc, char **argv);
 int line_send(int fd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* A line without its newline into buf[LINE_BYTES_MAX]; 0, -EPIPE at the end, -EPROTO. */
 int line_recv(int fd, char *buf);
+/* The same without waiting for the rest of one, which stays in *in: -EAGAIN. Who sends half a line holds
+ * nobody up. */
+struct line_in {
+	size_t n;
+	char text[LINE_BYTES_MAX];
+};
+int line_take(struct line_in *in, int fd, char *buf);
 
 #endif

@@ -424,24 +424,43 @@ static int be_nfs_open_uri(const char *uri, const struct be_env *env, struct bac
 /* The server as it was named, and its file system. Two names of one server are two volumes:
  * numbers of file systems are not unique in the world, and to take two servers for one would
  * mix up their files. */
+static void key_of(const char *name, unsigned port, uint64_t fsid, char *out)
+{
+	char host[sizeof(((struct nfs_backend *)0)->target.host)] = "";
+	size_t n = 0;
+
+	for (; n < sizeof host && name[n]; n++)
+		host[n] = (char)tolower((unsigned char)name[n]);
+	snprintf(out, BE_KEY_BYTES, "nfs-%016llx-%u-%llx",
+		 (unsigned long long)hash_bytes(host, n, 0), port, (unsigned long long)fsid);
+}
+
 static int be_nfs_key(struct backend *be, char *out)
 {
 	struct nfs_backend *b = be_nfs(be);
-	char host[sizeof b->target.host];
 	struct be_entry root = { .node = NULL };
 	struct nfs_handle fh = b->root; /* nothing else runs yet */
 	int rc = node_by_handle(b, &fh, 0, &root, &b->fsid);
-	size_t n = 0;
 
 	be_node_put(root.node);
-	if (rc)
-		return rc;
-	for (; b->target.host[n]; n++)
-		host[n] = (char)tolower((unsigned char)b->target.host[n]);
-	snprintf(out, BE_KEY_BYTES, "nfs-%016llx-%u-%llx",
-		 (unsigned long long)hash_bytes(host, n, 0), b->target.port,
-		 (unsigned long long)b->fsid);
-	return 0;
+	if (!rc)
+		key_of(b->target.host, b->target.port, b->fsid, out);
+	return rc;
+}
+
+/* Port and file system are the server's to tell, unless the URI names the port. */
+static bool be_nfs_key_fits(const struct uri *uri, const char *key)
+{
+	unsigned long long fsid;
+	char want[BE_KEY_BYTES];
+	struct where where;
+	unsigned port;
+
+	if (read_params(uri, &where, NULL) ||
+	    sscanf(key, "nfs-%*16[0-9a-f]-%5u-%16llx", &port, &fsid) != 2)
+		return false;
+	key_of(uri->host, where.nfs_port ? where.nfs_port : port, fsid, want);
+	return !strcmp(key, want);
 }
 
 static int folder_of(struct nfs_backend *b, const struct nfs_backend *named, struct be_entry *out,
@@ -573,4 +592,5 @@ const struct backend_type backend_nfs = {
 	.uri_help = "nfs://host[:port]/export/path?nfsport=N&mountport=N&nlmport=N&version=3",
 	.open = be_nfs_open_uri,
 	.prepare = nsweep_prepare,
+	.key_fits = be_nfs_key_fits,
 };
