@@ -12,6 +12,8 @@
  * send, since close() does not wait for it. */
 enum { RMDIR_STEP_MS = 10, RMDIR_WAIT_MS = 2000, RMDIR_HELD_MS = 50 };
 
+enum { LEADS_ELSEWHERE = 1 };
+
 /* The node that name leads to, counted; -ENOENT. */
 static int find_victim(struct nfs_backend *b, const struct be_call *call, struct nfs_node *dir,
 		       const char *name, struct nfs_node **out)
@@ -26,6 +28,18 @@ static int find_victim(struct nfs_backend *b, const struct be_call *call, struct
 	if (!rc)
 		*out = be_nfs_node(e.node);
 	return rc;
+}
+
+/* Between removal_begin() and removal_end(): another session may have replaced the name
+ * while its node waited for its turn. */
+static bool still_leads_to(struct nfs_backend *b, const struct be_call *call, struct nfs_node *dir,
+			   const char *name, const struct nfs_node *node)
+{
+	struct nfs_node *now = NULL;
+	bool same = !find_victim(b, call, dir, name, &now) && now == node;
+
+	nnode_put(now);
+	return same;
 }
 
 /* Is the name about to go the last one of node? A file that is open is asked
@@ -156,6 +170,7 @@ static int unlink_begun(struct nfs_backend *b, const struct be_call *call, struc
 	return rc;
 }
 
+/* LEADS_ELSEWHERE: nothing has happened. */
 static int unlink_node(struct nfs_backend *b, const struct be_call *call, struct nfs_node *dir,
 		       const char *name, struct nfs_node *node, bool *gone)
 {
@@ -167,6 +182,10 @@ static int unlink_node(struct nfs_backend *b, const struct be_call *call, struct
 	rc = removal_begin(node, call, &open);
 	if (rc)
 		return rc;
+	if (!still_leads_to(b, call, dir, name, node)) {
+		removal_end(node, false);
+		return LEADS_ELSEWHERE;
+	}
 	rc = unlink_begun(b, call, dir, name, node, open, gone);
 	removal_end(node, !rc && *gone);
 	return rc;
@@ -182,11 +201,16 @@ int be_nfs_unlink(struct backend *be, const struct be_call *call, struct be_node
 
 	if (!rc && (call->flags & BE_NOWAIT))
 		rc = -EAGAIN;
-	if (!rc)
-		rc = find_victim(b, call, dir, name, &node);
 	if (rc)
 		return rc;
-	rc = node->base.type == S_IFDIR ? -EISDIR : unlink_node(b, call, dir, name, node, &gone);
+	do {
+		nnode_put(node);
+		rc = find_victim(b, call, dir, name, &node);
+		if (rc)
+			return rc;
+		rc = node->base.type == S_IFDIR ? -EISDIR :
+						  unlink_node(b, call, dir, name, node, &gone);
+	} while (rc == LEADS_ELSEWHERE);
 	if (rc) {
 		nnode_put(node);
 		return rc;
@@ -260,12 +284,13 @@ struct rename {
 	bool begun;              /* the victim's removal_begin() */
 	bool open;               /* the victim is, under a name of its own */
 	bool gone;               /* the victim's last name goes */
+	bool stale;              /* the server knows nothing of the victim any more */
 	struct nfs_silly *silly; /* the victim's second name, while it has one */
 	bool moved;              /* the victim has left newname already */
 };
 
 /* Before an open victim is replaced it gets a second name; on servers without
- * hard links it leaves the first one. */
+ * hard links it leaves the first one, which is missing for a moment then. */
 static int rename_save_victim(struct rename *n)
 {
 	struct be_entry e;
@@ -279,6 +304,10 @@ static int rename_save_victim(struct rename *n)
 			 &e);
 	if (!rc) {
 		be_node_put(e.node);
+		return 0;
+	}
+	if (rc == -ESTALE || rc == -ENOENT) { /* it is gone: what has the name now is another */
+		silly_free(take_ptr(&n->silly));
 		return 0;
 	}
 	silly_keep(n->silly, n->victim);
@@ -316,18 +345,19 @@ static int rename_check(struct rename *n)
 static int rename_replace(struct rename *n)
 {
 	uint32_t gen = atomic_load(&n->newdir->names_gen);
-	bool resent, save = n->begun && n->gone && n->open && n->victim->base.type == S_IFREG;
+	bool resent, save = n->begun && n->gone && n->open && !n->stale &&
+			    n->victim->base.type == S_IFREG;
 	int rc = save ? rename_save_victim(n) : 0;
 
 	if (rc) {
-		silly_free(n->silly);
+		silly_free(take_ptr(&n->silly));
 		return rc;
 	}
 	rc = rename_wire(n->b, n->call, n->dir, n->name, n->newdir, n->newname, &resent);
 	if ((rc == -ENOENT || rc == -ESTALE) && resent)
 		rc = rename_check(n);
 	if (rc) {
-		if (save)
+		if (n->silly)
 			rename_restore_victim(n);
 		return rc;
 	}
@@ -335,31 +365,49 @@ static int rename_replace(struct rename *n)
 	nname_drop(n->newdir, n->newname);
 	nname_put(n->newdir, n->newname, strlen(n->newname), n->src, nattr_stamp(n->b), gen);
 	nattr_expire(n->src);
-	if (save)
+	if (n->silly)
 		silly_adopt(n->victim, n->silly);
 	else if (n->victim)
 		nattr_expire(n->victim);
 	return 0;
 }
 
-static int rename_find_victim(struct rename *n)
+/* 0: the victim, if there is one, has its turn. LEADS_ELSEWHERE: it was another, once more. */
+static int rename_take_victim(struct rename *n)
 {
 	int rc = find_victim(n->b, n->call, n->newdir, n->newname, &n->victim);
 
 	if (rc == -ENOENT)
 		return 0;
-	if (rc || n->victim == n->src)
+	if (rc || n->victim == n->src || n->victim->base.type == S_IFDIR)
 		return rc;
-	if (n->victim->base.type == S_IFDIR) {
-		n->gone = true;
-		return 0;
-	}
 	rc = removal_begin(n->victim, n->call, &n->open);
 	if (rc)
 		return rc;
-	n->begun = true;
+	n->begun = still_leads_to(n->b, n->call, n->newdir, n->newname, n->victim);
+	if (n->begun)
+		return 0;
+	removal_end(n->victim, false);
+	nnode_put(take_ptr(&n->victim));
+	return LEADS_ELSEWHERE;
+}
+
+static int rename_find_victim(struct rename *n)
+{
+	int rc;
+
+	do {
+		rc = rename_take_victim(n);
+	} while (rc == LEADS_ELSEWHERE);
+	if (rc || !n->victim || n->victim == n->src)
+		return rc;
+	if (!n->begun) {
+		n->gone = true; /* a folder */
+		return 0;
+	}
 	rc = last_name(n->victim, n->call, n->open, &n->gone);
-	return rc == -ESTALE ? 0 : rc;
+	n->stale = rc == -ESTALE;
+	return n->stale ? 0 : rc;
 }
 
 /* Two names of one file: nothing to do, by POSIX, and nothing to be told. */
