@@ -159,6 +159,11 @@ static int fake_unmount(void *arg, const char *point, unsigned drain_ms,
 
 static bool fake_is_mounted(void *arg, const char *point)
 {
+	struct fake_mounts *m = arg;
+
+	pthread_mutex_lock(&m->lock);
+	m->looks++;
+	pthread_mutex_unlock(&m->lock);
 	return fake_mounts_has(arg, point);
 }
 
@@ -175,9 +180,25 @@ static bool fake_is_alive(void *arg, const char *point)
 	return alive;
 }
 
+static int fake_below(void *arg, const char *root, void (*found)(void *arg, const char *name),
+		      void *found_arg)
+{
+	struct fake_mounts *m = arg;
+	size_t n = strlen(root);
+
+	pthread_mutex_lock(&m->lock);
+	m->looks++;
+	for (int i = 0; i < FAKE_POINTS_MAX; i++)
+		if (m->points[i] && !strncmp(m->points[i], root, n) && m->points[i][n] == '/')
+			found(found_arg, m->points[i] + n + 1);
+	pthread_mutex_unlock(&m->lock);
+	return 0;
+}
+
 const struct mounts_ops fake_mounts_ops = {
 	.mount = fake_mount,
 	.unmount = fake_unmount,
 	.is_mounted = fake_is_mounted,
 	.is_alive = fake_is_alive,
+	.below = fake_below,
 };

@@ -24,6 +24,7 @@ struct fake_mounts {
 	bool hold_unmount; /* likewise; they end dirty then */
 	unsigned holding;
 	unsigned mounts, unmounts; /* calls */
+	unsigned looks;            /* at what is mounted: each reads all of mountinfo */
 	unsigned drain_ms;         /* of the last unmount */
 	char *points[FAKE_POINTS_MAX];
 	bool dead[FAKE_POINTS_MAX];

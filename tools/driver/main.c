@@ -339,7 +339,7 @@ static int restore(struct driver *d, struct err *err)
 			return err_set(err, -errno, "cannot rename '%s': %s", d->config.state,
 				       strerror(errno));
 	}
-	rc = mounts_below(d->root, adopt, d->volumes);
+	rc = mounts_real.below(&d->mounts, d->root, adopt, d->volumes);
 	if (rc)
 		return err_set(err, rc, "/proc/self/mountinfo: %s", strerror(-rc));
 	mounts_sweep(d->root);

@@ -225,13 +225,6 @@ static int real_unmount(void *arg, const char *point, unsigned drain_ms,
 	return rc ? rc : mounted ? 0 : -ENOENT;
 }
 
-const struct mounts_ops mounts_real = {
-	.mount = real_mount,
-	.unmount = real_unmount,
-	.is_mounted = real_is_mounted,
-	.is_alive = real_is_alive,
-};
-
 /* --- the root -------------------------------------------------------------- */
 
 struct below {
@@ -249,12 +242,22 @@ static void look_below(void *arg, const struct mount_entry *e)
 		b->found(b->arg, e->point + b->nroot + 1);
 }
 
-int mounts_below(const char *root, void (*found)(void *arg, const char *name), void *arg)
+static int real_below(void *arg, const char *root, void (*found)(void *arg, const char *name),
+		      void *found_arg)
 {
-	struct below b = { .nroot = strlen(root), .found = found, .arg = arg };
+	struct below b = { .nroot = strlen(root), .found = found, .arg = found_arg };
 
+	(void)arg;
 	return for_each_mount(root, look_below, &b);
 }
+
+const struct mounts_ops mounts_real = {
+	.mount = real_mount,
+	.unmount = real_unmount,
+	.is_mounted = real_is_mounted,
+	.is_alive = real_is_alive,
+	.below = real_below,
+};
 
 void mounts_sweep(const char *root)
 {

@@ -39,6 +39,10 @@ struct mounts_ops {
 	bool (*is_mounted)(void *arg, const char *point);
 	/* It is, and its daemon answers; one that is slow to answer counts as alive. */
 	bool (*is_alive)(void *arg, const char *point);
+	/* Calls found() with the last component of each persifs mount directly below root: one look for
+	 * all, where mountinfo is long. */
+	int (*below)(void *arg, const char *root, void (*found)(void *arg, const char *name),
+		     void *found_arg);
 };
 
 /* --- the real ones --------------------------------------------------------- */
@@ -50,8 +54,6 @@ struct mounts {
 
 extern const struct mounts_ops mounts_real; /* arg: struct mounts */
 
-/* Calls found() with the last component of each persifs mount directly below root. */
-int mounts_below(const char *root, void (*found)(void *arg, const char *name), void *arg);
 /* Removes empty folders directly below root on which nothing is mounted. */
 void mounts_sweep(const char *root);
 

@@ -21,6 +21,7 @@ struct vol {
 	bool busy;       /* somebody has its turn */
 	unsigned users;  /* threads that hold a pointer */
 	unsigned hoping; /* mounts that are under way or wait, whose client is still there */
+	bool found;      /* mounted, at the look of volumes_restore() */
 	bool left_dirty; /* unmounted after volumes_close(), with data left to write */
 	time_t created;
 	uint64_t cache_wanted;

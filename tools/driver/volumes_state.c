@@ -93,20 +93,32 @@ static int read_all_locked(struct volumes *vs, const json_t *state, struct err *
 	return 0;
 }
 
-/* What died half-made is undone; else the kernel decides. */
+static void note_found(void *arg, const char *name)
+{
+	struct volumes *vs = arg;
+	struct vol *v;
+
+	mutex_lock(&vs->lock);
+	v = vol_find_locked(vs, name);
+	if (v)
+		v->found = true;
+	mutex_unlock(&vs->lock);
+}
+
+/* What died half-made is undone, also where the mount may come yet; else the kernel decides. */
 static int reconcile(struct volumes *vs, struct vol *v, struct err *err)
 {
-	AUTO_FREE char *point = vol_point(vs, v);
 	const struct mounts_ops *ops = vs->env.mounts;
+	bool mounted = v->found;
 	struct failure f;
-	bool mounted;
 
-	if (!point)
-		return err_set(err, -ENOMEM, "out of memory");
-	mounted = ops->is_mounted(vs->env.mounts_arg, point);
-	if (v->state == VOLUME_MOUNTING || !mounted) {
-		int rc = ops->unmount(vs->env.mounts_arg, point, 0, NULL, NULL, &f);
+	if (v->state == VOLUME_MOUNTING) {
+		AUTO_FREE char *point = vol_point(vs, v);
+		int rc = point ? ops->unmount(vs->env.mounts_arg, point, 0, NULL, NULL, &f) :
+				 -ENOMEM;
 
+		if (!point)
+			return err_set(err, -ENOMEM, "out of memory");
 		if (rc && rc != -ENOENT)
 			log_error("driver: '%s': %s", v->name, f.err.text);
 		mounted = rc && rc != -ENOENT;
@@ -121,16 +133,20 @@ static int reconcile(struct volumes *vs, struct vol *v, struct err *err)
 
 int volumes_restore(struct volumes *vs, const json_t *state, struct err *err)
 {
-	int rc = 0;
+	int rc = 0, looked;
 
 	mutex_lock(&vs->lock);
 	if (state)
 		rc = read_all_locked(vs, state, err);
 	mutex_unlock(&vs->lock);
-	/* Nobody else is there yet. */
+	looked = vs->env.mounts->below(vs->env.mounts_arg, vs->env.root, note_found, vs);
+	if (looked)
+		return err_set(err, looked, "cannot tell what is mounted: %s", strerror(-looked));
+	/* Nobody else is there yet. What was read before a mistake stays, and may be mounted. */
 	list_for_each(l, &vs->all) {
-		if (!rc)
-			rc = reconcile(vs, list_entry(l, struct vol, link), err);
+		int one = reconcile(vs, list_entry(l, struct vol, link), rc ? NULL : err);
+
+		rc = rc ? rc : one;
 	}
 	return rc;
 }

@@ -647,6 +647,38 @@ static void restart_takes_over_mounts_without_a_state(void **state)
 	assert_int_equal(fake_mounts_count(&fx.mounts), 0);
 }
 
+static void restart_looks_once_for_all_volumes(void **state)
+{
+	unsigned looks;
+
+	(void)state;
+	for (char n[] = "a"; *n < 'a' + 20; ++*n)
+		create(n);
+	assert_int_equal(mount_as("b", true), 0);
+	looks = fx.mounts.looks;
+	restart();
+	assert_int_equal(fx.mounts.looks, looks + 1);
+	assert_int_equal(count_of("b"), 1);
+}
+
+static void state_that_is_good_until_its_middle_knows_what_is_mounted(void **state)
+{
+	json_t *j = json_loads("{\"Version\":1,\"Volumes\":[{\"Name\":\"a\",\"Count\":2},{}]}", 0,
+			       NULL);
+	struct err err;
+
+	(void)state;
+	create("a");
+	assert_int_equal(mount_as("a", true), 0);
+	volumes_free(fx.vs);
+	fx.vs = volumes_new(&fx.env);
+	assert_int_not_equal(volumes_restore(fx.vs, j, &err), 0);
+	json_decref(j);
+	volumes_adopt(fx.vs, "a");
+	assert_int_equal(count_of("a"), 2);
+	assert_int_equal(volumes_unmount(fx.vs, "a", &fx.f), 0);
+}
+
 static void mount_with_a_name_of_no_text_is_left_alone(void **state)
 {
 	(void)state;
@@ -754,6 +786,8 @@ int main(void)
 		TEST(r16_restart_keeps_mounts_counts_and_options),
 		TEST(restart_knows_what_vanished_meanwhile),
 		TEST(restart_takes_over_mounts_without_a_state),
+		TEST(restart_looks_once_for_all_volumes),
+		TEST(state_that_is_good_until_its_middle_knows_what_is_mounted),
 		TEST(mount_with_a_name_of_no_text_is_left_alone),
 		TEST(r12_mount_that_was_begun_when_the_driver_died_is_undone),
 		TEST(r12_mount_is_on_disk_before_it_is_begun),
