@@ -61,8 +61,21 @@ static unsigned parse_groups(const char *text, gid_t *groups)
 	return n;
 }
 
-/* The groups of a process as far as they can be seen. */
-static unsigned read_groups(const struct errand_client *errands, pid_t pid, gid_t *groups)
+/* A line of the status: that the process is who asked. */
+static bool is_other(const char *line, const char *word, unsigned id)
+{
+	size_t len = strlen(word);
+	unsigned fs;
+
+	return !strncmp(line, word, len) &&
+	       (sscanf(line + len, "%*u %*u %*u %u", &fs) != 1 || fs != id);
+}
+
+/* The groups of a process as far as they can be seen. A number may be somebody else's by now, when the
+ * program was killed or another thread of it has executed a set-id program, or since it is one of
+ * another namespace: then there are none. */
+static unsigned read_groups(const struct errand_client *errands, uid_t uid, gid_t gid, pid_t pid,
+			    gid_t *groups)
 {
 	int fd = errand_task(errands, ERRAND_TASK_STATUS, pid);
 	FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
@@ -75,6 +88,8 @@ static unsigned read_groups(const struct errand_client *errands, pid_t pid, gid_
 		return 0;
 	}
 	while (getline(&line, &cap, f) > 0) {
+		if (is_other(line, "Uid:", uid) || is_other(line, "Gid:", gid))
+			break;
 		if (strncmp(line, "Groups:", 7))
 			continue;
 		n = parse_groups(line + 7, groups);
@@ -90,7 +105,7 @@ static const struct be_cred *make(const struct errand_client *errands, uid_t uid
 {
 	gid_t groups[BE_CRED_GROUPS_MAX];
 
-	return be_cred_new(uid, gid, pid ? read_groups(errands, pid, groups) : 0, groups);
+	return be_cred_new(uid, gid, pid ? read_groups(errands, uid, gid, pid, groups) : 0, groups);
 }
 
 const struct be_cred *cred_for(struct cred_cache *cc, uid_t uid, gid_t gid, pid_t pid, bool groups)
