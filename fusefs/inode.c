@@ -368,25 +368,6 @@ void inode_changed(struct inode *in, const struct session *by, unsigned what)
 	mutex_unlock(&v->inode_lock);
 }
 
-void name_changed(struct inode *dir, const struct session *by, const char *name)
-{
-	struct volume *v = dir->v;
-	struct inode_use *use;
-
-	if (by && v->nsessions < 2)
-		return;
-	mutex_lock(&v->inode_lock);
-	for (unsigned i = 0; i <= dir->nmore; i++) {
-		struct session *s = knows_locked(dir, i, &use);
-
-		if (!s || s == by)
-			continue;
-		notify_name(s->names, session_nodeid(s, dir->nodeid), name);
-		tell_locked(s, dir, use, BE_CHANGED_NAMES | BE_CHANGED_ATTR);
-	}
-	mutex_unlock(&v->inode_lock);
-}
-
 unsigned inode_tell_begin(struct session *s, uint64_t nodeid)
 {
 	struct inode_use *use = NULL;

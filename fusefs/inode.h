@@ -73,8 +73,13 @@ void inodes_leave(struct session *s);
 /* Others than session by (NULL: somebody outside, all of them) learn that the inode is not
  * what it was; what: BE_CHANGED_*. No locks held. */
 void inode_changed(struct inode *in, const struct session *by, unsigned what);
-/* The same for a name in a directory that came, went or means something else now. */
-void name_changed(struct inode *dir, const struct session *by, const char *name);
+/* A name in the directory came, went or means something else now: listings are told. Names
+ * themselves time out (SHARED_TIMEOUT_MS): to have one forgotten, the kernel waits for the
+ * calls of programs in that directory, and who sends that cannot even be killed meanwhile. */
+static inline void name_changed(struct inode *dir, const struct session *by)
+{
+	inode_changed(dir, by, BE_CHANGED_NAMES | BE_CHANGED_ATTR);
+}
 /* The notifier is about to send what was told of the inode: BE_CHANGED_*. */
 unsigned inode_tell_begin(struct session *s, uint64_t nodeid);
 /* True when others changed the inode since the session last opened it. */

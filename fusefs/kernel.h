@@ -10,6 +10,7 @@
 #define PFUSE_STATX 52
 #define PFUSE_COPY_FILE_RANGE_64 53
 #define PFUSE_NOTIFY_RESEND 7
+#define PFUSE_NOTIFY_INC_EPOCH 8 /* 6.16: all names the kernel knows are looked up anew */
 
 /* Bits of init_out.flags and, from 32 on, flags2. */
 #define PFUSE_PARALLEL_DIROPS (1u << 18)

@@ -2,7 +2,6 @@
 #include "fusefs/notify.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/uio.h>
 
@@ -17,7 +16,6 @@
 struct message {
 	struct list link;
 	uint64_t nodeid;
-	char name[]; /* "": the inode itself */
 };
 
 struct notifier {
@@ -46,29 +44,6 @@ static void send_inode(struct session *s, uint64_t nodeid)
 		stats_inc(STAT_notify_inval);
 }
 
-static void send_name(struct session *s, const struct message *m)
-{
-	struct fuse_notify_inval_entry_out body = { .parent = m->nodeid,
-						    .namelen = (uint32_t)strlen(m->name) };
-	struct fuse_out_header out = { .len = (uint32_t)(sizeof out + sizeof body + body.namelen +
-							 1),
-				       .error = FUSE_NOTIFY_INVAL_ENTRY };
-	struct iovec iov[3] = { { &out, sizeof out },
-				{ &body, sizeof body },
-				{ (void *)(uintptr_t)m->name, body.namelen + 1 } };
-
-	if (writev(s->fuse_fd, iov, 3) > 0)
-		stats_inc(STAT_notify_inval);
-}
-
-static void send_one(struct notifier *n, const struct message *m)
-{
-	if (*m->name)
-		send_name(n->s, m);
-	else
-		send_inode(n->s, m->nodeid);
-}
-
 static void *notify_main(void *arg)
 {
 	struct notifier *n = arg;
@@ -84,7 +59,7 @@ static void *notify_main(void *arg)
 		it = list_pop(&n->queue);
 		n->count--;
 		mutex_unlock(&n->lock);
-		send_one(n, list_entry(it, struct message, link));
+		send_inode(n->s, list_entry(it, struct message, link)->nodeid);
 		free(list_entry(it, struct message, link));
 		mutex_lock(&n->lock);
 	}
@@ -127,15 +102,14 @@ void notifier_free(struct notifier *n)
 	free(n);
 }
 
-static bool enqueue(struct notifier *n, uint64_t nodeid, const char *name)
+bool notify_inode(struct notifier *n, uint64_t nodeid)
 {
-	struct message *m = malloc(sizeof *m + strlen(name) + 1);
+	struct message *m = malloc(sizeof *m);
 	bool room;
 
 	if (!m)
 		return false;
 	m->nodeid = nodeid;
-	strcpy(m->name, name);
 	mutex_lock(&n->lock);
 	room = n->count < NOTIFY_QUEUE_MAX;
 	if (room) {
@@ -147,14 +121,4 @@ static bool enqueue(struct notifier *n, uint64_t nodeid, const char *name)
 	if (!room)
 		free(m);
 	return room;
-}
-
-bool notify_inode(struct notifier *n, uint64_t nodeid)
-{
-	return enqueue(n, nodeid, "");
-}
-
-bool notify_name(struct notifier *n, uint64_t parent, const char *name)
-{
-	return enqueue(n, parent, name);
 }

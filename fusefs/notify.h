@@ -21,8 +21,5 @@ void notifier_free(struct notifier *n);
 /* What was told of the inode (inode_tell_begin()); nodeid as in the volume's table. Never
  * waits. False: the queue is full. */
 bool notify_inode(struct notifier *n, uint64_t nodeid);
-/* A name; parent is the session's nodeid. The kernel waits for calls of programs in that
- * directory before it takes the message. Never waits. */
-bool notify_name(struct notifier *n, uint64_t parent, const char *name);
 
 #endif

@@ -185,7 +185,7 @@ int op_create(struct request *rq)
 			    flags | ((int)arg->flags & (O_CREAT | O_EXCL)), &entry);
 	if (rc)
 		return request_result(rq, rc);
-	name_changed(dir, rq->s, name);
+	name_changed(dir, rq->s);
 	return created(rq, &entry, flags, arg->flags & O_TRUNC);
 }
 

@@ -116,10 +116,9 @@ int op_batch_forget(struct request *rq)
 }
 
 /* A name in dir is there now: the others may believe that it is not. */
-static int reply_made(struct request *rq, struct inode *dir, const char *name,
-		      struct be_entry *entry)
+static int reply_made(struct request *rq, struct inode *dir, struct be_entry *entry)
 {
-	name_changed(dir, rq->s, name);
+	name_changed(dir, rq->s);
 	return reply_entry(rq, entry);
 }
 
@@ -161,7 +160,7 @@ int op_symlink(struct request *rq, const char *target, const char *name)
 
 	if (!rc)
 		rc = backend_symlink(rq->v->be, &rq->call, dir->node, name, target, &entry);
-	return rc ? request_result(rq, rc) : reply_made(rq, dir, name, &entry);
+	return rc ? request_result(rq, rc) : reply_made(rq, dir, &entry);
 }
 
 int op_mknod(struct request *rq, const char *name, mode_t mode, dev_t rdev)
@@ -172,7 +171,7 @@ int op_mknod(struct request *rq, const char *name, mode_t mode, dev_t rdev)
 
 	if (!rc)
 		rc = backend_mknod(rq->v->be, &rq->call, dir->node, name, mode, rdev, &entry);
-	return rc ? request_result(rq, rc) : reply_made(rq, dir, name, &entry);
+	return rc ? request_result(rq, rc) : reply_made(rq, dir, &entry);
 }
 
 int op_mkdir(struct request *rq, const char *name, mode_t mode)
@@ -183,7 +182,7 @@ int op_mkdir(struct request *rq, const char *name, mode_t mode)
 
 	if (!rc)
 		rc = backend_mkdir(rq->v->be, &rq->call, dir->node, name, mode & 07777, &entry);
-	return rc ? request_result(rq, rc) : reply_made(rq, dir, name, &entry);
+	return rc ? request_result(rq, rc) : reply_made(rq, dir, &entry);
 }
 
 int op_link(struct request *rq, uint64_t node, uint64_t dir, const char *name)
@@ -203,16 +202,15 @@ int op_link(struct request *rq, uint64_t node, uint64_t dir, const char *name)
 	if (inode_file_peek(in))
 		cache_own_change(inode_file_peek(in), &entry.attr, false);
 	inode_changed(in, rq->s, BE_CHANGED_ATTR);
-	return reply_made(rq, to, name, &entry);
+	return reply_made(rq, to, &entry);
 }
 
 /* The end of what removes or replaces a name. */
-static int removed_from(struct request *rq, int rc, struct inode *dir, const char *name,
-			struct be_removed *removed)
+static int removed_from(struct request *rq, int rc, struct inode *dir, struct be_removed *removed)
 {
 	if (rc)
 		return request_result(rq, rc);
-	name_changed(dir, rq->s, name);
+	name_changed(dir, rq->s);
 	inode_unlinked(rq->s, removed);
 	reply_err(rq, 0);
 	return 0;
@@ -226,7 +224,7 @@ int op_unlink(struct request *rq, const char *name)
 
 	if (!rc)
 		rc = backend_unlink(rq->v->be, &rq->call, dir->node, name, &removed);
-	return removed_from(rq, rc, dir, name, &removed);
+	return removed_from(rq, rc, dir, &removed);
 }
 
 int op_rmdir(struct request *rq, const char *name)
@@ -237,7 +235,7 @@ int op_rmdir(struct request *rq, const char *name)
 
 	if (!rc)
 		rc = backend_rmdir(rq->v->be, &rq->call, dir->node, name, &removed);
-	return removed_from(rq, rc, dir, name, &removed);
+	return removed_from(rq, rc, dir, &removed);
 }
 
 int op_rename(struct request *rq, const char *name, uint64_t newdir, const char *newname,
@@ -253,6 +251,6 @@ int op_rename(struct request *rq, const char *name, uint64_t newdir, const char 
 		rc = backend_rename(rq->v->be, &rq->call, dir->node, name, to->node, newname, flags,
 				    &removed);
 	if (!rc)
-		name_changed(dir, rq->s, name);
-	return removed_from(rq, rc, to, newname, &removed);
+		name_changed(dir, rq->s);
+	return removed_from(rq, rc, to, &removed);
 }

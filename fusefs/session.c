@@ -349,8 +349,7 @@ static int set_up(struct session *s, struct be_entry *root, struct err *err)
 	if (decoder_init(s, err))
 		return -ENOMEM;
 	s->notify = notifier_new(s);
-	s->names = notifier_new(s);
-	s->root = s->notify && s->names ? inode_enter(s, root) : NULL;
+	s->root = s->notify ? inode_enter(s, root) : NULL;
 	if (!s->root)
 		return err_set(err, -ENOMEM, "out of memory");
 	s->root_id = s->root->nodeid;
@@ -362,7 +361,6 @@ static void tear_down(struct session *s)
 	struct volume *v = s->v;
 
 	hide(s); /* nobody tells it anything any more */
-	notifier_free(s->names);
 	notifier_free(s->notify);
 	if (s->se)
 		decoder_done(s);
@@ -464,6 +462,23 @@ static int wait_init(struct session *s, struct err *err)
 	return 0;
 }
 
+/* What the others' kernels were promised of names before this one came is promised no more.
+ * Kernels that do not know the message (-EINVAL) believe it for entry_timeout. */
+static void forget_names(const struct session *newcomer)
+{
+	struct volume *v = newcomer->v;
+	const struct fuse_out_header out = { .len = sizeof out, .error = PFUSE_NOTIFY_INC_EPOCH };
+
+	mutex_lock(&v->sessions_lock);
+	for (unsigned i = 0; i < SESSIONS_MAX; i++) {
+		const struct session *s = v->sessions[i];
+
+		if (s && s != newcomer && s->ready && write(s->fuse_fd, &out, sizeof out) > 0)
+			stats_inc(STAT_notify_inval);
+	}
+	mutex_unlock(&v->sessions_lock);
+}
+
 int session_start(struct session *s, struct err *err)
 {
 	pthread_attr_t attr;
@@ -483,6 +498,8 @@ int session_start(struct session *s, struct err *err)
 	if (rc)
 		return err_set(err, rc, "cannot start a thread");
 	rc = wait_init(s, err);
+	if (!rc)
+		forget_names(s);
 	if (!rc && s->v->came)
 		s->v->came(s->v, s->maj, s->min);
 	s->starting = false; /* last: the session may go */

@@ -41,8 +41,7 @@ struct session {
 	struct fuse_session *se;
 	struct inode *root;      /* nodeid 1 here; one lookup is the session's */
 	uint64_t root_id;        /* its nodeid in the volume's table */
-	struct notifier *notify; /* what is old: data and attributes */
-	struct notifier *names;  /* the kernel may make these wait for a program's call */
+	struct notifier *notify; /* what is old */
 	struct receivers receivers;
 	unsigned nreceivers;
 	pthread_t receiver_ids[64], thread;

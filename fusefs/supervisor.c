@@ -41,6 +41,7 @@
 #define CACHE_RAM_SHARE 2    /* ... or to this part of memory, whichever is less */
 #define ENDING_WAIT_MS 60000 /* for the daemon that had the volume to be gone */
 #define ENDING_LOOK_MS 50
+#define LOOK_MS 1000 /* after the worker */
 
 struct supervisor {
 	const struct mount_request *m;
@@ -58,6 +59,7 @@ struct supervisor {
 	} dev[SESSIONS_MAX]; /* of its sessions */
 	unsigned ndevs;
 	bool told, draining;
+	bool was_stuck; /* when it was looked after last */
 	int exit_status;
 };
 
@@ -507,6 +509,35 @@ static bool on_child(struct supervisor *s)
 	return false;
 }
 
+/* Its first thread is dead, and another is not: a notification waits in the kernel for a
+ * request that nobody will answer. */
+static bool is_stuck(pid_t worker)
+{
+	char path[32], text[256], *end;
+	AUTO_FD int fd = -1;
+	ssize_t n;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)worker);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+	text[n > 0 ? n : 0] = '\0';
+	end = strrchr(text, ')'); /* the name may hold anything */
+	return end && end[1] == ' ' && end[2] == 'Z';
+}
+
+/* Every now and then. That a worker is ending may be seen once. */
+static void look_after(struct supervisor *s)
+{
+	bool stuck = is_stuck(s->worker);
+
+	if (stuck && s->was_stuck && s->m->adopted_fd < 0) {
+		log_error("the worker of '%s' is dead and cannot end: the mount is aborted",
+			  s->m->dir);
+		umount_all(s, MNT_FORCE | MNT_DETACH);
+	}
+	s->was_stuck = stuck;
+}
+
 static void on_signal(struct supervisor *s)
 {
 	struct signalfd_siginfo si;
@@ -527,7 +558,10 @@ static void live(struct supervisor *s)
 
 	while (on_child(s)) {
 		openers_reap(&s->openers);
-		if (poll(p, 3, -1) < 0)
+		rc = poll(p, 3, LOOK_MS);
+		if (!rc)
+			look_after(s);
+		if (rc <= 0)
 			continue;
 		if (p[0].revents)
 			on_signal(s);
