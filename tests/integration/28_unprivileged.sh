@@ -197,9 +197,9 @@ scenario() {
 	need setpriv unshare python3
 	[ "${PERSIFS_TEST_NS:-}" = 1 ] || skip "/etc/passwd and /dev/fuse are not ours to change"
 	case $VARIANT in asan | tsan | cov) skip "this build has no sandbox" ;; esac
+	open_store # as root, whose runtime folder is another
 	# shellcheck disable=SC2119 # arguments that may be left out
 	make_user
-	open_store
 	chown "$user_id:$user_id" "$mnt"
 	if as_user unshare -Urm true 2>/dev/null; then
 		one_mapped_id
