@@ -27,6 +27,7 @@ static struct {
 	struct errands errands;
 	struct errand_client client;
 	pthread_t server;
+	pthread_mutex_t turn; /* the supervisor has one thread for all of it */
 	char dir[64], path[96];
 	int fds; /* open descriptors before */
 } t;
@@ -43,11 +44,26 @@ static int count_fds(void)
 static void *serve(void *arg)
 {
 	struct pollfd p = { .fd = t.openers.fd, .events = POLLIN };
+	bool more = true;
 
-	do
+	while (more) {
 		poll(&p, 1, -1);
-	while (openers_serve(&t.openers));
+		pthread_mutex_lock(&t.turn);
+		more = openers_serve(&t.openers);
+		pthread_mutex_unlock(&t.turn);
+	}
 	return arg;
+}
+
+static int listen_in_turn(void)
+{
+	struct err err;
+	int rc;
+
+	pthread_mutex_lock(&t.turn);
+	rc = errands_listen(&t.errands, t.path, &err);
+	pthread_mutex_unlock(&t.turn);
+	return rc;
 }
 
 static int up(void **state)
@@ -55,6 +71,7 @@ static int up(void **state)
 	struct opener_conf conf = { .host = "", .errands = &t.errands };
 
 	(void)state;
+	pthread_mutex_init(&t.turn, NULL);
 	t.fds = count_fds();
 	snprintf(t.dir, sizeof t.dir, "/tmp/persifs-errand.XXXXXX");
 	if (!mkdtemp(t.dir) || errands_init(&t.errands))
@@ -116,13 +133,12 @@ static void nonsense_is_refused(void **state)
 
 static void the_control_socket_is_given_once_and_its_path_goes_when_asked(void **state)
 {
-	struct err err;
 	struct stat st;
 	int fd;
 
 	(void)state;
 	assert_int_equal(errand_plain(&t.client, ERRAND_CONTROL), -ENOENT);
-	assert_int_equal(errands_listen(&t.errands, t.path, &err), 0);
+	assert_int_equal(listen_in_turn(), 0);
 	assert_int_equal(stat(t.path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
 	fd = errand_plain(&t.client, ERRAND_CONTROL);
@@ -137,12 +153,11 @@ static void the_control_socket_is_given_once_and_its_path_goes_when_asked(void *
 /* Its device number was given to another mount. */
 static void a_socket_that_another_made_there_stays(void **state)
 {
-	struct err err;
 	struct stat st;
 	int fd;
 
 	(void)state;
-	assert_int_equal(errands_listen(&t.errands, t.path, &err), 0);
+	assert_int_equal(listen_in_turn(), 0);
 	assert_int_equal(rename(t.path, "/tmp/persifs-errand-moved"), 0);
 	fd = open(t.path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 	assert_true(fd >= 0);

@@ -77,6 +77,9 @@ static void daemons_with_a_mount_are_none(void **state)
 	struct stat st;
 	ssize_t n;
 
+	(void)busy;
+	(void)idle;
+	(void)begins;
 	(void)state;
 	assert_int_equal(stat("/proc", &st), 0);
 	snprintf(mounted, sizeof mounted, "%u-%u.sock", major(st.st_dev), minor(st.st_dev));
@@ -103,6 +106,7 @@ static void one_that_hangs_is_dirty_and_one_that_ended_is_not(void **state)
 	json_t *dirty = json_array();
 	ssize_t n = leftovers_find(&all);
 
+	(void)idle;
 	(void)state;
 	close(gone);
 	assert_int_equal(n, 2);
