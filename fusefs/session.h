@@ -44,7 +44,7 @@ struct session {
 	struct notifier *notify; /* what is old */
 	struct receivers receivers;
 	unsigned nreceivers;
-	pthread_t receiver_ids[64], thread;
+	pthread_t receiver_ids[64];
 	_Atomic bool starting;      /* session_start() still needs it */
 	_Atomic bool unmounted;     /* the kernel said so */
 	_Atomic bool ready;         /* INIT was answered */
