@@ -65,6 +65,13 @@ expand() {
 	done
 }
 
+# last_words LOG: the lines that name a failure, with what stands before them, and the end
+last_words() {
+	grep -n -B 4 'FAIL' "$1" | head -n 25
+	echo "..."
+	tail -n 15 "$1"
+}
+
 # run_one PATH TARGET RESULT: writes one line to RESULT and to the screen
 run_one() {
 	local path=$1 target=$2 name rc=0 start end word note=''
@@ -85,7 +92,7 @@ run_one() {
 	esac
 	printf '%s  %-36s %6.1f s%s\n' "$word" "$name" "$(((end - start) / 1000000))e-3" "${note:+  ($note)}" >"$3"
 	if [ "$word" = FAIL ]; then
-		printf '%s\n' "$(cat "$3")" "$(tail -n 15 "$log" | cut -c 1-300 | sed 's/^/    /')" "    whole log: $log"
+		printf '%s\n' "$(cat "$3")" "$(last_words "$log" | cut -c 1-300 | sed 's/^/    /')" "    whole log: $log"
 	else
 		cat "$3"
 	fi

@@ -23,6 +23,7 @@ struct attempt {
 	const struct caller *caller;
 	char *point; /* owned */
 	bool hopes;  /* counted in v->hoping */
+	bool made;   /* the mount was made by this one */
 };
 
 static bool client_gone(const struct attempt *a)
@@ -177,8 +178,7 @@ static int make_usable(struct attempt *a, struct failure *f)
 	mutex_unlock(&a->vs->lock);
 	if (rc)
 		volumes_save(a->vs, &ignored); /* a successor would only undo what is undone */
-	else if (env->changed)
-		env->changed(env->budget_arg);
+	a->made = !rc;
 	return rc;
 }
 
@@ -234,6 +234,7 @@ static void undo_unwanted_locked(struct attempt *a)
 
 static int mount_turn(struct attempt *a, struct failure *f)
 {
+	const struct volumes_env *env = &a->vs->env;
 	int rc;
 
 	a->point = vol_point(a->vs, a->v);
@@ -242,7 +243,12 @@ static int mount_turn(struct attempt *a, struct failure *f)
 	if (!still_wanted(a))
 		return failure_set(f, -ECANCELED, "nobody waits for this mount any more");
 	rc = make_usable(a, f);
-	return rc ? rc : count_one(a, f);
+	if (!rc)
+		rc = count_one(a, f);
+	/* Only now: a mount without a count is not listed. */
+	if (!rc && a->made && env->changed)
+		env->changed(env->budget_arg);
+	return rc;
 }
 
 int volumes_mount(struct volumes *vs, const char *name, const struct caller *caller, char **point,

@@ -190,6 +190,41 @@ static void second_mount_counts_and_mounts_nothing(void **state)
 	assert_false(fake_mounts_has(&fx.mounts, ROOT "/a"));
 }
 
+/* Who divides the budget looks for the points of mounts when it is told. */
+static void note_points(void *arg)
+{
+	struct volume_info *infos;
+	ssize_t n = volumes_list(fx.vs, &infos);
+	unsigned *told = arg;
+
+	assert_true(n >= 0);
+	*told = 0;
+	for (ssize_t i = 0; i < n; i++)
+		*told += *infos[i].point != '\0';
+	volume_infos_free(infos, (size_t)n);
+}
+
+static void budget_is_told_of_a_mount_when_its_point_is_listed(void **state)
+{
+	unsigned told = 99;
+
+	(void)state;
+	volumes_free(fx.vs);
+	fx.env.changed = note_points;
+	fx.env.budget_arg = &told;
+	fx.vs = volumes_new(&fx.env);
+	create("a");
+	assert_int_equal(mount_as("a", false), 0);
+	assert_int_equal(told, 1);
+	told = 99;
+	assert_int_equal(mount_as("a", false), 0);
+	assert_int_equal(told, 99); /* nothing was mounted */
+	assert_int_equal(volumes_unmount(fx.vs, "a", &fx.f), 0);
+	assert_int_equal(told, 99);
+	assert_int_equal(volumes_unmount(fx.vs, "a", &fx.f), 0);
+	assert_int_equal(told, 0);
+}
+
 static void mount_of_an_unknown_name_says_create_first(void **state)
 {
 	(void)state;
@@ -759,6 +794,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(first_mount_counts_one),
 		TEST(second_mount_counts_and_mounts_nothing),
+		TEST(budget_is_told_of_a_mount_when_its_point_is_listed),
 		TEST(mount_of_an_unknown_name_says_create_first),
 		TEST(mount_of_a_vanished_mount_mounts_anew),
 		TEST(six_parallel_mounts_are_one_mount_with_count_six),
