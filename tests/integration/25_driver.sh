@@ -236,12 +236,21 @@ hung_daemon() {
 }
 
 metrics_and_health() {
+	local session
 	create seen
 	mounts_at seen
+	create seen2
+	mounts_at seen2
 	curl -s "$admin/metrics" >"$work/metrics"
 	grep -q '^persifs_driver_requests_total{route="mount"} [1-9]' "$work/metrics" || fail "requests"
 	grep -q '^persifs_up{mount="seen"} 1' "$work/metrics" || fail "up"
-	grep -q '^persifs_fuse_requests_total{volume="[^"]*",mount="seen"} [1-9]' "$work/metrics" || fail "counters"
+	grep -q '^persifs_fuse_requests_total{volume="[^"]*"} [1-9]' "$work/metrics" || fail "counters"
+	session=$(sed -n 's/^persifs_mount_info{mount="seen",volume="[^"]*",session="\([0-9:]*\)"} 1$/\1/p' "$work/metrics")
+	grep -q "^persifs_session_requests_total{volume=\"[^\"]*\",session=\"$session\",uid=\"\",gid=\"\"} [1-9]" \
+		"$work/metrics" || fail "counters of the session '$session'"
+	grep -q "^persifs_mount_info{mount=\"seen2\",volume=\"[^\"]*\",session=\"$session\"} 1$" "$work/metrics" || fail "seen2"
+	[ "$(grep -c '^persifs_dirty_bytes{' "$work/metrics")" = 1 ] || fail "one daemon is told twice"
+	ok Unmount '{"Name":"seen2"}'
 	curl -s "$admin/health" | grep -q '"Name":"seen","State":"mounted"' || fail "health"
 	[ "$(curl -s "$admin/ping")" = '{"Err":""}' ] || fail "ping"
 	ok Unmount '{"Name":"seen"}'

@@ -10,6 +10,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "tools/driver/census.h"
 #include "tools/driver/daemons.h"
 #include "tools/driver/leftovers.h"
 #include "tools/driver/state.h"
@@ -67,40 +68,23 @@ static void health(struct admin *a, struct admin_reply *out)
 
 /* --- metrics --------------------------------------------------------------- */
 
-/* The statistics of mounted volumes; those of others stay NULL. */
-static void ask_mounted(const struct volume_info *infos, size_t n, json_t **stats)
-{
-	AUTO_FREE const char **points = calloc(n + 1, sizeof *points);
-	AUTO_FREE json_t **asked = calloc(n + 1, sizeof(json_t *));
-	size_t mounted = 0, k = 0;
-
-	if (!points || !asked)
-		return;
-	for (size_t i = 0; i < n; i++)
-		if (*infos[i].point)
-			points[mounted++] = infos[i].point;
-	daemons_stat(points, mounted, asked);
-	for (size_t i = 0; i < n; i++)
-		if (*infos[i].point)
-			stats[i] = asked[k++];
-}
-
 static void metrics(struct admin *a, struct admin_reply *out)
 {
 	struct volume_info *infos = NULL;
 	ssize_t got = volumes_list(a->volumes, &infos);
 	size_t n = got < 0 ? 0 : (size_t)got, len;
-	AUTO_FREE json_t **stats = calloc(n + 1, sizeof(json_t *));
-	FILE *text = stats ? open_memstream(&out->text, &len) : NULL;
+	AUTO_FREE struct census_entry *entries = calloc(n + 1, sizeof *entries);
+	FILE *text = entries ? open_memstream(&out->text, &len) : NULL;
 
 	out->status = OK;
 	out->type = text_metrics;
 	if (text) {
-		ask_mounted(infos, n, stats);
-		metrics_print(text, a->metrics, infos, stats, n);
-		fclose(text);
 		for (size_t i = 0; i < n; i++)
-			json_decref(stats[i]);
+			entries[i].point = infos[i].point;
+		census_take(entries, n);
+		metrics_print(text, a->metrics, infos, entries, n);
+		fclose(text);
+		census_drop(entries, n);
 	}
 	volume_infos_free(infos, n);
 }

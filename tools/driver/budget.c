@@ -15,6 +15,7 @@
 #include "common/lock.h"
 #include "common/log.h"
 #include "common/opt.h"
+#include "tools/driver/census.h"
 #include "tools/driver/daemons.h"
 #include "tools/driver/leftovers.h"
 
@@ -171,73 +172,70 @@ static bool divide(struct budget *b, const struct daemon *all, size_t n, size_t 
 }
 
 /* Who is asked at one look: each mounted name, and daemons that no name leads to any more. */
-struct census {
+struct asked {
 	struct volume_info *infos;
 	ssize_t ninfos;
 	struct leftover *left;
 	ssize_t nleft;
 	/* each owned, with room for all */
-	const char **points;
-	json_t **stats;
-	uint64_t *wanted;
+	struct census_entry *entries;
+	uint64_t *wanted; /* of the entry */
 	struct daemon *all;
 	size_t n, ndaemons, silent;
 	bool lingers;
 };
 
-static void census_done(struct census *c)
+static void asked_done(struct asked *a)
 {
-	for (size_t i = 0; i < c->n; i++)
-		json_decref(c->stats[i]);
-	volume_infos_free(c->infos, c->ninfos < 0 ? 0 : (size_t)c->ninfos);
-	free(c->left);
-	free(c->points);
-	free(c->stats);
-	free(c->wanted);
-	free(c->all);
+	census_drop(a->entries, a->n);
+	volume_infos_free(a->infos, a->ninfos < 0 ? 0 : (size_t)a->ninfos);
+	free(a->left);
+	free(a->entries);
+	free(a->wanted);
+	free(a->all);
 }
 
-static bool census_take(struct census *c, struct volumes *vs)
+static bool find_all(struct asked *a, struct volumes *vs)
 {
 	size_t room;
 
-	*c = (struct census){ 0 };
-	c->ninfos = volumes_list(vs, &c->infos);
-	c->nleft = leftovers_find(&c->left);
-	room = (size_t)(c->ninfos < 0 ? 0 : c->ninfos) + (size_t)(c->nleft < 0 ? 0 : c->nleft) + 1;
-	c->points = calloc(room, sizeof *c->points);
-	c->stats = calloc(room, sizeof(json_t *));
-	c->wanted = calloc(room, sizeof *c->wanted);
-	c->all = calloc(room, sizeof *c->all);
-	if (!c->points || !c->stats || !c->wanted || !c->all || c->ninfos < 0)
+	*a = (struct asked){ 0 };
+	a->ninfos = volumes_list(vs, &a->infos);
+	a->nleft = leftovers_find(&a->left);
+	room = (size_t)(a->ninfos < 0 ? 0 : a->ninfos) + (size_t)(a->nleft < 0 ? 0 : a->nleft) + 1;
+	a->entries = calloc(room, sizeof *a->entries);
+	a->wanted = calloc(room, sizeof *a->wanted);
+	a->all = calloc(room, sizeof *a->all);
+	if (!a->entries || !a->wanted || !a->all || a->ninfos < 0)
 		return false;
-	for (ssize_t i = 0; i < c->ninfos; i++) {
-		if (!*c->infos[i].point)
+	for (ssize_t i = 0; i < a->ninfos; i++) {
+		if (!*a->infos[i].point)
 			continue;
-		c->wanted[c->n] = c->infos[i].cache_wanted;
-		c->points[c->n++] = c->infos[i].point;
+		a->wanted[a->n] = a->infos[i].cache_wanted;
+		a->entries[a->n++].point = a->infos[i].point;
 	}
-	for (ssize_t i = 0; i < c->nleft; i++)
-		if (c->left[i].had_session)
-			c->points[c->n++] = c->left[i].at;
+	for (ssize_t i = 0; i < a->nleft; i++)
+		if (a->left[i].had_session)
+			a->entries[a->n++].point = a->left[i].at;
 	return true;
 }
 
 /* Who is silent has a cache all the same, unless it died. */
-static void census_ask(struct census *c)
+static void ask_all(struct asked *a)
 {
-	daemons_stat(c->points, c->n, c->stats);
-	for (size_t i = 0; i < c->n; i++) {
-		bool left = !strncmp(c->points[i], DAEMON_AT_SOCKET, strlen(DAEMON_AT_SOCKET));
-		uint64_t wanted = c->wanted[i];
+	census_take(a->entries, a->n);
+	for (size_t i = 0; i < a->n; i++) {
+		const struct census_entry *e = &a->entries[i];
+		bool left = !strncmp(e->point, DAEMON_AT_SOCKET, strlen(DAEMON_AT_SOCKET));
+		uint64_t wanted = a->wanted[i];
 
-		if (c->stats[i]) {
+		if (e->stat) {
 			if (left) /* nobody reads there any more: it does not grow */
-				wanted = cache_size_of(c->stats[i]);
-			add_daemon(c->all, &c->ndaemons, c->points[i], wanted, c->stats[i]);
-			c->lingers |= left;
-		} else if (!left || daemon_ping(c->points[i], NULL) == -ETIMEDOUT) {
-			c->silent++;
+				wanted = cache_size_of(e->stat);
+			add_daemon(a->all, &a->ndaemons, e->point, wanted, e->stat);
+			a->lingers |= left;
+		} else if (!left || daemon_ping(e->point, NULL) == -ETIMEDOUT) {
+			a->silent++;
 		}
 	}
 }
@@ -246,15 +244,15 @@ static void census_ask(struct census *c)
  * busy machine, can be why), or a daemon without a mount will end some time. */
 static bool look(struct budget *b)
 {
-	struct census c;
+	struct asked a;
 	bool done = false;
 
-	if (census_take(&c, b->vs)) {
-		census_ask(&c);
-		b->daemons = (unsigned)(c.ndaemons + c.silent);
-		done = divide(b, c.all, c.ndaemons, c.silent) && !c.silent && !c.lingers;
+	if (find_all(&a, b->vs)) {
+		ask_all(&a);
+		b->daemons = (unsigned)(a.ndaemons + a.silent);
+		done = divide(b, a.all, a.ndaemons, a.silent) && !a.silent && !a.lingers;
 	}
-	census_done(&c);
+	asked_done(&a);
 	return done;
 }
 

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -124,51 +123,18 @@ int daemon_drain(const char *point, unsigned limit_ms, const struct cancel *canc
 
 /* --- stat ------------------------------------------------------------------ */
 
-struct ask_all {
-	const char *const *points;
-	size_t n;
-	json_t **stats;
-	_Atomic size_t next;
-};
-
-static void ask_one(const char *point, json_t **stat)
+json_t *daemon_stat(const char *point)
 {
-	json_t *reply = NULL;
+	json_t *reply = NULL, *stat;
 
 	if (ask_take(point, json_pack("{s:s}", "cmd", "stat"), &reply, NULL))
-		return;
-	*stat = json_incref(json_object_get(reply, "stat"));
+		return NULL;
+	stat = json_incref(json_object_get(reply, "stat"));
 	json_decref(reply);
-	if (!json_is_object(*stat)) {
-		json_decref(*stat);
-		*stat = NULL;
-	}
-}
-
-static void *ask_main(void *arg)
-{
-	struct ask_all *a = arg;
-	size_t i;
-
-	while ((i = atomic_fetch_add(&a->next, 1)) < a->n)
-		ask_one(a->points[i], &a->stats[i]);
+	if (json_is_object(stat))
+		return stat;
+	json_decref(stat);
 	return NULL;
-}
-
-void daemons_stat(const char *const *points, size_t n, json_t **stats)
-{
-	struct ask_all a = { .points = points, .n = n, .stats = stats };
-	pthread_t threads[DAEMONS_PARALLEL_MAX];
-	size_t started = 0;
-
-	for (size_t i = 0; i < n; i++)
-		stats[i] = NULL;
-	while (started < DAEMONS_PARALLEL_MAX && started + 1 < n &&
-	       !pthread_create(&threads[started], NULL, ask_main, &a))
-		started++;
-	ask_main(&a);
-	for (size_t i = 0; i < started; i++)
-		pthread_join(threads[i], NULL);
 }
 
 void daemon_key(const json_t *stat, char *buf, size_t cap)

@@ -27,9 +27,8 @@ int daemon_tune(const char *point, const char *option, const char *value, struct
 int daemon_drain(const char *point, unsigned limit_ms, const struct cancel *cancel,
 		 struct err *err);
 
-/* The "stat" objects of n mounts, asked in parallel: stats[i] the caller's, or NULL where
- * none came in time. All of it ends in about DAEMONS_ASK_MS for each DAEMONS_PARALLEL_MAX hung. */
-void daemons_stat(const char *const *points, size_t n, json_t **stats);
+/* Its "stat" object, the caller's; NULL when none came in time. */
+json_t *daemon_stat(const char *point);
 
 /* What tells daemons apart: the volume's key, else the worker's pid. */
 void daemon_key(const json_t *stat, char *buf, size_t cap);

@@ -415,7 +415,7 @@ static void wait_for_end(const struct driver *d)
 
 	while (poll(p, 2, -1) < 0 && errno == EINTR)
 		;
-	log_info("driver: ends %s; mounts stay", p[0].revents ? "by a signal" : "after evacuation");
+	log_info("driver: ends %s", p[0].revents ? "by a signal; mounts stay" : "after evacuation");
 }
 
 /* Mounts stay. Operations that do not end soon are left as kill -9 leaves them. */

@@ -2,6 +2,7 @@
 #include "tools/driver/metrics.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/cleanup.h"
@@ -83,39 +84,69 @@ static void print_own(FILE *out, const struct metrics *m)
 	print_histogram(out, m, OP_UNMOUNT);
 }
 
-static void print_states(FILE *out, const struct volume_info *infos, json_t *const *stats, size_t n)
+/* One scrape: what is known of each mount, and which of them stand for their daemon. */
+struct scrape {
+	FILE *out;
+	const struct volume_info *infos;
+	const struct census_entry *entries;
+	size_t n;
+	bool *first; /* of the mounts of a daemon: its values are told once */
+};
+
+static void print_states(const struct scrape *s)
 {
 	unsigned in_state[VOLUME_UNMOUNTING + 1] = { 0 };
 
-	for (size_t i = 0; i < n; i++)
-		in_state[infos[i].state]++;
-	print_head(out, "persifs_driver_volumes", "gauge", "volumes known, by state");
-	for (int s = 0; s <= VOLUME_UNMOUNTING; s++)
-		fprintf(out, "persifs_driver_volumes{state=\"%s\"} %u\n", volume_state_names[s],
-			in_state[s]);
-	print_head(out, "persifs_up", "gauge", "whether the daemon of a mounted volume answered");
-	for (size_t i = 0; i < n; i++) {
-		if (!*infos[i].point)
+	for (size_t i = 0; i < s->n; i++)
+		in_state[s->infos[i].state]++;
+	print_head(s->out, "persifs_driver_volumes", "gauge", "volumes known, by state");
+	for (int k = 0; k <= VOLUME_UNMOUNTING; k++)
+		fprintf(s->out, "persifs_driver_volumes{state=\"%s\"} %u\n", volume_state_names[k],
+			in_state[k]);
+	print_head(s->out, "persifs_up", "gauge",
+		   "whether the daemon of a mounted volume answered");
+	for (size_t i = 0; i < s->n; i++) {
+		if (!*s->infos[i].point)
 			continue;
-		fputs("persifs_up{mount=\"", out);
-		print_label(out, infos[i].name);
-		fprintf(out, "\"} %d\n", stats[i] != NULL);
+		fputs("persifs_up{mount=\"", s->out);
+		print_label(s->out, s->infos[i].name);
+		fprintf(s->out, "\"} %d\n", s->entries[i].stat != NULL);
 	}
 }
 
-static void print_sample(FILE *out, const char *metric, const char *tail, const char *mount,
-			 const json_t *stat, const json_t *value)
+static void print_volume(FILE *out, const json_t *stat)
 {
 	char key[KEY_MAX];
 
+	daemon_key(stat, key, sizeof key);
+	fputs("volume=\"", out);
+	print_label(out, key);
+	fputc('"', out);
+}
+
+/* Which volume and session a mount shows: joins the names to the other samples. */
+static void print_mounts(const struct scrape *s)
+{
+	print_head(s->out, "persifs_mount_info", "gauge", "the volume and session of a mount");
+	for (size_t i = 0; i < s->n; i++) {
+		if (!s->entries[i].stat)
+			continue;
+		fputs("persifs_mount_info{mount=\"", s->out);
+		print_label(s->out, s->infos[i].name);
+		fputs("\",", s->out);
+		print_volume(s->out, s->entries[i].stat);
+		fprintf(s->out, ",session=\"%s\"} 1\n", s->entries[i].device);
+	}
+}
+
+static void print_sample(FILE *out, const char *metric, const char *tail, const json_t *stat,
+			 const json_t *value)
+{
 	if (!json_is_integer(value))
 		return;
-	daemon_key(stat, key, sizeof key);
-	fprintf(out, "persifs_%s%s{volume=\"", metric, tail);
-	print_label(out, key);
-	fputs("\",mount=\"", out);
-	print_label(out, mount);
-	fprintf(out, "\"} %" JSON_INTEGER_FORMAT "\n", json_integer_value(value));
+	fprintf(out, "persifs_%s%s{", metric, tail);
+	print_volume(out, stat);
+	fprintf(out, "} %" JSON_INTEGER_FORMAT "\n", json_integer_value(value));
 }
 
 static const char *const gauges[] = { "dirty_bytes",     "unstable_bytes", "page_size",
@@ -123,15 +154,76 @@ static const char *const gauges[] = { "dirty_bytes",     "unstable_bytes", "page
 				      "writers_waiting", "files_failing",  "inodes",
 				      "open_handles" };
 
-static void print_gauges(FILE *out, const struct volume_info *infos, json_t *const *stats, size_t n)
+static void print_gauges(const struct scrape *s)
 {
 	for (size_t g = 0; g < ARRAY_LEN(gauges); g++) {
-		fprintf(out, "# TYPE persifs_%s gauge\n", gauges[g]);
-		for (size_t i = 0; i < n; i++)
-			print_sample(out, gauges[g], "", infos[i].name, stats[i],
-				     json_object_get(stats[i], gauges[g]));
+		fprintf(s->out, "# TYPE persifs_%s gauge\n", gauges[g]);
+		for (size_t i = 0; i < s->n; i++)
+			if (s->first[i])
+				print_sample(s->out, gauges[g], "", s->entries[i].stat,
+					     json_object_get(s->entries[i].stat, gauges[g]));
 	}
 }
+
+/* --- sessions --------------------------------------------------------------- */
+
+static const struct {
+	const char *key, *help;
+} session_counters[] = {
+	{ "requests", "requests of the kernel, by session" },
+	{ "read_bytes", "bytes read by programs through the daemon, by session" },
+	{ "write_bytes", "bytes written by programs, by session" },
+};
+
+/* A uid or gid that all files are shown with; empty, which is as good as absent, without one. */
+static void print_owner(FILE *out, const char *label, const json_t *session)
+{
+	json_int_t id = json_integer_value(json_object_get(session, label));
+
+	if (id < 0)
+		fprintf(out, ",%s=\"\"", label);
+	else
+		fprintf(out, ",%s=\"%" JSON_INTEGER_FORMAT "\"", label, id);
+}
+
+static void print_session(FILE *out, const char *counter, const json_t *stat, const json_t *session)
+{
+	const char *device = json_string_value(json_object_get(session, "device"));
+	const json_t *value = json_object_get(session, counter);
+
+	if (!device || !json_is_integer(value))
+		return;
+	fprintf(out, "persifs_session_%s_total{", counter);
+	print_volume(out, stat);
+	fputs(",session=\"", out);
+	print_label(out, device);
+	fputc('"', out);
+	print_owner(out, "uid", session);
+	print_owner(out, "gid", session);
+	fprintf(out, "} %" JSON_INTEGER_FORMAT "\n", json_integer_value(value));
+}
+
+static void print_sessions(const struct scrape *s)
+{
+	char name[64];
+	const json_t *session;
+	size_t k;
+
+	for (size_t c = 0; c < ARRAY_LEN(session_counters); c++) {
+		snprintf(name, sizeof name, "persifs_session_%s_total", session_counters[c].key);
+		print_head(s->out, name, "counter", session_counters[c].help);
+		for (size_t i = 0; i < s->n; i++) {
+			if (!s->first[i])
+				continue;
+			json_array_foreach(json_object_get(s->entries[i].stat, "sessions"), k,
+					   session)
+				print_session(s->out, session_counters[c].key, s->entries[i].stat,
+					      session);
+		}
+	}
+}
+
+/* --- counters --------------------------------------------------------------- */
 
 /* A name of a metric from a daemon that may be newer, or no daemon of ours. */
 static bool is_metric_name(const char *s)
@@ -140,30 +232,55 @@ static bool is_metric_name(const char *s)
 }
 
 /* Samples of one metric stand together: the daemons are gone through once for each. */
-static void print_counters(FILE *out, const struct volume_info *infos, json_t *const *stats,
-			   size_t n)
+static void print_counters(const struct scrape *s)
 {
 	json_t *names = json_object(), *value;
 	const char *name;
 
-	for (size_t i = 0; i < n; i++)
-		json_object_update_missing(names, json_object_get(stats[i], "counters"));
+	for (size_t i = 0; i < s->n; i++)
+		if (s->first[i])
+			json_object_update_missing(names,
+						   json_object_get(s->entries[i].stat, "counters"));
 	json_object_foreach(names, name, value) {
 		if (!is_metric_name(name))
 			continue;
-		fprintf(out, "# TYPE persifs_%s_total counter\n", name);
-		for (size_t i = 0; i < n; i++)
-			print_sample(out, name, "_total", infos[i].name, stats[i],
-				     json_object_get(json_object_get(stats[i], "counters"), name));
+		fprintf(s->out, "# TYPE persifs_%s_total counter\n", name);
+		for (size_t i = 0; i < s->n; i++) {
+			const json_t *stat = s->entries[i].stat;
+
+			if (s->first[i])
+				print_sample(s->out, name, "_total", stat,
+					     json_object_get(json_object_get(stat, "counters"),
+							     name));
+		}
 	}
 	json_decref(names);
 }
 
-void metrics_print(FILE *out, const struct metrics *m, const struct volume_info *infos,
-		   json_t *const *stats, size_t n)
+static bool is_first(const struct census_entry *entries, size_t i)
 {
+	if (!entries[i].stat)
+		return false;
+	for (size_t k = 0; k < i; k++)
+		if (entries[k].stat == entries[i].stat)
+			return false;
+	return true;
+}
+
+void metrics_print(FILE *out, const struct metrics *m, const struct volume_info *infos,
+		   const struct census_entry *entries, size_t n)
+{
+	AUTO_FREE bool *first = calloc(n + 1, sizeof *first);
+	const struct scrape s = { out, infos, entries, n, first };
+
 	print_own(out, m);
-	print_states(out, infos, stats, n);
-	print_gauges(out, infos, stats, n);
-	print_counters(out, infos, stats, n);
+	if (!first)
+		return;
+	for (size_t i = 0; i < n; i++)
+		first[i] = is_first(entries, i);
+	print_states(&s);
+	print_mounts(&s);
+	print_sessions(&s);
+	print_gauges(&s);
+	print_counters(&s);
 }

@@ -5,12 +5,12 @@
 #ifndef TOOLS_DRIVER_METRICS_H
 #define TOOLS_DRIVER_METRICS_H
 
-#include <jansson.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
+#include "tools/driver/census.h"
 #include "tools/driver/volumes.h"
 
 enum op {
@@ -40,8 +40,8 @@ extern const char *const op_names[OPS];
 
 void metrics_count(struct metrics *m, enum op op, bool failed, uint64_t us);
 
-/* The driver's own, then the daemons': stats[i] (or NULL) is what that of infos[i] said. */
+/* The driver's own, then the daemons': entries[i] is that of infos[i], as census_take() left it. */
 void metrics_print(FILE *out, const struct metrics *m, const struct volume_info *infos,
-		   json_t *const *stats, size_t n);
+		   const struct census_entry *entries, size_t n);
 
 #endif
