@@ -59,6 +59,7 @@ struct nfs_node {
 	/* guarded by nfs_backend.removal_lock */
 	bool removing;               /* a name of it is being taken; opens wait for the outcome */
 	_Atomic uint64_t removed_at; /* clock of when its last name went; 0: has names, or is open */
+	_Atomic uint64_t wanted_until_ms; /* an open is expected: till then its name is not taken */
 
 	_Atomic uint32_t names_gen;     /* directory: grows when others changed it */
 	_Atomic bool listed_plain;      /* directory: READDIR told names without types */
@@ -122,7 +123,8 @@ struct nfs_backend {
 	struct list *table;
 	size_t table_size, nnodes;
 	struct mutex removal_lock;
-	struct cond removal_over;             /* some node's removing became false */
+	struct cond removal_over;      /* some node's removing became false, or it was opened */
+	_Atomic uint64_t open_lost_ms; /* when a removal of ours overtook an open; 0: never */
 	_Atomic(struct nfs_node *) root_node; /* counted; NULL: not asked for yet */
 	_Atomic uint32_t root_gen;            /* grows with each renewal of the root's handle */
 	_Atomic bool root_lost;               /* the last renewal could not */
@@ -333,6 +335,8 @@ bool be_nfs_is_silly(const char *name, size_t len);
 /* Counts an open of node, waiting for a removal in flight. -ESTALE: its last name
  * is gone, whoever came by a name looks it up anew. -EINTR. */
 int be_nfs_open_count(struct nfs_node *node, const struct be_call *call);
+/* A lookup found node: when opens were lost lately, the next removal gives an open time to come. */
+void be_nfs_open_expect(struct nfs_node *node);
 /* Counts one open less; the last one removes the silly name. */
 void be_nfs_open_uncount(struct nfs_node *node);
 /* A reply to a request of stamp showed a name of node. */

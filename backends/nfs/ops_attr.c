@@ -133,11 +133,13 @@ int be_nfs_lookup(struct backend *be, const struct be_call *call, struct be_node
 
 	if (rc)
 		return rc;
-	if (!(call->flags & BE_REVALIDATE) && lookup_cached(call, be_nfs_node(dir), name, out))
-		return 0;
-	if (call->flags & BE_NOWAIT)
-		return -EAGAIN;
-	return be_nfs_lookup_wire(be_nfs(be), call, be_nfs_node(dir), name, out);
+	if ((call->flags & BE_REVALIDATE) || !lookup_cached(call, be_nfs_node(dir), name, out))
+		rc = call->flags & BE_NOWAIT ?
+			     -EAGAIN :
+			     be_nfs_lookup_wire(be_nfs(be), call, be_nfs_node(dir), name, out);
+	if (!rc)
+		be_nfs_open_expect(be_nfs_node(out->node));
+	return rc;
 }
 
 /* ---- attributes ------------------------------------------------------ */

@@ -8,7 +8,8 @@
  * Whether a file is open is asked while the removal of a name is decided, and must
  * not change before it was carried out. So removals of one node take turns, and an
  * open that comes meanwhile waits; when the file is gone then, it gets -ESTALE, and
- * the kernel looks the name up again. */
+ * the kernel looks the name up again, once. That the next open is not lost too, to a
+ * program that keeps replacing the name, removals wait a moment for it then. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@
 #include "common/log.h"
 
 enum { SILLY_LEN = 4 + 16 + 8, JUKEBOX_MS = 5000, POLL_MS = 250 };
+enum { LOST_MS = 200 /* from a lost open to the next lookup */, WANTED_MS = 200 /* to its open */ };
 
 static void silly_release(struct nfs_node *node, struct nfs_silly *s_take);
 
@@ -128,17 +130,36 @@ bool silly_owns_name(struct nfs_node *node, const struct nfs_node *dir, const ch
 
 /* ---- opens and removals take turns ------------------------------------- */
 
+static bool is_interrupted(const struct be_call *call)
+{
+	return call->interrupted && atomic_load(call->interrupted);
+}
+
 /* removal_lock is held. 0 or -EINTR. */
 static int wait_removal_locked(struct nfs_node *node, const struct be_call *call)
 {
 	struct nfs_backend *b = nnode_backend(node);
 
 	while (node->removing) {
-		if (call->interrupted && atomic_load(call->interrupted))
+		if (is_interrupted(call))
 			return -EINTR;
 		cond_wait_until(&b->removal_over, &b->removal_lock, clock_ms() + POLL_MS);
 	}
 	return 0;
+}
+
+/* The same, and nobody is expected to open it any more. */
+static int wait_opens_locked(struct nfs_node *node, const struct be_call *call)
+{
+	struct nfs_backend *b = nnode_backend(node);
+	int rc = wait_removal_locked(node, call);
+	uint64_t until;
+
+	while (!rc && (until = atomic_load(&node->wanted_until_ms)) > clock_ms()) {
+		cond_wait_until(&b->removal_over, &b->removal_lock, until);
+		rc = is_interrupted(call) ? -EINTR : wait_removal_locked(node, call);
+	}
+	return rc;
 }
 
 int removal_begin(struct nfs_node *node, const struct be_call *call, bool *open)
@@ -147,7 +168,7 @@ int removal_begin(struct nfs_node *node, const struct be_call *call, bool *open)
 	int rc;
 
 	mutex_lock(&b->removal_lock);
-	rc = wait_removal_locked(node, call);
+	rc = wait_opens_locked(node, call);
 	if (!rc) {
 		node->removing = true;
 		mutex_lock(&node->lock);
@@ -191,8 +212,23 @@ int be_nfs_open_count(struct nfs_node *node, const struct be_call *call)
 	if (!rc)
 		node->opens++;
 	mutex_unlock(&node->lock);
+	if (rc == -ESTALE)
+		atomic_store(&b->open_lost_ms, clock_ms());
+	else if (atomic_exchange(&node->wanted_until_ms, 0))
+		cond_broadcast(&b->removal_over);
 	mutex_unlock(&b->removal_lock);
 	return rc;
+}
+
+void be_nfs_open_expect(struct nfs_node *node)
+{
+	uint64_t lost_ms = atomic_load(&nnode_backend(node)->open_lost_ms), now;
+
+	if (!lost_ms || node->base.type != S_IFREG)
+		return;
+	now = clock_ms();
+	if (now < lost_ms + LOST_MS)
+		atomic_store(&node->wanted_until_ms, now + WANTED_MS);
 }
 
 void be_nfs_open_uncount(struct nfs_node *node)
