@@ -19,7 +19,7 @@ MAKEFLAGS += --no-print-directory
 PAR = $(Q)$(MAKE) $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
 
 # --- flags ---------------------------------------------------------------------
-PKGS := fuse3 libnfs jansson libmicrohttpd gnutls ldap lber libseccomp
+PKGS := fuse3 libnfs jansson libmicrohttpd gnutls ldap lber libseccomp libcurl libsodium sqlite3 libpq
 WARN := -Wall -Wextra -Wshadow -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wvla
 FLAGS_release := -O2 -g
 FLAGS_debug := -O1 -g -DPERSIFS_DEBUG
@@ -42,7 +42,7 @@ C_FILES := $(sort $(shell find $(FOLDERS) -name '*.[ch]'))
 SH_FILES := $(sort $(shell find $(FOLDERS) dist -name '*.sh' -o -name '*.bash')) .ci/run .ci/lint .ci/tidy
 POD_FILES := $(sort $(shell find $(FOLDERS) -name '*.pod'))
 LIB_SRC := $(wildcard common/*.c backends/*.c backends/*/*.c cache/*.c) \
-	$(filter-out fusefs/main.c tools/driver/main.c,$(wildcard fusefs/*.c tools/driver/*.c))
+	$(filter-out %/main.c,$(wildcard fusefs/*.c tools/driver/*.c tools/broker/*.c tools/sim/*.c))
 LIB := $(B)/libpersifs.a
 PROGRAMS := $(B)/persifs $(B)/persifs-ctl $(B)/persifs-driver
 UNIT := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*/test_*.c))
