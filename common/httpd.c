@@ -35,6 +35,7 @@
 #define REAP_MS 500          /* how often the reaper looks */
 #define WORKER_IDLE_MS 10000 /* after which a worker without work ends */
 #define TLS_PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
+#define WHOLE SIZE_MAX
 #define LIBRARY_TIMEOUT_S (HTTPD_IDLE_MS / 1000)
 
 enum conn_state { CONN_IDLE, CONN_RECEIVING, CONN_WORKING, CONN_SENDING };
@@ -63,6 +64,11 @@ struct httpd_request {
 	unsigned status;
 	char *text;       /* owned until sent */
 	const char *type; /* static */
+	struct {
+		char *name, *value; /* owned */
+	} headers[HTTPD_HEADERS_MAX];
+	unsigned nheaders;
+	size_t cut; /* of httpd_reply_cut(), or WHOLE */
 	void *tag;
 };
 
@@ -107,6 +113,38 @@ const char *httpd_body(const struct httpd_request *rq, size_t *len)
 const char *httpd_header(struct httpd_request *rq, const char *name)
 {
 	return MHD_lookup_connection_value(rq->mhd, MHD_HEADER_KIND, name);
+}
+
+const char *httpd_query(struct httpd_request *rq, const char *name)
+{
+	const char *value = NULL;
+
+	if (!MHD_lookup_connection_value_n(rq->mhd, MHD_GET_ARGUMENT_KIND, name, strlen(name),
+					   &value, NULL))
+		return NULL;
+	return value ? value : "";
+}
+
+bool httpd_add_header(struct httpd_request *rq, const char *name, const char *value)
+{
+	unsigned n = rq->nheaders;
+
+	if (n == HTTPD_HEADERS_MAX)
+		return false;
+	rq->headers[n].name = strdup(name);
+	rq->headers[n].value = strdup(value);
+	if (!rq->headers[n].name || !rq->headers[n].value) {
+		free(rq->headers[n].name);
+		free(rq->headers[n].value);
+		return false;
+	}
+	rq->nheaders++;
+	return true;
+}
+
+void httpd_reply_cut(struct httpd_request *rq, size_t bytes)
+{
+	rq->cut = bytes;
 }
 
 bool httpd_client_gone(const struct httpd_request *rq)
@@ -229,6 +267,7 @@ static void *uri_seen(void *cls, const char *uri, struct MHD_Connection *mhd)
 	list_init(&rq->link);
 	rq->h = cls;
 	rq->mhd = mhd;
+	rq->cut = WHOLE;
 	rq->conn = info->socket_context;
 	conn_enter(rq->h, rq->conn, CONN_RECEIVING);
 	return rq;
@@ -252,6 +291,10 @@ static void completed(void *cls, struct MHD_Connection *mhd, void **ctx,
 	free(rq->method);
 	free(rq->path);
 	free(rq->text);
+	for (unsigned i = 0; i < rq->nheaders; i++) {
+		free(rq->headers[i].name);
+		free(rq->headers[i].value);
+	}
 	free(rq);
 }
 
@@ -294,18 +337,57 @@ static enum MHD_Result body_append(struct httpd_request *rq, const char *data, s
 	return MHD_YES;
 }
 
+/* The text of an answer that breaks off. */
+struct cut_text {
+	size_t cut;
+	char text[];
+};
+
+static ssize_t read_cut(void *cls, uint64_t pos, char *buf, size_t max)
+{
+	const struct cut_text *c = cls;
+	size_t n = pos < c->cut ? c->cut - (size_t)pos : 0;
+
+	if (!n)
+		return MHD_CONTENT_READER_END_WITH_ERROR;
+	memcpy(buf, c->text + pos, n < max ? n : max);
+	return (ssize_t)(n < max ? n : max);
+}
+
+/* Takes text. */
+static struct MHD_Response *cut_response(struct httpd_request *rq, char *text)
+{
+	size_t len = strlen(text);
+	struct cut_text *c = malloc(sizeof *c + len + 1);
+	struct MHD_Response *r = NULL;
+
+	if (c) {
+		memcpy(c->text, text, len + 1);
+		c->cut = rq->cut < len ? rq->cut : len;
+		r = MHD_create_response_from_callback(len + 1, 4096, read_cut, c, free);
+	}
+	if (!r)
+		free(c);
+	free(text);
+	return r;
+}
+
 static enum MHD_Result send_text(struct httpd_request *rq, unsigned status, char *text,
 				 enum MHD_ResponseMemoryMode mode, const char *type)
 {
-	struct MHD_Response *r = MHD_create_response_from_buffer(strlen(text), text, mode);
+	bool cut = rq->cut != WHOLE && mode == MHD_RESPMEM_MUST_FREE;
+	struct MHD_Response *r = cut ? cut_response(rq, text) :
+				       MHD_create_response_from_buffer(strlen(text), text, mode);
 	enum MHD_Result rc;
 
 	if (!r) {
-		if (mode == MHD_RESPMEM_MUST_FREE)
+		if (mode == MHD_RESPMEM_MUST_FREE && !cut)
 			free(text);
 		return MHD_NO;
 	}
 	MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+	for (unsigned i = 0; i < rq->nheaders; i++)
+		MHD_add_response_header(r, rq->headers[i].name, rq->headers[i].value);
 	rc = MHD_queue_response(rq->mhd, status, r);
 	MHD_destroy_response(r);
 	return rc;
@@ -316,6 +398,8 @@ static enum MHD_Result send_reply(struct httpd_request *rq)
 	static char failed[] = "{\"Err\":\"internal error\"}";
 
 	conn_enter(rq->h, rq->conn, CONN_SENDING);
+	if (rq->cut == HTTPD_NO_ANSWER)
+		return MHD_NO;
 	if (!rq->text)
 		return send_text(rq, MHD_HTTP_INTERNAL_SERVER_ERROR, failed, MHD_RESPMEM_PERSISTENT,
 				 "application/json");

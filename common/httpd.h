@@ -25,7 +25,9 @@
 #define HTTPD_CONNECTIONS_MANY 2048       /* above, idle ones have HTTPD_PRESSED_MS only */
 #define HTTPD_CONNECTION_BYTES (16 << 10) /* request line, headers, what is sent */
 #define HTTPD_WORKERS_MAX 256
-#define HTTPD_IDLE_MS 120000 /* between two requests of a connection */
+#define HTTPD_HEADERS_MAX 12         /* of an answer, beside those that every answer has */
+#define HTTPD_NO_ANSWER ((size_t)-2) /* for httpd_reply_cut() */
+#define HTTPD_IDLE_MS 120000         /* between two requests of a connection */
 #define HTTPD_PRESSED_MS 5000
 #define HTTPD_RECEIVE_MS 30000 /* for one whole request */
 #define HTTPD_SEND_MS 60000    /* for one whole answer */
@@ -69,11 +71,19 @@ const char *httpd_path(const struct httpd_request *rq); /* without query */
 const char *httpd_body(const struct httpd_request *rq, size_t *len);
 /* The value of a header, or NULL. Only in may_wait() and answer(). */
 const char *httpd_header(struct httpd_request *rq, const char *name);
+/* The value of a query argument, decoded, "" without one; or NULL. Only in may_wait() and answer(). */
+const char *httpd_query(struct httpd_request *rq, const char *name);
 /* The client has closed, or half-closed, its connection. Only in answer(); never waits. */
 bool httpd_client_gone(const struct httpd_request *rq);
 /* Status and text (taken, from malloc; NULL: out of memory, status 500) of the answer. type NULL is
  * application/json. */
 void httpd_reply_take(struct httpd_request *rq, unsigned status, char *text, const char *type);
+/* A header for the answer, both copied; before or after httpd_reply_take(). False: no memory, or more than
+ * HTTPD_HEADERS_MAX. */
+bool httpd_add_header(struct httpd_request *rq, const char *name, const char *value);
+/* For simulators of servers that fail: of the answer only so many bytes are sent, then the
+ * connection is closed; with HTTPD_NO_ANSWER it is closed at once. */
+void httpd_reply_cut(struct httpd_request *rq, size_t bytes);
 /* A place of the handler's for what done() has to know. */
 void **httpd_tag(struct httpd_request *rq);
 

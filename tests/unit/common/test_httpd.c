@@ -71,6 +71,12 @@ static void answer(void *arg, struct httpd_request *rq)
 		     body ? len < 64 ? body : "long" : "refused") < 0)
 		text = NULL;
 	httpd_reply_take(rq, 200, text, "text/plain");
+	if (httpd_query(rq, "head"))
+		httpd_add_header(rq, "X-Answer", httpd_query(rq, "head"));
+	if (httpd_query(rq, "cut"))
+		httpd_reply_cut(rq, strtoul(httpd_query(rq, "cut"), NULL, 10));
+	if (httpd_query(rq, "drop"))
+		httpd_reply_cut(rq, HTTPD_NO_ANSWER);
 }
 
 static void done(void *arg, struct httpd_request *rq, bool delivered)
@@ -201,6 +207,40 @@ static void connection_is_kept_and_no_header_is_required(void **state)
 				    "1\r\n{\r\n2\r\n}\n\r\n0\r\n\r\n"),
 			    "POST /c [-] 3 {}\n");
 	assert_string_equal(ask(fd, "GET /silent " HOST "\r\n"), "{\"Err\":\"internal error\"}");
+}
+
+static void query_is_decoded_and_headers_are_sent(void **state)
+{
+	static const char request[] = "PUT /a?head=x%20y%26z&other " HOST "\r\n";
+	AUTO_FD int fd = dial();
+	const char *all;
+
+	(void)state;
+	say(fd, request, strlen(request));
+	all = hear(fd);
+	assert_non_null(strstr(all, "\r\nX-Answer: x y&z\r\n"));
+	assert_string_equal(body_of(all), "PUT /a [-] 0 ");
+	assert_string_equal(ask(fd, "DELETE /slow?head " HOST "\r\n"), "DELETE /slow [-] 0 ");
+}
+
+static void answer_can_be_cut_or_left_out(void **state)
+{
+	static const char *const requests[] = { "GET /a?cut=5 " HOST "\r\n",
+						"GET /slow?cut=5 " HOST "\r\n" };
+	static const char *const dropped[] = { "GET /a?drop " HOST "\r\n",
+					       "GET /slow?drop " HOST "\r\n" };
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		AUTO_FD int fd = dial(), other = dial();
+		const char *all;
+
+		say(fd, requests[i], strlen(requests[i]));
+		all = hear(fd); /* ends with the connection: Content-Length is longer */
+		assert_string_equal(body_of(all), "GET /");
+		say(other, dropped[i], strlen(dropped[i]));
+		assert_string_equal(hear(other), "");
+	}
 }
 
 static void body_above_the_limit_is_refused_and_not_kept(void **state)
@@ -351,6 +391,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(connection_is_kept_and_no_header_is_required),
+		TEST(query_is_decoded_and_headers_are_sent),
+		TEST(answer_can_be_cut_or_left_out),
 		TEST(body_above_the_limit_is_refused_and_not_kept),
 		TEST(body_without_end_ends_the_connection),
 		TEST(nonsense_disturbs_nobody),
