@@ -34,7 +34,7 @@
 
 #include "common/err.h"
 
-#define PROVIDER_NAME_MAX 64       /* bytes of an array's name for a volume, with the NUL */
+#define PROVIDER_NAME_MAX 64        /* bytes of an array's name for a volume, with the NUL */
 #define PROVIDER_UNKNOWN UINT64_MAX /* of a number that the array does not tell */
 
 struct provider_ops;
@@ -62,7 +62,7 @@ struct provider_volume {
 	uint64_t size, used; /* bytes; 0: no limit; PROVIDER_UNKNOWN */
 	uint64_t created;    /* seconds since 1970; 0: unknown */
 	bool fresh;          /* block: new, and the mark that it was never formatted stands */
-	unsigned nhosts;     /* to which it is mapped, or that may mount it by an entry of their own */
+	unsigned nhosts; /* to which it is mapped, or that may mount it by an entry of their own */
 };
 
 /* A machine that maps volumes; what is unknown is NULL. */
@@ -76,10 +76,10 @@ struct provider_mapping {
 	uint64_t size;     /* bytes that the device has to have; 0: unknown */
 	bool was_mapped;   /* before this call */
 	/* with -EBUSY: who has it, for the sentence and for fencing */
-	char holder[128];       /* name or address */
-	char holder_guid[64];   /* for a host of unmap(); "" unknown */
-	bool holder_connected;  /* as the array sees it */
-	uint64_t holder_since;  /* seconds since 1970 of its last sign of life; 0: unknown */
+	char holder[128];      /* name or address */
+	char holder_guid[64];  /* for a host of unmap(); "" unknown */
+	bool holder_connected; /* as the array sees it */
+	uint64_t holder_since; /* seconds since 1970 of its last sign of life; 0: unknown */
 };
 
 struct provider_capacity {

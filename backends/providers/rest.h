@@ -36,17 +36,17 @@ struct rest;
 struct rest_config {
 	const char *const *urls; /* "https://host[:port]"; a trailing "/" goes */
 	size_t nurls;
-	const char *ca_file; /* PEM; NULL: the system's */
-	bool insecure;       /* certificates are not verified */
+	const char *ca_file;           /* PEM; NULL: the system's */
+	bool insecure;                 /* certificates are not verified */
 	uint64_t connect_ms, total_ms; /* 0: 10 s, 60 s */
 	size_t reply_max;              /* 0: REST_REPLY_MAX */
 	unsigned parallel;             /* calls at a time, others wait; 0: 8 */
 };
 
 struct rest_request {
-	const char *call;   /* constant text, for counters and sentences: "create volume" */
-	const char *method; /* GET, POST, PUT, DELETE, HEAD */
-	const char *path;   /* with query, percent-encoded (rest_escape()) */
+	const char *call;           /* constant text, for counters and sentences: "create volume" */
+	const char *method;         /* GET, POST, PUT, DELETE, HEAD */
+	const char *path;           /* with query, percent-encoded (rest_escape()) */
 	const char *const *headers; /* "Name: value", NULL-ended; may be NULL */
 	const char *user, *password; /* basic; NULL: none */
 	const char *body;            /* NULL: none */
@@ -57,9 +57,9 @@ struct rest_request {
 
 struct rest_reply {
 	long status;
-	char *body;   /* owned, NUL-ended; HEAD: "" */
+	char *body; /* owned, NUL-ended; HEAD: "" */
 	size_t len;
-	json_t *json; /* owned; NULL when the body is no JSON (HTML, empty, cut) */
+	json_t *json;   /* owned; NULL when the body is no JSON (HTML, empty, cut) */
 	char **headers; /* owned: "name: value", names in lower case; NULL-ended */
 	unsigned url;   /* which one answered */
 	bool resent;    /* an earlier try may have been carried out */

@@ -206,19 +206,17 @@ static void print_session(FILE *out, const char *counter, const json_t *stat, co
 static void print_sessions(const struct scrape *s)
 {
 	char name[64];
-	const json_t *session;
-	size_t k;
 
 	for (size_t c = 0; c < ARRAY_LEN(session_counters); c++) {
 		snprintf(name, sizeof name, "persifs_session_%s_total", session_counters[c].key);
 		print_head(s->out, name, "counter", session_counters[c].help);
 		for (size_t i = 0; i < s->n; i++) {
-			if (!s->first[i])
-				continue;
-			json_array_foreach(json_object_get(s->entries[i].stat, "sessions"), k,
-					   session)
-				print_session(s->out, session_counters[c].key, s->entries[i].stat,
-					      session);
+			const json_t *stat = s->entries[i].stat;
+			const json_t *all = json_object_get(stat, "sessions");
+
+			for (size_t k = 0; s->first[i] && k < json_array_size(all); k++)
+				print_session(s->out, session_counters[c].key, stat,
+					      json_array_get(all, k));
 		}
 	}
 }

@@ -32,9 +32,9 @@
 struct sim;
 
 struct sim_config {
-	const char *listen;          /* "tcp:127.0.0.1:0" */
-	const char *cert, *key;      /* files (PEM); both NULL: no TLS */
-	const char *state;           /* file, made when missing, written by rename after changes; NULL: none */
+	const char *listen;     /* "tcp:127.0.0.1:0" */
+	const char *cert, *key; /* files (PEM); both NULL: no TLS */
+	const char *state; /* file, made when missing, written by rename after changes; NULL: none */
 	const char *user, *password; /* who may log in; NULL: "admin", "password" */
 	const char *root;            /* folder for what backs the volumes; NULL: none is made */
 	const char *const *settings; /* "name=value" of the kind's options, NULL-ended; may be NULL */
