@@ -24,7 +24,7 @@ owner_script() {
 		set -eu
 		fail() { echo "FAILED: $*" >&2; tail -n 5 "$HOME/driver.log" >&2; exit 1; }
 		ask() { curl -s --max-time 60 --unix-socket "$HOME/driver.sock" -d "$2" "http://x/VolumeDriver.$1"; }
-		ok() { case $(ask "$1" "$2") in *'"Err":""'*) ;; *) fail "$1 $2: $(ask "$1" "$2")" ;; esac }
+		ok() { answer=$(ask "$1" "$2") || :; case $answer in *'"Err":""'*) ;; *) fail "$1 $2: '$answer'" ;; esac }
 		inside() { # DIR COMMAND: in a container
 			bwrap --ro-bind / / --proc /proc --dev /dev --tmpfs /run --bind "$1" /run/data --unshare-pid sh -c "$2"
 		}
@@ -55,6 +55,7 @@ owner_script() {
 		kill -KILL "$driver"
 		wait "$driver" 2>/dev/null || :
 		[ "$(cat "$vol/app/$NAME")" = "$TEXT" ] || fail "the mount went with the driver"
+		: >"$HOME/driver.out" # the last one's word is in it until the next has started
 		"$DRIVER" --config "$HOME/driver.json" >"$HOME/driver.out" 2>>"$HOME/driver.log" &
 		driver=$!
 		for i in $(seq 100); do ! grep -q driver-server.started "$HOME/driver.out" || break; sleep 0.1; done
