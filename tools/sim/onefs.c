@@ -679,6 +679,7 @@ static int start(struct onefs *o, const json_t *state, struct err *err)
 	if (!o->state || !o->paths || !o->visible || !o->copyfail || !o->defaults)
 		return err_set(err, -ENOMEM, "no memory");
 	onefs_index_exports(o);
+	onefs_snap_load(o);
 	return o->opt->ganesha ? onefs_nfsd_start(o, err) : 0;
 }
 

@@ -156,6 +156,8 @@ onefs_fn onefs_snaps_get, onefs_snaps_post, onefs_snap_get, onefs_snap_put, onef
 void onefs_namespace(struct onefs_call *c);
 json_t *onefs_export_defaults_new(void);
 void onefs_index_exports(struct onefs *o);
+/* Forgets snapshots of the state file whose copy or removal was not finished. */
+void onefs_snap_load(struct onefs *o);
 /* A quota at path or, with below, at something in it. Under the lock. */
 bool onefs_has_quota(struct onefs *o, const char *path, bool below);
 bool onefs_licensed(unsigned licence);

@@ -52,6 +52,19 @@ static json_t *find(struct onefs_call *c, char key[24])
 	return s;
 }
 
+void onefs_snap_load(struct onefs *o)
+{
+	json_t *all = json_object_get(o->state, "snapshots"), *s;
+	const char *id;
+	void *tmp;
+
+	json_object_foreach_safe(all, tmp, id, s)
+	{
+		if (strcmp(text_of(s, "state"), "active") != 0)
+			json_object_del(all, id);
+	}
+}
+
 /* NULL when they are too long together. */
 static char *place_of(const char *name, const char *path)
 {
