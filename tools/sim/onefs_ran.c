@@ -404,9 +404,10 @@ static void get_metadata(struct onefs_call *c, const char *path)
 	}
 	all = details(strrchr(path, '/') + 1, &st, NULL);
 	attrs = json_array();
-	json_object_foreach(all, key, v)
+	json_object_foreach(all, key, v) {
 		json_array_append_new(attrs, json_pack("{s:s, s:O, s:n}", "name", key, "value", v,
 						       "namespace"));
+	}
 	json_decref(all);
 	c->answer = json_pack("{s:o}", "attrs", attrs);
 }
@@ -511,10 +512,11 @@ static void check_list_args(struct onefs_call *c)
 	const char *name, *sort = onefs_arg(c, "sort"), *type = onefs_arg(c, "type");
 	json_t *v;
 
-	json_object_foreach(c->args, name, v)
+	json_object_foreach(c->args, name, v) {
 		if (!onefs_word(LISTED, name))
 			onefs_fail(c, 400, "AEC_BAD_REQUEST", NULL, "Unknown argument '%.64s'",
 				   name);
+	}
 	if (sort && !onefs_word(" name size last_modified ", sort))
 		onefs_fail(c, 400, "AEC_BAD_REQUEST", "sort", "Cannot sort by '%.64s'", sort);
 	if (type &&

@@ -88,10 +88,11 @@ static void check_name(struct onefs_call *c, const char *name, const char *self)
 	} else if (strlen(name) > ONEFS_NAME_MAX) {
 		onefs_fail(c, 403, "AEC_NAMETOO_LONG", "name", "name is too long");
 	} else {
-		json_object_foreach(snaps(c), id, s)
+		json_object_foreach(snaps(c), id, s) {
 			if (!strcmp(text_of(s, "name"), name) && (!self || strcmp(self, id) != 0))
 				onefs_fail(c, 409, "AEC_CONFLICT", "name",
 					   "Snapshot '%s' exists already", name);
+		}
 	}
 }
 
@@ -109,10 +110,11 @@ static void check_fields(struct onefs_call *c, const char *allowed)
 	const char *key;
 	json_t *v;
 
-	json_object_foreach(c->body, key, v)
+	json_object_foreach(c->body, key, v) {
 		if (!onefs_word(allowed, key))
 			onefs_fail(c, 400, "AEC_BAD_REQUEST", key,
 				   "Field '%.64s' is unknown, or fixed", key);
+	}
 	check_expires(c);
 }
 
@@ -244,11 +246,12 @@ void onefs_snaps_get(struct onefs_call *c)
 	const char *id, *state = onefs_arg(c, "state");
 
 	if (keys)
-		json_object_foreach(snaps(c), id, s)
+		json_object_foreach(snaps(c), id, s) {
 			if ((!state || !strcmp(state, "all") ||
 			     !strcmp(state, text_of(s, "state"))) &&
 			    !is_over(c, s))
 				json_array_append_new(keys, json_string(id));
+		}
 	page = onefs_page(c, onefs_snaps_get, keys, &resume);
 	if (!page)
 		return;
