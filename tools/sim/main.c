@@ -23,7 +23,7 @@
 #define SETTINGS_MAX 64
 #define PASSWORD_MAX 1024 /* bytes of its file */
 
-static const struct sim_kind *const kinds[] = { &sim_scaleio };
+static const struct sim_kind *const kinds[] = { &sim_scaleio, &sim_onefs };
 
 enum {
 	O_LISTEN = 256,
