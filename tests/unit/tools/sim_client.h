@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CLIENT_LIMIT_MS 20000L
+#define CLIENT_LIMIT_MS 60000L
 
 struct client {
 	unsigned port;
@@ -20,14 +20,13 @@ struct client {
 	const char *ca;              /* PEM file: https */
 	const char *type;            /* of bodies; NULL: application/json */
 	long limit_ms;               /* 0: CLIENT_LIMIT_MS */
-	CURL *curl;                  /* keeps its connection between calls; NULL: one a call */
 };
 
 struct reply {
 	CURLcode rc;
 	long status;
 	char *body; /* never NULL */
-	size_t len;
+	size_t len, cap;
 	json_t *json; /* NULL: the body is none */
 	char type[64];
 };
@@ -35,8 +34,12 @@ struct reply {
 static inline size_t client_take(char *data, size_t size, size_t n, void *arg)
 {
 	struct reply *r = arg;
-	char *body = realloc(r->body, r->len + size * n + 1);
+	char *body = r->body;
 
+	if (r->len + size * n >= r->cap) {
+		r->cap = (r->len + size * n + 1) * 2;
+		body = realloc(body, r->cap);
+	}
 	if (!body)
 		return 0;
 	r->body = body;
@@ -73,11 +76,10 @@ static inline struct reply client_call(const struct client *c, const char *metho
 {
 	struct reply r = { .body = calloc(1, 1) };
 	struct curl_slist *headers = NULL;
-	CURL *curl = c->curl ? c->curl : curl_easy_init();
+	CURL *curl = curl_easy_init();
 	char url[1024], *type = NULL;
 
 	snprintf(url, sizeof url, "%s://127.0.0.1:%u%s", c->ca ? "https" : "http", c->port, path);
-	curl_easy_reset(curl);
 	client_setup(curl, c, &headers);
 	curl_easy_setopt(curl, CURLOPT_URL, url);
 	curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L);
@@ -92,8 +94,7 @@ static inline struct reply client_call(const struct client *c, const char *metho
 	snprintf(r.type, sizeof r.type, "%s", type ? type : "");
 	r.json = json_loads(r.body, JSON_DECODE_ANY, NULL);
 	curl_slist_free_all(headers);
-	if (!c->curl)
-		curl_easy_cleanup(curl);
+	curl_easy_cleanup(curl);
 	return r;
 }
 
