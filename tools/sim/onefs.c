@@ -518,9 +518,12 @@ static void answer(void *arg, struct httpd_request *rq, bool half)
 	if (c.changed)
 		sim_changed(o->sim);
 	onefs_reply(&c);
+	/* They share values with the state and with cursors, whose counts are not for two threads. */
+	mutex_lock(&o->lock);
 	json_decref(c.args);
 	json_decref(c.body);
 	json_decref(c.answer);
+	mutex_unlock(&o->lock);
 	json_decref(c.errors);
 }
 

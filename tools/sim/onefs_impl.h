@@ -133,7 +133,7 @@ bool onefs_word(const char *list, const char *word); /* list: " a b c " */
 /* 1..max, or the default; an error is added when it is none. */
 uint64_t onefs_arg_number(struct onefs_call *c, const char *name, uint64_t dflt, uint64_t max);
 void onefs_token(char buf[ONEFS_TOKEN]);
-/* The keys of one page and "resume" for the answer. keys (taken) is NULL when the call brings a token:
+/* Copies of the keys of one page, and "resume" for the answer. keys (taken) is NULL when the call brings a token:
  * then those of the first call are taken, and its args become the call's. NULL: an error was added. */
 json_t *onefs_page(struct onefs_call *c, const void *of, json_t *keys_take, json_t **resume);
 bool onefs_persona(const json_t *p, const char *kinds, int64_t *id);
