@@ -346,6 +346,14 @@ static void check_args(struct onefs_call *c, const struct onefs_route *r)
 	}
 }
 
+bool onefs_denied(const struct onefs *o, const char *privilege)
+{
+	char list[OPT_VALUE_MAX + 4];
+
+	snprintf(list, sizeof list, " %s ", o->opt->deny ? o->opt->deny : "");
+	return onefs_word(list, privilege);
+}
+
 static bool wants_body(const struct onefs_call *c)
 {
 	return !strcmp(c->method, "POST") || !strcmp(c->method, "PUT");
@@ -356,7 +364,7 @@ static void run_route(struct onefs_call *c, const struct onefs_route *r)
 	check_args(c, r);
 	if (wants_body(c) && !c->body)
 		onefs_fail(c, 400, "AEC_BAD_REQUEST", NULL, "The body is not a JSON object");
-	if (r->privilege && c->o->opt->deny && strstr(c->o->opt->deny, r->privilege))
+	if (r->privilege && onefs_denied(c->o, r->privilege))
 		onefs_fail(c, 403, "AEC_FORBIDDEN", NULL, "Privilege check failed. %s is required",
 			   r->privilege);
 	if (c->errors || !read_zone(c))
