@@ -169,7 +169,7 @@ static int parse(int argc, char **argv, struct program *p)
 			return usage(), 0;
 		if (ch == O_VERSION)
 			return puts("persifs-sim " PERSIFS_VERSION) < 0;
-		rc = apply(p, ch, optarg);
+		rc = apply(p, ch, optarg ? optarg : "");
 		if (rc >= 0)
 			return rc;
 	}
