@@ -166,6 +166,7 @@ void onefs_put_acl(struct onefs_call *c, const char *path);
 /* What is kept of paths that are gone, or are called otherwise now. */
 void onefs_forget_acls(struct onefs_call *c, const char *path);
 json_t *onefs_export_defaults_new(void);
+bool onefs_state_ok(const json_t *state);
 void onefs_index_exports(struct onefs *o);
 /* Forgets snapshots of the state file whose copy or removal was not finished. */
 void onefs_snap_load(struct onefs *o);
