@@ -75,23 +75,30 @@ static void put_alias(struct onefs_call *c, const json_t *before, const char *na
 	c->changed = true;
 }
 
-void onefs_aliases_get(struct onefs_call *c)
+static json_t *aliases_of_zone(struct onefs_call *c)
 {
-	json_t *keys = onefs_arg(c, "resume") ? NULL : json_array(), *a, *list, *page, *resume;
+	json_t *keys = json_array(), *a;
 	const char *key;
 
-	if (keys)
-		json_object_foreach(table(c, "aliases"), key, a) {
-			if (!strcmp(json_string_value(json_object_get(a, "zone")), c->zone->name))
-				json_array_append_new(keys, json_string(key));
-		}
-	page = onefs_page(c, onefs_aliases_get, keys, &resume);
+	json_object_foreach(table(c, "aliases"), key, a) {
+		if (!strcmp(json_string_value(json_object_get(a, "zone")), c->zone->name))
+			json_array_append_new(keys, json_string(key));
+	}
+	return keys;
+}
+
+void onefs_aliases_get(struct onefs_call *c)
+{
+	json_t *keys = onefs_arg(c, "resume") ? NULL : aliases_of_zone(c), *resume;
+	json_t *page = onefs_page(c, onefs_aliases_get, keys, &resume), *list;
+
 	if (!page)
 		return;
 	list = json_array();
 	for (size_t i = 0; i < json_array_size(page); i++) {
-		a = json_object_get(table(c, "aliases"),
-				    json_string_value(json_array_get(page, i)));
+		const char *key = json_string_value(json_array_get(page, i));
+		const json_t *a = json_object_get(table(c, "aliases"), key);
+
 		if (a)
 			json_array_append_new(list, json_deep_copy(a));
 	}

@@ -253,7 +253,49 @@ static void snapshots_keep_what_was(void **state)
 	assert_true(holds(".snapshot/all/data/v/f", "new"));
 }
 
-/* --- faults --- */
+static void snapshots_expire(void **state)
+{
+	char body[128];
+
+	(void)state;
+	begin(NULL, NULL);
+	make_dir("/namespace/ifs/v");
+	write_file("v/f", "old");
+	snprintf(body, sizeof body, "{\"name\":\"s1\",\"path\":\"/ifs/v\",\"expires\":%lld}",
+		 (long long)time(NULL) + 1000);
+	assert_int_equal(call("POST", SNAPS, body), 201);
+	assert_int_equal(call("POST", SNAPS, "{\"name\":\"s2\",\"path\":\"/ifs/v\",\"expires\":1}"),
+			 400);
+	advance(500);
+	assert_int_equal(call("GET", SNAPS "/s1", NULL), 200);
+	advance(500);
+	assert_int_equal(call("GET", SNAPS "/s1", NULL), 404);
+	assert_false(holds(".snapshot/s1/v/f", "old"));
+	assert_int_equal(call("POST", SNAPS, "{\"name\":\"s1\",\"path\":\"/ifs/v\"}"), 201);
+}
+
+/* Of a tree of which a part belongs to an application. */
+static void a_removal_ends_at_closed_folders(void **state)
+{
+	(void)state;
+	begin("deny=ISI_PRIV_IFS_RESTORE", NULL);
+	if (geteuid())
+		skip();
+	assert_int_equal(make_dir("/namespace/ifs/v/app?recursive=true"), 200);
+	write_file("v/app/f", "x");
+	assert_int_equal(call("PUT", "/namespace/ifs/v/app?acl",
+			      "{\"authoritative\":\"mode\",\"mode\":\"0700\","
+			      "\"owner\":{\"id\":\"UID:2000\"}}"),
+			 200);
+	assert_int_equal(call("DELETE", "/namespace/ifs/v?recursive=true", NULL), 403);
+	assert_true(holds("v/app/f", "x"));
+	assert_int_equal(call("PUT", "/namespace/ifs/v/app?acl",
+			      "{\"authoritative\":\"mode\",\"owner\":{\"id\":\"USER:root\"}}"),
+			 200);
+	assert_int_equal(call("DELETE", "/namespace/ifs/v?recursive=true", NULL), 204);
+}
+
+/* --- faults -------------------------------------------------------------- */
 
 static void half_executed_calls_leave_a_part(void **state)
 {
@@ -289,10 +331,16 @@ static void half_executed_calls_leave_a_part(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(directories_come_and_go),   T(paths_do_not_leave_the_store),
-		T(modes_and_owners_are_real), T(listings_come_in_pages),
-		T(directories_move),          T(copies_tell_what_failed),
-		T(snapshots_keep_what_was),   T(half_executed_calls_leave_a_part),
+		T(directories_come_and_go),
+		T(paths_do_not_leave_the_store),
+		T(modes_and_owners_are_real),
+		T(listings_come_in_pages),
+		T(directories_move),
+		T(copies_tell_what_failed),
+		T(snapshots_keep_what_was),
+		T(snapshots_expire),
+		T(a_removal_ends_at_closed_folders),
+		T(half_executed_calls_leave_a_part),
 	};
 
 	curl_global_init(CURL_GLOBAL_DEFAULT);
