@@ -51,13 +51,6 @@ static void fixture_open(void)
 	assert_int_equal(rc, 0);
 }
 
-static void fixture_reopen(void)
-{
-	store_close(fx.s);
-	fx.s = NULL;
-	fixture_open();
-}
-
 /* An empty database; the URI of the fixture names it. */
 static int fixture_empty(void)
 {

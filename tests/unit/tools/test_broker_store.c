@@ -120,6 +120,13 @@ static void refused_and_idle_rules_write_nothing(void **state)
 	assert_int_equal(store_get(fx.s, "b", &i, &err), -ENOENT);
 }
 
+static void fixture_reopen(void)
+{
+	store_close(fx.s);
+	fx.s = NULL;
+	fixture_open();
+}
+
 static int fill_all(void *arg, struct instance *i, bool exists, unsigned bindings)
 {
 	const struct instance *want = arg;
