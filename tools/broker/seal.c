@@ -151,29 +151,37 @@ static int read_file(const char *file, char *buf, struct err *err)
 	return 0;
 }
 
+/* All that is in the file, in s, which nobody may write any more. */
+static int load(struct seal *s, const char *key_file, char *buf, struct err *err)
+{
+	int rc;
+
+	memset(s, 0, sizeof *s);
+	rc = read_file(key_file, buf, err);
+	if (!rc)
+		rc = add_keys(s, key_file, buf, err);
+	if (!rc && sodium_mprotect_readonly(s))
+		rc = err_set(err, -ENOMEM, "key file '%s': no memory", key_file);
+	return rc;
+}
+
 int seal_open(const char *key_file, struct seal **out, struct err *err)
 {
-	struct seal *s = NULL;
-	char *buf = NULL;
+	struct seal *s;
+	char *buf;
 	int rc;
 
 	if (sodium_init() < 0)
 		return err_set(err, -EIO, "libsodium does not start");
 	s = sodium_malloc(sizeof *s);
-	buf = malloc(FILE_BYTES_MAX + 1);
-	if (!s || !buf) {
-		rc = err_set(err, -ENOMEM, "key file '%s': no memory", key_file);
+	buf = sodium_malloc(FILE_BYTES_MAX + 1);
+	if (s && buf) {
+		*buf = '\0';
+		rc = load(s, key_file, buf, err);
 	} else {
-		memset(s, 0, sizeof *s);
-		rc = read_file(key_file, buf, err);
-		if (!rc)
-			rc = add_keys(s, key_file, buf, err);
-	}
-	if (buf)
-		sodium_memzero(buf, FILE_BYTES_MAX + 1);
-	free(buf);
-	if (!rc && sodium_mprotect_readonly(s))
 		rc = err_set(err, -ENOMEM, "key file '%s': no memory", key_file);
+	}
+	sodium_free(buf);
 	if (rc)
 		seal_close(s);
 	else
