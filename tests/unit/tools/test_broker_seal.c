@@ -110,8 +110,11 @@ static void changed_texts_are_refused(void **state)
 	for (size_t i = 0; sealed[i]; i++) {
 		char was = sealed[i];
 
-		sealed[i] = was == 'A' ? 'B' : 'A';
-		expect_opens(s, sealed, "b", NULL);
+		for (int c = 1; c < 256; c++) {
+			sealed[i] = (char)c;
+			if (sealed[i] != was)
+				expect_opens(s, sealed, "b", NULL);
+		}
 		sealed[i] = was;
 	}
 	for (size_t cut = strlen(sealed); cut-- > 0;) {
@@ -249,8 +252,11 @@ static void forged_links_are_refused(void **state)
 	for (size_t i = 0; token[i]; i++) {
 		char was = token[i];
 
-		token[i] = was == '2' ? '3' : '2';
-		assert_false(seal_check(s, "what", token, 0));
+		for (int c = 1; c < 256; c++) {
+			token[i] = (char)c;
+			if (token[i] != was)
+				assert_false(seal_check(s, "what", token, 0));
+		}
 		token[i] = was;
 	}
 	assert_true(asprintf(&later, "9%s", token) > 0);
