@@ -13,8 +13,8 @@
  *
  * Names. A volume is PREFIX + hash of its owner, and PREFIX + "n" + hash as long as nothing was ever written
  * to it: that is the mark of provider_volume.fresh. A name goes from the second form to the first,
- * never back, so who looks for the second first and then for the first misses none. To callers
- * a volume has one name, the first form. */
+ * never back: who has found neither looks for the first once more. Should there be both, the first
+ * holds what was written. To callers a volume has one name, the first form. */
 #ifndef BACKENDS_PROVIDERS_SCALEIO_IMPL_H
 #define BACKENDS_PROVIDERS_SCALEIO_IMPL_H
 
