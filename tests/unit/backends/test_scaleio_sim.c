@@ -296,15 +296,32 @@ static void must(int rc)
 		fail_msg("%d: %s", rc, fx.err.text);
 }
 
+#define LEFT_MAX 4
+
+static struct {
+	struct provider_volume of[LEFT_MAX];
+	unsigned n;
+} left;
+
+static bool note_left(void *arg, const struct provider_volume *v)
+{
+	(void)arg;
+	assert_true(left.n < LEFT_MAX);
+	left.of[left.n++] = *v;
+	return true;
+}
+
 static void remove_all(void)
 {
-	struct provider_ref r = ref_of(OWNER, NULL), snap = ref_of("snap", NULL),
-			    copy = ref_of("copy", NULL);
+	struct provider_ref r = ref_of(OWNER, NULL);
 
-	must(fx.p->ops->unmap(fx.p, &r, &host1, &fx.err));
-	must(fx.p->ops->remove(fx.p, &copy, &fx.err));
-	must(fx.p->ops->remove(fx.p, &snap, &fx.err));
-	must(fx.p->ops->remove(fx.p, &r, &fx.err));
+	left.n = 0;
+	must(fx.p->ops->list(fx.p, note_left, NULL, &fx.err));
+	for (unsigned i = 0; i < left.n; i++) {
+		if (left.of[i].nhosts)
+			must(fx.p->ops->unmap(fx.p, &r, &host1, &fx.err));
+		must(fx.p->ops->remove_name(fx.p, left.of[i].name, &fx.err));
+	}
 	assert_int_equal(volumes(), 0);
 }
 
@@ -403,30 +420,30 @@ static const struct operation {
 	const char *name;
 	enum level before;
 	bool login; /* begins with a new session, and knows nothing of pools */
+	bool reads;
 	int (*run)(void);
 	void (*check)(void);
 } operations[] = {
-	{ "create", NOTHING, true, do_create, one_volume },
-	{ "get", CREATED, false, do_get, one_volume },
-	{ "get by name", CREATED, false, do_get_by_name, one_volume },
-	{ "list", CREATED, false, do_list, one_listed },
-	{ "map", CREATED, false, do_map, one_mapped },
-	{ "map with limits", CREATED, true, do_map_limited, limits_are_set },
-	{ "unmap", MAPPED, false, do_unmap, none_mapped },
-	{ "set used", MAPPED, false, do_set_used, one_used },
-	{ "grow", CREATED, false, do_grow, one_grown },
-	{ "snapshot", USED, false, do_snapshot, one_snapshot },
-	{ "restore", SNAPPED, false, do_restore, one_copy },
-	{ "remove", CREATED, false, do_remove, none },
-	{ "remove by name", CREATED, false, do_remove_by_name, none },
-	{ "capacity", CREATED, true, do_capacity, one_volume },
-	{ "health", CREATED, false, do_health, one_volume },
+	{ "create", NOTHING, true, false, do_create, one_volume },
+	{ "get", CREATED, false, true, do_get, one_volume },
+	{ "get by name", CREATED, false, true, do_get_by_name, one_volume },
+	{ "list", CREATED, false, true, do_list, one_listed },
+	{ "map", CREATED, false, false, do_map, one_mapped },
+	{ "map with limits", CREATED, true, false, do_map_limited, limits_are_set },
+	{ "unmap", MAPPED, false, false, do_unmap, none_mapped },
+	{ "set used", MAPPED, false, false, do_set_used, one_used },
+	{ "grow", CREATED, false, false, do_grow, one_grown },
+	{ "snapshot", USED, false, false, do_snapshot, one_snapshot },
+	{ "restore", SNAPPED, false, false, do_restore, one_copy },
+	{ "remove", CREATED, false, false, do_remove, none },
+	{ "remove by name", CREATED, false, false, do_remove_by_name, none },
+	{ "capacity", CREATED, true, true, do_capacity, one_volume },
+	{ "health", CREATED, false, true, do_health, one_volume },
 };
 
 static void set_fault(const char *fault, unsigned status, unsigned bytes, unsigned ms,
 		      unsigned after)
 {
-	tell("DELETE", "/_sim/faults", NULL);
 	tell("POST", "/_sim/faults",
 	     json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i}", "match", "", "fault", fault, "after",
 		       (int)after, "times", 1, "status", (int)(status ? status : 503), "bytes",
@@ -452,7 +469,8 @@ static bool fail_at(const struct operation *op, const char *fault, unsigned stat
 	bool came;
 	int rc;
 
-	prepare(op->before);
+	if (!at || !op->reads) /* a call that reads leaves what it found */
+		prepare(op->before);
 	if (op->login)
 		open_provider();
 	set_fault(fault, status, 3, ms, at);
@@ -474,25 +492,35 @@ static bool fail_at(const struct operation *op, const char *fault, unsigned stat
 	return true;
 }
 
+static const struct {
+	const char *fault;
+	unsigned status;
+} faults[] = {
+	{ "lost", 0 },
+	{ "garbage", 0 },
+	{ "html", 502 },
+	{ "half", 0 },
+	/* those below differ from them in the transport only */
+	{ "drop", 0 },
+	{ "cut", 0 },
+	{ "empty", 503 },
+	{ "status", 500 },
+	{ "status", 503 },
+};
+#define FAULTS_SHORT 4
+
 static void each_fault_at_each_call_is_survived(void **state)
 {
-	static const struct {
-		const char *fault;
-		unsigned status, ms;
-	} faults[] = {
-		{ "delay", 0, 1 },    { "drop", 0, 0 },     { "lost", 0, 0 },   { "cut", 0, 0 },
-		{ "status", 500, 0 }, { "status", 503, 0 }, { "html", 502, 0 }, { "empty", 503, 0 },
-		{ "garbage", 0, 0 },  { "half", 0, 0 },
-	};
+	const char *scale = getenv("SCALE");
+	size_t n = scale && !strcmp(scale, "ci") ? FAULTS_SHORT : ARRAY_LEN(faults);
 
 	(void)state;
 	begin(NULL);
 	for (size_t o = 0; o < ARRAY_LEN(operations); o++)
-		for (size_t f = 0; f < ARRAY_LEN(faults); f++) {
+		for (size_t f = 0; f < n; f++) {
 			unsigned at = 0;
 
-			while (fail_at(&operations[o], faults[f].fault, faults[f].status,
-				       faults[f].ms, at))
+			while (fail_at(&operations[o], faults[f].fault, faults[f].status, 0, at))
 				assert_true(++at < CALLS_MAX);
 			assert_true(at > 0);
 		}
