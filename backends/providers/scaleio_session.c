@@ -88,7 +88,7 @@ static int token_set(char **out, const char *text, struct err *err)
 static int login_classic(struct scaleio *s, struct sgw_session *c, enum way *way, struct err *err)
 {
 	char password[ARRAY_PASSWORD_MAX];
-	AUTO_FREE char *token = malloc(SGW_TOKEN_MAX);
+	char token[SGW_TOKEN_MAX];
 	const struct rest_request q = { .call = "login",
 					.method = "GET",
 					.path = "/api/login",
@@ -96,8 +96,7 @@ static int login_classic(struct scaleio *s, struct sgw_session *c, enum way *way
 					.password = password,
 					.safe = true };
 	struct rest_reply a = { 0 };
-	int rc = token ? array_password(&s->cfg, password, err) :
-			 err_set(err, -ENOMEM, "out of memory");
+	int rc = array_password(&s->cfg, password, err);
 
 	*way = WAY_CLOSED;
 	if (!rc)
@@ -107,14 +106,13 @@ static int login_classic(struct scaleio *s, struct sgw_session *c, enum way *way
 		*way = way_of(&a);
 		if (*way != WAY_OPEN)
 			rc = login_refused(s, &a, err);
-		else if (!sgw_bare(&a, token, SGW_TOKEN_MAX))
+		else if (!sgw_bare(&a, token, sizeof token))
 			rc = err_set(err, -EPROTO, "%s: login: the answer is no token",
 				     s->base.name);
 		else
 			rc = token_set(&c->token, token, err);
 	}
-	if (token)
-		explicit_bzero(token, SGW_TOKEN_MAX);
+	explicit_bzero(token, sizeof token);
 	rest_reply_done(&a);
 	c->bearer = c->by_rest = false;
 	c->life_ms = CLASSIC_LIFE_MS;

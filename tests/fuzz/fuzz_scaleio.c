@@ -270,7 +270,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(&gw, 0, sizeof gw);
 	log_level = LOG_LEVEL_ERROR;
 	if (size > 1) {
-		snprintf(gw.version, sizeof gw.version, "\"%u.%u\"", data[1] % 8, data[1] / 8 % 8);
+		snprintf(gw.version, sizeof gw.version, "\"%d.%d\"", data[1] % 8, data[1] / 8 % 8);
 		gw.fuzz_login = data[1] & 0x40;
 		r.handle = data[1] & 0x80 ? handle : NULL;
 		gw.at = (const char *)data + 2;

@@ -39,6 +39,17 @@
 	"\"httpStatusCode\":500,\"errorCode\":99}"
 #define UNAUTHORIZED "{\"message\":\"Unauthorized\",\"httpStatusCode\":401,\"errorCode\":0}"
 
+#define SDC "e1f20d4400000001"
+#define SDC2 "e1f20d4400000002"
+#define MAPPED_1            \
+	"{\"sdcId\":\"" SDC \
+	"\",\"sdcIp\":\"10.0.0.1\",\"sdcName\":\"cell-1\",\"limitIops\":0,\"limitBwInMbps\":0}"
+#define MAPPED_1_LIMITED \
+	"{\"sdcId\":\"" SDC "\",\"sdcName\":\"cell-1\",\"limitIops\":500,\"limitBwInMbps\":10}"
+#define MAPPED_2 "{\"sdcId\":\"" SDC2 "\",\"sdcIp\":\"10.0.0.2\",\"sdcName\":null}"
+#define ERROR(n, text) "{\"message\":\"" text "\",\"httpStatusCode\":500,\"errorCode\":" #n "}"
+#define SIZE(gib) (gib) * GIB
+
 static struct {
 	struct fake_http *f;
 	struct provider *p;
