@@ -207,7 +207,8 @@ int sgw_call(struct scaleio *s, const struct sgw_call *q, json_t **out, enum sgw
 	}
 }
 
-static int path_by(char path[SGW_PATH_MAX], const char *fmt, va_list ap, struct err *err)
+static int __attribute__((format(printf, 2, 0)))
+path_by(char path[SGW_PATH_MAX], const char *fmt, va_list ap, struct err *err)
 {
 	int n = vsnprintf(path, SGW_PATH_MAX, fmt, ap);
 

@@ -116,7 +116,7 @@ static int post_volume(struct scaleio *s, const struct wish *w, char id[SGW_ID_M
 static int settle(struct scaleio *s, const struct sgw_names *names, struct sgw_volume *v,
 		  struct err *err)
 {
-	struct sgw_volume other;
+	struct sgw_volume other = { .mapped = NULL };
 	int rc = sgw_volume_by_name(s, names->used, &other, err);
 
 	if (rc == -ENOENT)
@@ -306,7 +306,7 @@ static int copy(struct scaleio *s, const struct provider_ref *of, const struct p
 		const char *mode, uint64_t size, struct sgw_volume *out, struct err *err)
 {
 	struct sgw_version version;
-	struct sgw_volume source;
+	struct sgw_volume source = { .mapped = NULL };
 	struct sgw_names names;
 	int rc = sgw_volume_find(s, of, &source, err);
 
@@ -330,7 +330,7 @@ int scaleio_snapshot(struct provider *p, const struct provider_ref *of,
 		     const struct provider_ref *ref, json_t **handle, struct err *err)
 {
 	struct scaleio *s = scaleio_of(p);
-	struct sgw_volume v;
+	struct sgw_volume v = { .mapped = NULL };
 	int rc = copy(s, of, ref, "ReadOnly", 0, &v, err);
 
 	if (rc)
@@ -345,7 +345,7 @@ int scaleio_restore(struct provider *p, const struct provider_ref *of,
 		    json_t **handle, uint64_t *size, struct err *err)
 {
 	struct scaleio *s = scaleio_of(p);
-	struct sgw_volume v;
+	struct sgw_volume v = { .mapped = NULL };
 	uint64_t want = 0;
 	int rc = spec->size ? sgw_round(spec->size, SGW_STEP, &want, err) : 0;
 

@@ -320,109 +320,106 @@ static void versions_compare_by_number(void **state)
 
 /* --- what answers mean ----------------------------------------------------- */
 
+static const struct {
+	long status;
+	const char *body;
+	enum sgw_fault fault;
+	int rc;
+} classes[] = {
+#define CODE(n, text) "{\"message\":\"" text "\",\"httpStatusCode\":500,\"errorCode\":" #n "}"
+	{ 500, CODE(3, "Not found"), SGW_ABSENT, -ENOENT },
+	{ 500, CODE(7, "Already exists"), SGW_TAKEN, -EEXIST },
+	{ 500, CODE(62, "Wrong command parameters"), SGW_ARGUMENT, -EINVAL },
+	{ 500, CODE(64, "Parameter out of range"), SGW_ARGUMENT, -EINVAL },
+	{ 500, CODE(67, "Insufficient resources"), SGW_NO_ROOM, -ENOSPC },
+	{ 500, CODE(68, "A timeout occurred"), SGW_LOST, -EAGAIN },
+	{ 500, CODE(69, "Communication error"), SGW_LOST, -EAGAIN },
+	{ 500, CODE(78, "Could not find the volume"), SGW_ABSENT, -ENOENT },
+	{ 500, CODE(79, "Could not find the volume"), SGW_ABSENT, -ENOENT },
+	{ 500, CODE(80, "Could not find the SDC"), SGW_HOST_ABSENT, -EINVAL },
+	{ 500, CODE(81, "already"), SGW_MAPPED_HERE, -EBUSY },
+	{ 500, CODE(82, "all"), SGW_MAPPED_ALL, -EBUSY },
+	{ 500, CODE(84, "not"), SGW_NOT_MAPPED, -EINVAL },
+	{ 500, CODE(87, "many"), SGW_NO_ROOM, -ENOSPC },
+	{ 500, CODE(88, "Invalid volume ID. Please try again."), SGW_ABSENT, -ENOENT },
+	{ 500, CODE(90, "Invalid SDC ID"), SGW_HOST_ABSENT, -EINVAL },
+	{ 500, CODE(99, "in use"), SGW_TAKEN, -EEXIST },
+	{ 500, CODE(104, "Volume is mapped"), SGW_MAPPED, -EBUSY },
+	{ 500, CODE(121, "slave"), SGW_BUSY, -EAGAIN },
+	{ 500, CODE(124, "degraded"), SGW_BUSY, -EAGAIN },
+	{ 500, CODE(132, "license"), SGW_NO_ROOM, -ENOSPC },
+	{ 500, CODE(133, "increased"), SGW_SHRINK, -ERANGE },
+	{ 500, CODE(142, "pd"), SGW_CONFIG, -EINVAL },
+	{ 500, CODE(164, "The system is busy. Retry later"), SGW_BUSY, -EAGAIN },
+	{ 500, CODE(166, "Could not create the volume"), SGW_REFUSED, -EINVAL },
+	{ 500, CODE(168, "You do not have permission"), SGW_DENIED, -EACCES },
+	{ 500, CODE(171, "pool"), SGW_CONFIG, -EINVAL },
+	{ 500, CODE(174, "pool"), SGW_CONFIG, -EINVAL },
+	{ 500, CODE(182, "many"), SGW_NO_ROOM, -ENOSPC },
+	{ 500, CODE(183, "none"), SGW_ABSENT, -ENOENT },
+	{ 500, CODE(188, "no default"), SGW_CONFIG, -EINVAL },
+	{ 500, CODE(190, "large"), SGW_ARGUMENT, -EINVAL },
+	{ 500, CODE(191, "small"), SGW_NO_ROOM, -ENOSPC },
+	{ 500, CODE(197, "mismatch"), SGW_CONFIG, -EINVAL },
+	{ 500, CODE(212, "removal"), SGW_REMOVING, -EAGAIN },
+	{ 500, CODE(225, "8 GB blocks"), SGW_ARGUMENT, -EINVAL },
+	{ 500, CODE(226, "31 characters"), SGW_ARGUMENT, -EINVAL },
+	{ 500, CODE(227, "invalid characters"), SGW_ARGUMENT, -EINVAL },
+	/* numbers that differ: the text decides */
+	{ 500, CODE(297, "This volume may not be mapped to additional SDCs"), SGW_MAPPED_OTHER,
+	  -EBUSY },
+	{ 500, CODE(811, "Only a single SDC may be mapped to this volume at a time"),
+	  SGW_MAPPED_OTHER, -EBUSY },
+	{ 500, CODE(297, "The SDC is not approved"), SGW_NOT_APPROVED, -EACCES },
+	{ 500, CODE(322, "x"), SGW_NOT_APPROVED, -EACCES },
+	{ 500, CODE(300, "Requested volume size exceeds the volume allocation limit"), SGW_NO_ROOM,
+	  -ENOSPC },
+	{ 500, CODE(4037, "x"), SGW_MAPPED_HERE, -EBUSY },
+	{ 500, CODE(4039, "x"), SGW_NOT_MAPPED, -EINVAL },
+	{ 500, CODE(252, "The maximum number of sessions is already open"), SGW_BUSY, -EAGAIN },
+	{ 500, CODE(9999, "Whatever"), SGW_REFUSED, -EINVAL },
+	{ 400, CODE(0, "id must be a hexadecimal number (unsigned long)"), SGW_ABSENT, -ENOENT },
+	{ 500, CODE(0, "id must be a hexadecimal number"), SGW_ABSENT, -ENOENT },
+	{ 500,
+	  "{\"message\":\"Error with details\",\"httpStatusCode\":500,\"errorCode\":0,\"details\":[{\"error\":\"TOO_MANY_SNAPS_IN_VTREE\",\"rc\":182,\"errorMessage\":\"There are too many snapshots in the VTree\"}]}",
+	  SGW_NO_ROOM, -ENOSPC },
+	{ 500,
+	  "{\"message\":\"Error with details\",\"errorCode\":0,\"details\":[{\"error\":\"VOL_NOT_FOUND\"}]}",
+	  SGW_ABSENT, -ENOENT },
+	{ 500, "{\"message\":\"Error with details\",\"errorCode\":0,\"details\":[{\"rc\":99}]}",
+	  SGW_TAKEN, -EEXIST },
+	{ 500, "{\"message\":\"Error with details\",\"errorCode\":0,\"details\":[]}", SGW_LOST,
+	  -EAGAIN },
+	{ 500, "{\"message\":\"Error with details\",\"errorCode\":99,\"details\":null}", SGW_TAKEN,
+	  -EEXIST },
+	{ 500, "{\"message\":\"Internal\"}", SGW_LOST, -EAGAIN },
+	{ 500, "{\"errorCode\":-1}", SGW_LOST, -EAGAIN },
+	{ 500, "{\"errorCode\":99999999999999}", SGW_LOST, -EAGAIN },
+	{ 500, "[]", SGW_LOST, -EAGAIN },
+	{ 500, "null", SGW_LOST, -EAGAIN },
+	{ 502, "<html>", SGW_LOST, -EAGAIN },
+	{ 503, "", SGW_LOST, -EAGAIN },
+	{ 504, "", SGW_LOST, -EAGAIN },
+	{ 429, "", SGW_BUSY, -EAGAIN },
+	{ 400, "", SGW_ARGUMENT, -EINVAL },
+	{ 401, UNAUTHORIZED, SGW_DENIED, -EACCES },
+	{ 403, "", SGW_DENIED, -EACCES },
+	{ 404, "<html>", SGW_NO_ROUTE, -EPROTO },
+	{ 400, "{\"message\":\"no route handled\"}", SGW_NO_ROUTE, -EPROTO },
+	{ 302, "", SGW_REFUSED, -EINVAL },
+};
+
 static void refusals_have_classes(void **state)
 {
-	static const struct {
-		long status;
-		const char *body;
-		enum sgw_fault fault;
-		int rc;
-	} of[] = {
-#define CODE(n, text) "{\"message\":\"" text "\",\"httpStatusCode\":500,\"errorCode\":" #n "}"
-		{ 500, CODE(3, "Not found"), SGW_ABSENT, -ENOENT },
-		{ 500, CODE(7, "Already exists"), SGW_TAKEN, -EEXIST },
-		{ 500, CODE(62, "Wrong command parameters"), SGW_ARGUMENT, -EINVAL },
-		{ 500, CODE(64, "Parameter out of range"), SGW_ARGUMENT, -EINVAL },
-		{ 500, CODE(67, "Insufficient resources"), SGW_NO_ROOM, -ENOSPC },
-		{ 500, CODE(68, "A timeout occurred"), SGW_LOST, -EAGAIN },
-		{ 500, CODE(69, "Communication error"), SGW_LOST, -EAGAIN },
-		{ 500, CODE(78, "Could not find the volume"), SGW_ABSENT, -ENOENT },
-		{ 500, CODE(79, "Could not find the volume"), SGW_ABSENT, -ENOENT },
-		{ 500, CODE(80, "Could not find the SDC"), SGW_HOST_ABSENT, -EINVAL },
-		{ 500, CODE(81, "already"), SGW_MAPPED_HERE, -EBUSY },
-		{ 500, CODE(82, "all"), SGW_MAPPED_ALL, -EBUSY },
-		{ 500, CODE(84, "not"), SGW_NOT_MAPPED, -EINVAL },
-		{ 500, CODE(87, "many"), SGW_NO_ROOM, -ENOSPC },
-		{ 500, CODE(88, "Invalid volume ID. Please try again."), SGW_ABSENT, -ENOENT },
-		{ 500, CODE(90, "Invalid SDC ID"), SGW_HOST_ABSENT, -EINVAL },
-		{ 500, CODE(99, "in use"), SGW_TAKEN, -EEXIST },
-		{ 500, CODE(104, "Volume is mapped"), SGW_MAPPED, -EBUSY },
-		{ 500, CODE(121, "slave"), SGW_BUSY, -EAGAIN },
-		{ 500, CODE(124, "degraded"), SGW_BUSY, -EAGAIN },
-		{ 500, CODE(132, "license"), SGW_NO_ROOM, -ENOSPC },
-		{ 500, CODE(133, "increased"), SGW_SHRINK, -ERANGE },
-		{ 500, CODE(142, "pd"), SGW_CONFIG, -EINVAL },
-		{ 500, CODE(164, "The system is busy. Retry later"), SGW_BUSY, -EAGAIN },
-		{ 500, CODE(166, "Could not create the volume"), SGW_REFUSED, -EINVAL },
-		{ 500, CODE(168, "You do not have permission"), SGW_DENIED, -EACCES },
-		{ 500, CODE(171, "pool"), SGW_CONFIG, -EINVAL },
-		{ 500, CODE(174, "pool"), SGW_CONFIG, -EINVAL },
-		{ 500, CODE(182, "many"), SGW_NO_ROOM, -ENOSPC },
-		{ 500, CODE(183, "none"), SGW_ABSENT, -ENOENT },
-		{ 500, CODE(188, "no default"), SGW_CONFIG, -EINVAL },
-		{ 500, CODE(190, "large"), SGW_ARGUMENT, -EINVAL },
-		{ 500, CODE(191, "small"), SGW_NO_ROOM, -ENOSPC },
-		{ 500, CODE(197, "mismatch"), SGW_CONFIG, -EINVAL },
-		{ 500, CODE(212, "removal"), SGW_REMOVING, -EAGAIN },
-		{ 500, CODE(225, "8 GB blocks"), SGW_ARGUMENT, -EINVAL },
-		{ 500, CODE(226, "31 characters"), SGW_ARGUMENT, -EINVAL },
-		{ 500, CODE(227, "invalid characters"), SGW_ARGUMENT, -EINVAL },
-		/* numbers that differ: the text decides */
-		{ 500, CODE(297, "This volume may not be mapped to additional SDCs"),
-		  SGW_MAPPED_OTHER, -EBUSY },
-		{ 500, CODE(811, "Only a single SDC may be mapped to this volume at a time"),
-		  SGW_MAPPED_OTHER, -EBUSY },
-		{ 500, CODE(297, "The SDC is not approved"), SGW_NOT_APPROVED, -EACCES },
-		{ 500, CODE(322, "x"), SGW_NOT_APPROVED, -EACCES },
-		{ 500, CODE(300, "Requested volume size exceeds the volume allocation limit"),
-		  SGW_NO_ROOM, -ENOSPC },
-		{ 500, CODE(4037, "x"), SGW_MAPPED_HERE, -EBUSY },
-		{ 500, CODE(4039, "x"), SGW_NOT_MAPPED, -EINVAL },
-		{ 500, CODE(252, "The maximum number of sessions is already open"), SGW_BUSY,
-		  -EAGAIN },
-		{ 500, CODE(9999, "Whatever"), SGW_REFUSED, -EINVAL },
-		{ 400, CODE(0, "id must be a hexadecimal number (unsigned long)"), SGW_ABSENT,
-		  -ENOENT },
-		{ 500, CODE(0, "id must be a hexadecimal number"), SGW_ABSENT, -ENOENT },
-		{ 500,
-		  "{\"message\":\"Error with details\",\"httpStatusCode\":500,\"errorCode\":0,\"details\":[{\"error\":\"TOO_MANY_SNAPS_IN_VTREE\",\"rc\":182,\"errorMessage\":\"There are too many snapshots in the VTree\"}]}",
-		  SGW_NO_ROOM, -ENOSPC },
-		{ 500,
-		  "{\"message\":\"Error with details\",\"errorCode\":0,\"details\":[{\"error\":\"VOL_NOT_FOUND\"}]}",
-		  SGW_ABSENT, -ENOENT },
-		{ 500,
-		  "{\"message\":\"Error with details\",\"errorCode\":0,\"details\":[{\"rc\":99}]}",
-		  SGW_TAKEN, -EEXIST },
-		{ 500, "{\"message\":\"Error with details\",\"errorCode\":0,\"details\":[]}",
-		  SGW_LOST, -EAGAIN },
-		{ 500, "{\"message\":\"Error with details\",\"errorCode\":99,\"details\":null}",
-		  SGW_TAKEN, -EEXIST },
-		{ 500, "{\"message\":\"Internal\"}", SGW_LOST, -EAGAIN },
-		{ 500, "{\"errorCode\":-1}", SGW_LOST, -EAGAIN },
-		{ 500, "{\"errorCode\":99999999999999}", SGW_LOST, -EAGAIN },
-		{ 500, "[]", SGW_LOST, -EAGAIN },
-		{ 500, "null", SGW_LOST, -EAGAIN },
-		{ 502, "<html>", SGW_LOST, -EAGAIN },
-		{ 503, "", SGW_LOST, -EAGAIN },
-		{ 504, "", SGW_LOST, -EAGAIN },
-		{ 429, "", SGW_BUSY, -EAGAIN },
-		{ 400, "", SGW_ARGUMENT, -EINVAL },
-		{ 401, UNAUTHORIZED, SGW_DENIED, -EACCES },
-		{ 403, "", SGW_DENIED, -EACCES },
-		{ 404, "<html>", SGW_NO_ROUTE, -EPROTO },
-		{ 400, "{\"message\":\"no route handled\"}", SGW_NO_ROUTE, -EPROTO },
-		{ 302, "", SGW_REFUSED, -EINVAL },
-	};
-
 	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(of); i++) {
-		json_t *json = json_loads(of[i].body, JSON_DECODE_ANY, NULL);
+	for (size_t i = 0; i < ARRAY_LEN(classes); i++) {
+		json_t *json = json_loads(classes[i].body, JSON_DECODE_ANY, NULL);
 		char text[64];
 		unsigned code;
-		enum sgw_fault f = sgw_judge(of[i].status, json, text, sizeof text, &code);
+		enum sgw_fault f = sgw_judge(classes[i].status, json, text, sizeof text, &code);
 
-		if (f != of[i].fault || sgw_errno(f) != of[i].rc)
-			fail_msg("%ld %s: class %u", of[i].status, of[i].body, f);
+		if (f != classes[i].fault || sgw_errno(f) != classes[i].rc)
+			fail_msg("%ld %s: class %u", classes[i].status, classes[i].body, f);
 		json_decref(json);
 	}
 }
