@@ -100,7 +100,7 @@ static int login_classic(struct scaleio *s, struct sgw_session *c, enum way *way
 
 	*way = WAY_CLOSED;
 	if (!rc)
-		rc = rest_call(s->rest, &q, &a, err);
+		rc = sgw_rest(s, &q, &a, err);
 	explicit_bzero(password, sizeof password);
 	if (!rc) {
 		*way = way_of(&a);
@@ -153,7 +153,7 @@ static int login_bearer(struct scaleio *s, struct sgw_session *c, enum way *way,
 		body = json_pack("{s:s, s:s}", "username", s->cfg.user, "password", password);
 		text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 		q.body = text;
-		rc = text ? rest_call(s->rest, &q, &a, err) :
+		rc = text ? sgw_rest(s, &q, &a, err) :
 			    err_set(err, -EINVAL, "%s: user or password is no UTF-8", s->base.name);
 	}
 	explicit_bzero(password, sizeof password);
@@ -234,7 +234,7 @@ static void log_out(struct scaleio *s, const struct sgw_session *c)
 		text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 		q.body = text;
 	}
-	if (!rest_call(s->rest, &q, &a, NULL))
+	if (!sgw_rest(s, &q, &a, NULL))
 		rest_reply_done(&a);
 	json_decref(body);
 }

@@ -242,9 +242,8 @@ static int map(struct provider *p, unsigned op, const struct provider_ref *r, st
 
 static void check_error(int rc, const struct err *err)
 {
-	static const int known[] = { 0,       -ENOENT, -EEXIST,  -EBUSY,  -ENOSPC,
-				     -EINVAL, -ERANGE, -EACCES,  -EAGAIN, -EOPNOTSUPP,
-				     -EPROTO, -ENOMEM, -EMSGSIZE };
+	static const int known[] = { 0,       -ENOENT, -EEXIST, -EBUSY,      -ENOSPC, -EINVAL,
+				     -ERANGE, -EACCES, -EAGAIN, -EOPNOTSUPP, -EPROTO, -ENOMEM };
 	bool is_known = false;
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)

@@ -142,6 +142,28 @@ static void a_late_copy_takes_its_volume_back(void **state)
 	script_is_done();
 }
 
+/* Nor may it be left, when it cannot be taken back at once; nor may a stranger's be. */
+static void a_late_copy_that_stays_is_an_error(void **state)
+{
+	(void)state;
+	basics("3.6");
+	on(LOOK_UP, 500, NOT_FOUND);
+	on(CREATE, 200, "{\"id\":\"" OTHER_VOL "\"}");
+	on("GET /api/instances/Volume::" OTHER_VOL, 200,
+	   keep("{\"id\":\"" OTHER_VOL "\",\"name\":\"%s\",\"sizeInKb\":16777216}",
+		fx.names.fresh));
+	on(LOOK_UP, 200, "\"" VOL "\"");
+	on(BY_ID, 200, volume(fx.names.used, 16, MAPPED_1));
+	on("POST /api/instances/Volume::" OTHER_VOL "/action/removeVolume", 500,
+	   ERROR(168, "You do not have permission"));
+	assert_int_equal(create(SIZE(16)), -EACCES);
+	on(LOOK_UP, 500, NOT_FOUND);
+	on(CREATE, 200, "{\"id\":\"" VOL "\"}");
+	on(BY_ID, 200, volume("production", 16, NULL));
+	assert_int_equal(create(SIZE(16)), -EPROTO);
+	script_is_done();
+}
+
 static void sizes_have_ends(void **state)
 {
 	(void)state;
@@ -757,6 +779,7 @@ int main(void)
 		TEST(a_lost_answer_is_looked_for_before_it_is_asked_again),
 		TEST(what_differs_is_a_conflict),
 		TEST(a_late_copy_takes_its_volume_back),
+		TEST(a_late_copy_that_stays_is_an_error),
 		TEST(sizes_have_ends),
 		TEST(coded_pools_have_steps_of_one_gib),
 		TEST(limits_of_the_array_are_told),
