@@ -198,8 +198,9 @@ int onefs_export_remove(struct onefs *o, const struct onefs_volume *v, struct er
 /* Names of volumes in a zone whose exports say that they are ours: a new array of strings. */
 int onefs_export_names(struct onefs *o, const struct onefs_place *place, json_t **out,
 		       struct err *err);
-/* "/platform/N/protocols/nfs/exports"; owned, NULL with *err. */
-char *onefs_export_root(struct onefs *o, struct err *err);
+/* URL of one export, or of all (id 0), with the argument key, which may be NULL. Owned. */
+int onefs_export_url(struct onefs *o, const char *zone, uint64_t id, const char *key,
+		     const char *value, char **out, struct err *err);
 
 /* Entries by which single hosts may mount: all but the dummy and the configured networks. */
 unsigned onefs_clients_count(const struct onefs *o, const json_t *object, char *first, size_t cap);
