@@ -230,9 +230,12 @@ static void judge(CURL *c, CURLcode rc, const struct receive *r, struct rest_try
 	case CURLE_URL_MALFORMAT:
 		failed(t, TRY_FAILED, -EINVAL, NULL);
 		return;
+	case CURLE_SSL_CONNECT_ERROR:
+		memmove(t->why + 5, t->why, sizeof t->why - 6);
+		memcpy(t->why, "TLS: ", 5);
+		__attribute__((fallthrough));
 	case CURLE_COULDNT_RESOLVE_HOST:
 	case CURLE_COULDNT_CONNECT:
-	case CURLE_SSL_CONNECT_ERROR:
 		failed(t, TRY_NOT_SENT, -EAGAIN, NULL);
 		return;
 	case CURLE_OPERATION_TIMEDOUT:

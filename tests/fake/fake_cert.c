@@ -63,6 +63,17 @@ static gnutls_x509_crt_t new_crt(gnutls_x509_privkey_t key, const char *name, un
 	return crt;
 }
 
+/* Without identifiers, authorities of one name are told apart by bad signatures only. */
+static void set_key_ids(gnutls_x509_crt_t ca, gnutls_x509_crt_t crt)
+{
+	unsigned char id[64];
+	size_t n = sizeof id;
+
+	must(gnutls_x509_crt_get_key_id(ca, 0, id, &n));
+	must(gnutls_x509_crt_set_subject_key_id(ca, id, n));
+	must(gnutls_x509_crt_set_authority_key_id(crt, id, n));
+}
+
 void fake_cert_make(struct fake_cert *c)
 {
 	gnutls_x509_privkey_t ca_key = new_key(), key = new_key();
@@ -73,6 +84,7 @@ void fake_cert_make(struct fake_cert *c)
 
 	must(gnutls_x509_crt_set_ca_status(ca, 1));
 	must(gnutls_x509_crt_set_key_usage(ca, GNUTLS_KEY_KEY_CERT_SIGN));
+	set_key_ids(ca, crt);
 	must(gnutls_x509_crt_sign2(ca, ca, ca_key, GNUTLS_DIG_SHA256, 0));
 	must(gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_IPADDRESS, &ip, sizeof ip, 0));
 	must(gnutls_x509_crt_sign2(crt, ca, ca_key, GNUTLS_DIG_SHA256, 0));

@@ -10,6 +10,7 @@
 #include <sys/sysinfo.h>
 
 #include "common/cleanup.h"
+#include "common/jsonconf.h"
 #include "tools/driver/source.h"
 
 #define MIB (1024ULL * 1024)
@@ -130,11 +131,6 @@ void config_clear_listen(struct config *c)
 
 /* --- the file -------------------------------------------------------------- */
 
-static int bad_key(struct err *err, const char *path, const char *key, const char *why)
-{
-	return err_set(err, -EINVAL, "%.200s: key \"%.100s\": %.180s", path, key, why);
-}
-
 static int load_list(const char *path, const char *key, const json_t *value, char ***list,
 		     size_t *count, struct err *err)
 {
@@ -142,11 +138,11 @@ static int load_list(const char *path, const char *key, const json_t *value, cha
 	size_t n = json_array_size(value);
 
 	if (!json_is_array(value) || n > CONFIG_LIST_MAX)
-		return bad_key(err, path, key, "want a list of at most 256 strings");
+		return jsonconf_bad(err, path, key, "want a list of at most 256 strings");
 	for (size_t i = 0; i < n; i++) {
 		items[i] = json_string_value(json_array_get(value, i));
 		if (!items[i])
-			return bad_key(err, path, key, "want a list of strings");
+			return jsonconf_bad(err, path, key, "want a list of strings");
 	}
 	if (list_copy(items, n, list, count))
 		return err_set(err, -ENOMEM, "out of memory");
@@ -160,58 +156,15 @@ static int load_listen(struct config *c, const char *path, const json_t *value, 
 	const json_t *item;
 
 	if (!json_array_size(value))
-		return bad_key(err, path, "listen", "want a list of one string or more");
+		return jsonconf_bad(err, path, "listen", "want a list of one string or more");
 	config_clear_listen(c);
 	json_array_foreach((json_t *)value, i, item) {
 		if (!json_is_string(item))
-			return bad_key(err, path, "listen", "want a list of strings");
+			return jsonconf_bad(err, path, "listen", "want a list of strings");
 		if (config_add_listen(c, json_string_value(item), &why))
-			return bad_key(err, path, "listen", why.text);
+			return jsonconf_bad(err, path, "listen", why.text);
 	}
 	return 0;
-}
-
-static int load_scalar(struct config *c, const char *path, const char *key, const json_t *value,
-		       struct err *err)
-{
-	char number[32];
-	const char *text = number;
-	struct err why;
-
-	if (!opt_find(config_table, key))
-		return bad_key(err, path, key, "is not known");
-	if (json_is_string(value))
-		text = json_string_value(value);
-	else if (json_is_integer(value))
-		snprintf(number, sizeof number, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-	else if (json_is_real(value))
-		snprintf(number, sizeof number, "%.3f", json_real_value(value));
-	else if (json_is_boolean(value))
-		text = json_is_true(value) ? "yes" : "no";
-	else
-		return bad_key(err, path, key, "want a string, number or boolean");
-	if (opt_set(config_table, c, key, text, &why))
-		return bad_key(err, path, key, why.text);
-	return 0;
-}
-
-static int load_inner(struct config *c, const char *path, const char *outer, json_t *object,
-		      struct err *err)
-{
-	const char *inner;
-	json_t *value;
-	char key[128];
-	int rc = 0;
-
-	if (!json_is_object(object))
-		return bad_key(err, path, outer, "want an object");
-	json_object_foreach(object, inner, value) {
-		snprintf(key, sizeof key, "%s.%s", outer, inner);
-		rc = load_scalar(c, path, key, value, err);
-		if (rc)
-			break;
-	}
-	return rc;
 }
 
 static int load_key(struct config *c, const char *path, const char *key, json_t *value,
@@ -224,31 +177,26 @@ static int load_key(struct config *c, const char *path, const char *key, json_t 
 	if (!strcmp(key, "allowed_options"))
 		return load_list(path, key, value, &c->allowed_options, &c->nallowed_options, err);
 	if (!strcmp(key, "tls") || !strcmp(key, "ldap"))
-		return load_inner(c, path, key, value, err);
+		return jsonconf_inner(config_table, c, key, value, path, err);
 	if (strchr(key, '.'))
-		return bad_key(err, path, key, "is not known");
-	return load_scalar(c, path, key, value, err);
+		return jsonconf_bad(err, path, key, "is not known");
+	return jsonconf_scalar(config_table, c, key, value, path, key, err);
 }
 
 int config_load(struct config *c, const char *path, struct err *err)
 {
-	json_error_t e;
-	json_t *all = json_load_file(path, JSON_REJECT_DUPLICATES, &e), *value;
+	json_t *all, *value;
 	const char *key;
-	int rc = 0;
+	int rc = jsonconf_read(path, &all, err);
 
-	if (!all && e.line < 0)
-		return err_set(err, -EINVAL, "%.200s: %.200s", path, e.text);
-	if (!all)
-		return err_set(err, -EINVAL, "%.200s: line %d, column %d: %.180s", path, e.line,
-			       e.column, e.text);
+	if (rc)
+		return rc;
 	free(c->file);
 	c->file = strdup(path);
-	if (!json_is_object(all))
-		rc = err_set(err, -EINVAL, "%.200s: line 1: want an object", path);
 	json_object_foreach(all, key, value) {
-		if (!rc)
-			rc = load_key(c, path, key, value, err);
+		rc = load_key(c, path, key, value, err);
+		if (rc)
+			break;
 	}
 	json_decref(all);
 	return rc;
