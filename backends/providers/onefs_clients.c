@@ -152,8 +152,8 @@ static json_t *changed_list(const json_t *object, const char *key, const json_t 
 		json_t *item = json_array_get(old, i);
 		const char *text = json_string_value(item);
 
-		if (text && (add || !strcasecmp(text, ONEFS_DUMMY) ||
-			     !onefs_clients_has(entries, text)))
+		if (text &&
+		    (add || !strcasecmp(text, ONEFS_DUMMY) || !onefs_clients_has(entries, text)))
 			rc = json_array_append(list, item);
 	}
 	if (!rc && first && !onefs_clients_has(list, ONEFS_DUMMY))
@@ -190,8 +190,8 @@ static json_t *change_body(const json_t *object, const json_t *entries, bool add
 	return body;
 }
 
-static int put_once(struct onefs *o, const struct onefs_volume *v, uint64_t id,
-		    const json_t *body, const char *key, struct onefs_reply *a, struct err *err)
+static int put_once(struct onefs *o, const struct onefs_volume *v, uint64_t id, const json_t *body,
+		    const char *key, struct onefs_reply *a, struct err *err)
 {
 	AUTO_FREE char *url = NULL;
 	/* Not safe: see above. */
@@ -210,7 +210,7 @@ static int put_clients(struct onefs *o, const struct onefs_volume *v, uint64_t i
 		       const json_t *body, struct err *err)
 {
 	bool old = atomic_load(&o->old_switches);
-	const char *key = !o->ignore_hosts ? NULL : old ? "force" : "ignore_unresolvable_hosts";
+	const char *key = !o->set.ignore_hosts ? NULL : old ? "force" : "ignore_unresolvable_hosts";
 	struct onefs_reply a;
 	int rc = put_once(o, v, id, body, key, &a, err);
 	bool refused = rc == -EINVAL && !onefs_says(&a, "bad hostname");
@@ -247,8 +247,8 @@ static int write_change(struct onefs *o, const struct onefs_volume *v, uint64_t 
 }
 
 /* Reads, writes, reads until the change has been seen to hold twice, some time apart. */
-static int change(struct onefs *o, const struct onefs_volume *v, uint64_t id,
-		  const json_t *entries, bool add, bool *was, struct err *err)
+static int change(struct onefs *o, const struct onefs_volume *v, uint64_t id, const json_t *entries,
+		  bool add, bool *was, struct err *err)
 {
 	bool written = false, settled = false;
 	struct err why = { "" };

@@ -124,6 +124,15 @@ static void blot(char *text, const char *secret)
 	}
 }
 
+static void blot_password(const struct onefs *o, char *text)
+{
+	char password[ARRAY_PASSWORD_MAX];
+
+	if (*text && !array_password(&o->cfg, password, NULL))
+		blot(text, password);
+	explicit_bzero(password, sizeof password);
+}
+
 /* Appends text, cut at cap, with control characters and runs of space made one space. */
 static void append_clean(char *buf, size_t cap, const char *text, size_t len)
 {
@@ -214,8 +223,7 @@ int onefs_judge(const struct onefs *o, const char *call, const struct onefs_sess
 	if (fine && !json_array_size(json_object_get(a->rest.json, "errors")))
 		return 0;
 	take_message(a);
-	if (o->password)
-		blot(a->message, o->password);
+	blot_password(o, a->message);
 	if (s) {
 		blot(a->message, s->id);
 		blot(a->message, s->csrf);
@@ -230,9 +238,9 @@ int onefs_judge(const struct onefs *o, const char *call, const struct onefs_sess
 		hint = "; the account's role lacks a privilege";
 	return err_set(err, rc, "%s: %s: %s%s%s (status %ld)%s", o->base.name, call, a->code,
 		       *a->code && *a->message ? ": " : "",
-		       *a->message	       ? a->message :
-		       *a->code		       ? "" :
-						 "refused without a reason",
+		       *a->message ? a->message :
+		       *a->code    ? "" :
+				     "refused without a reason",
 		       a->rest.status, hint);
 }
 
@@ -362,9 +370,7 @@ static int keep_page(const struct onefs_list *l, const json_t *answer, json_t *i
 static int read_page(struct onefs *o, const struct onefs_list *l, const char *url, json_t *into,
 		     char **next, bool *stale, struct err *err)
 {
-	const struct onefs_call c = {
-		.name = l->call, .method = "GET", .path = url, .safe = true
-	};
+	const struct onefs_call c = { .name = l->call, .method = "GET", .path = url, .safe = true };
 	struct onefs_reply a;
 	const char *token;
 	int rc = onefs_call(o, &c, &a, err);

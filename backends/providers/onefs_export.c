@@ -107,8 +107,7 @@ int onefs_export_find(struct onefs *o, const struct onefs_volume *v, json_t **ou
 	return onefs_list(o, &l, out, err);
 }
 
-int onefs_export_read(struct onefs *o, const char *zone, uint64_t id, json_t **out,
-		      struct err *err)
+int onefs_export_read(struct onefs *o, const char *zone, uint64_t id, json_t **out, struct err *err)
 {
 	AUTO_FREE char *url = NULL;
 	struct onefs_call c = { .name = "read export", .method = "GET", .safe = true };
@@ -283,15 +282,15 @@ static int export_make(struct onefs *o, const struct onefs_volume *v, const json
 	int rc = -EINVAL;
 
 	*forced = false;
-	if (o->ignore_hosts && !atomic_load(&o->old_switches)) {
+	if (o->set.ignore_hosts && !atomic_load(&o->old_switches)) {
 		rc = export_post(o, v, body, "ignore_unresolvable_hosts", id, err);
 		if (rc != -EINVAL)
 			return rc == -EADDRNOTAVAIL ? -EINVAL : rc;
 	}
 	rc = export_post(o, v, body, NULL, id, err);
-	if (o->ignore_hosts && rc != -EINVAL) /* it was the switch that was refused */
+	if (o->set.ignore_hosts && rc != -EINVAL) /* it was the switch that was refused */
 		atomic_store(&o->old_switches, true);
-	if (rc == -EADDRNOTAVAIL && o->ignore_hosts) {
+	if (rc == -EADDRNOTAVAIL && o->set.ignore_hosts) {
 		*forced = true;
 		rc = export_post(o, v, body, "force", id, err);
 	}
@@ -313,8 +312,7 @@ static int export_make_body(struct onefs *o, const struct onefs_volume *v, const
 }
 
 /* A new export is not there at once on all nodes. */
-static int wait_visible(struct onefs *o, const struct onefs_volume *v, uint64_t id,
-			struct err *err)
+static int wait_visible(struct onefs *o, const struct onefs_volume *v, uint64_t id, struct err *err)
 {
 	json_t *object;
 
@@ -442,7 +440,7 @@ static int keep_ours(void *arg, json_t *item, json_t *into)
 	struct onefs_volume v = { .zone = "" };
 
 	if (!path || strncmp(path, n->base, len) != 0 || path[len] != '/' ||
-	    !provider_is_made_name(n->o->prefix, path + len + 1))
+	    !provider_is_made_name(n->o->cfg.name_prefix, path + len + 1))
 		return 0;
 	snprintf(v.name, sizeof v.name, "%s", path + len + 1);
 	snprintf(v.path, sizeof v.path, "%s", path);

@@ -23,37 +23,45 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "backends/providers/array_impl.h"
 #include "backends/providers/provider.h"
 #include "backends/providers/rest.h"
 #include "common/err.h"
 #include "common/lock.h"
 
-#define ONEFS_PATH_MAX 1024          /* of a directory, with the NUL; the array's own limit */
-#define ONEFS_ZONE_MAX 128           /* of an access zone's name, with the NUL */
-#define ONEFS_COOKIE_MAX 512         /* of a session's cookies, with the NUL */
-#define ONEFS_BASE_MAX 300           /* "https://host:port", with the NUL */
-#define ONEFS_PLACES_MAX 64          /* base paths of all plans */
-#define ONEFS_NETWORKS_MAX 256       /* entries of the configuration */
-#define ONEFS_PAGES_MAX 4096         /* of one list */
-#define ONEFS_ITEMS_MAX 500000       /* that one list keeps */
-#define ONEFS_PAGE "1000"            /* entries asked for at a time */
-#define ONEFS_RESTARTS 3             /* of a list whose token grew stale */
-#define ONEFS_LOGIN_WAIT_MS 120000   /* for the login of another thread */
-#define ONEFS_RENEW_MS 30000         /* so long before its end a session is replaced */
-#define ONEFS_VISIBLE_TRIES 40       /* looks for an export that was made ... */
-#define ONEFS_PAUSE_MS 50            /* ... the first pause, */
-#define ONEFS_PAUSE_MAX_MS 1000      /* ... and the longest */
-#define ONEFS_LOST_TRIES 6           /* looks for one whose answer was lost */
-#define ONEFS_TREE_MS (300 * 1000)   /* one delete or copy of a whole tree */
-#define ONEFS_TREE_TRIES 3           /* deletes of one tree within one remove() */
-#define ONEFS_CLIENT_TRIES 16        /* attempts to change a list beside other writers */
-#define ONEFS_HOLD_MS 120000         /* for another thread that changes the same export */
-#define ONEFS_SETTLE_MS 200          /* after a change: a stale list of another writer arrives by then */
-#define ONEFS_ID_DEFAULT 2000        /* uid and gid of applications */
-#define ONEFS_MODE_DEFAULT 0770      /* of a volume's directory */
-#define ONEFS_SIZE_MAX (1ULL << 60)  /* bytes; fits a JSON integer with room to spare */
-#define ONEFS_DUMMY "localhost"      /* keeps a list of clients from being empty, which is open to all */
-#define ONEFS_SYSTEM "System"        /* the zone that needs no name */
+#define ONEFS_PATH_MAX 1024        /* of a directory, with the NUL; the array's own limit */
+#define ONEFS_ZONE_MAX 128         /* of an access zone's name, with the NUL */
+#define ONEFS_COOKIE_MAX 512       /* of a session's cookies, with the NUL */
+#define ONEFS_BASE_MAX 300         /* "https://host:port", with the NUL */
+#define ONEFS_PLACES_MAX 64        /* base paths of all plans */
+#define ONEFS_NETWORKS_MAX 256     /* entries of the configuration */
+#define ONEFS_PAGES_MAX 4096       /* of one list */
+#define ONEFS_ITEMS_MAX 500000     /* that one list keeps */
+#define ONEFS_PAGE "1000"          /* entries asked for at a time */
+#define ONEFS_RESTARTS 3           /* of a list whose token grew stale */
+#define ONEFS_LOGIN_WAIT_MS 120000 /* for the login of another thread */
+#define ONEFS_RENEW_MS 30000       /* so long before its end a session is replaced */
+#define ONEFS_VISIBLE_TRIES 40     /* looks for an export that was made ... */
+#define ONEFS_PAUSE_MS 50          /* ... the first pause, */
+#define ONEFS_PAUSE_MAX_MS 1000    /* ... and the longest */
+#define ONEFS_LOST_TRIES 6         /* looks for one whose answer was lost */
+#define ONEFS_TREE_MS (300 * 1000) /* one delete or copy of a whole tree */
+#define ONEFS_TREE_TRIES 3         /* deletes of one tree within one remove() */
+#define ONEFS_CLIENT_TRIES 16      /* attempts to change a list beside other writers */
+#define ONEFS_HOLD_MS 120000       /* for another thread that changes the same export */
+#define ONEFS_SETTLE_MS 200     /* after a change: a stale list of another writer arrives by then */
+#define ONEFS_ID_DEFAULT 2000   /* uid and gid of applications */
+#define ONEFS_MODE_DEFAULT 0770 /* of a volume's directory */
+#define ONEFS_SIZE_MAX (1ULL << 60) /* bytes; fits a JSON integer with room to spare */
+#define ONEFS_DUMMY "localhost" /* keeps a list of clients from being empty, which is open to all */
+#define ONEFS_SYSTEM "System"   /* the zone that needs no name */
+
+/* Keys of the configuration that only this kind has. */
+struct onefs_settings {
+	unsigned auth, clients;            /* onefs_auths, onefs_clients */
+	char *zone, *base_path, *nfs_host; /* owned; nfs_host may be NULL */
+	bool ignore_hosts;
+};
 
 /* A cookie pair of one node. */
 struct onefs_session {
@@ -82,13 +90,13 @@ struct onefs {
 	/* rest_call(), or what a test puts in its place */
 	int (*send)(struct rest *r, const struct rest_request *q, struct rest_reply *out,
 		    struct err *err);
-	char *user, *password, *prefix, *nfs_host; /* nfs_host may be NULL */
-	bool basic, managed, ignore_hosts;
-	json_t *networks;                        /* array of strings */
-	unsigned pause_ms, settle_ms;            /* as the limits above; tests shorten them */
-	struct onefs_place place;                /* where a plan says nothing */
-	_Atomic unsigned version;                /* of the platform API; 0: not asked yet */
-	_Atomic bool old_switches;               /* the server refused ignore_unresolvable_hosts */
+	struct array_config cfg;
+	struct onefs_settings set;
+	bool basic, managed;
+	json_t *networks;             /* array of strings, may be empty */
+	unsigned pause_ms, settle_ms; /* as the limits above; tests shorten them */
+	_Atomic unsigned version;     /* of the platform API; 0: not asked yet */
+	_Atomic bool old_switches;    /* the server refused ignore_unresolvable_hosts */
 	struct mutex lock;
 	struct cond changed; /* a login has ended, a hold was let go */
 	/* guarded by lock */
@@ -181,8 +189,7 @@ int onefs_ns_list(struct onefs *o, const char *path, json_t **out, struct err *e
 /* --- exports (onefs_export.c, onefs_clients.c) ------------------------------------------- */
 
 /* Exports that have the path among theirs: a new array of objects. */
-int onefs_export_find(struct onefs *o, const struct onefs_volume *v, json_t **out,
-		      struct err *err);
+int onefs_export_find(struct onefs *o, const struct onefs_volume *v, json_t **out, struct err *err);
 /* Made by us for this volume alone. */
 bool onefs_export_is_ours(const json_t *object, const struct onefs_volume *v);
 /* Exactly one export of ours that can be used; *id is its. -EEXIST when somebody else's is there. */
@@ -206,8 +213,8 @@ int onefs_export_url(struct onefs *o, const char *zone, uint64_t id, const char 
 unsigned onefs_clients_count(const struct onefs *o, const json_t *object, char *first, size_t cap);
 /* Adds or takes away addresses (array of strings), and stays until the change holds and nobody else's entry was lost by
  * it. *was: all were there before. Never takes the dummy away. */
-int onefs_clients_change(struct onefs *o, const struct onefs_volume *v, uint64_t id, json_t *entries,
-			 bool add, bool *was, struct err *err);
+int onefs_clients_change(struct onefs *o, const struct onefs_volume *v, uint64_t id,
+			 json_t *entries, bool add, bool *was, struct err *err);
 bool onefs_clients_has(const json_t *list, const char *entry);
 
 /* --- quotas and the rest (onefs_quota.c) ------------------------------------------------------- */
@@ -248,6 +255,8 @@ void onefs_place_of(const struct onefs *o, const json_t *plan, struct onefs_plac
 /* Which volume a ref means. */
 int onefs_locate(struct onefs *o, const struct provider_ref *ref, struct onefs_volume *out,
 		 struct err *err);
+/* Absolute, below /ifs, without "..", "." and empty parts. */
+bool onefs_path_is_good(const char *path);
 /* A copy of the places that are known. */
 size_t onefs_places(struct onefs *o, struct onefs_place out[ONEFS_PLACES_MAX]);
 
@@ -263,9 +272,9 @@ int onefs_grow(struct provider *p, const struct provider_ref *ref, uint64_t want
 	       struct err *err);
 int onefs_snapshot(struct provider *p, const struct provider_ref *of,
 		   const struct provider_ref *ref, json_t **handle, struct err *err);
-int onefs_restore(struct provider *p, const struct provider_ref *of,
-		  const struct provider_ref *ref, const struct provider_spec *spec,
-		  json_t **handle, uint64_t *size, struct err *err);
+int onefs_restore(struct provider *p, const struct provider_ref *of, const struct provider_ref *ref,
+		  const struct provider_spec *spec, json_t **handle, uint64_t *size,
+		  struct err *err);
 /* Of a plan's directories: uid, gid, mode. */
 uint32_t onefs_plan_id(const json_t *plan, const char *key);
 mode_t onefs_plan_mode(const json_t *plan);

@@ -223,10 +223,9 @@ int onefs_ns_copy(struct onefs *o, const char *from, const char *to, struct err 
 	AUTO_FREE char *url = onefs_ns_url(to, "merge=true&overwrite=true");
 	AUTO_FREE char *source = onefs_ns_url(from, NULL);
 	AUTO_FREE char *header = NULL;
-	struct onefs_call c = { .name = "copy directory",
-				.method = "PUT",
-				.path = url,
-				.total_ms = ONEFS_TREE_MS };
+	struct onefs_call c = {
+		.name = "copy directory", .method = "PUT", .path = url, .total_ms = ONEFS_TREE_MS
+	};
 	struct onefs_reply a;
 	int rc;
 
@@ -257,8 +256,8 @@ static int keep_name(void *arg, json_t *item, json_t *into)
 int onefs_ns_list(struct onefs *o, const char *path, json_t **out, struct err *err)
 {
 	/* hidden: what is on its way out has a dot in front */
-	AUTO_FREE char *url = onefs_ns_url(
-		path, "detail=default&limit=" ONEFS_PAGE "&type=container&hidden=true");
+	AUTO_FREE char *url = onefs_ns_url(path, "detail=default&limit=" ONEFS_PAGE
+						 "&type=container&hidden=true");
 	AUTO_FREE char *more = onefs_ns_url(path, NULL);
 	const struct onefs_list l = {
 		.call = "list directories",

@@ -41,8 +41,8 @@ static int keep_path(void *arg, json_t *item, json_t *into)
 static int quotas_at(struct onefs *o, const char *path, const char *type, json_t **out,
 		     struct err *err)
 {
-	AUTO_FREE char *url =
-		onefs_url(QUOTAS, "path", path, "type", type, "recurse_path_children", "false", NULL);
+	AUTO_FREE char *url = onefs_url(QUOTAS, "path", path, "type", type, "recurse_path_children",
+					"false", NULL);
 	const struct onefs_list l = { .call = "look for quota",
 				      .path = url,
 				      .more = QUOTAS,
@@ -60,8 +60,8 @@ static int quotas_at(struct onefs *o, const char *path, const char *type, json_t
 static uint64_t usage_of(const json_t *quota)
 {
 	/* What a hard limit of ours counts comes first; releases differ in the names. */
-	static const char *const names[] = { "logical", "fslogical", "applogical", "physical",
-					     "fsphysical", NULL };
+	static const char *const names[] = { "logical",  "fslogical",  "applogical",
+					     "physical", "fsphysical", NULL };
 	const json_t *usage = json_object_get(quota, "usage");
 	uint64_t n;
 
@@ -399,10 +399,9 @@ static bool is_below(const char *path, const char *root)
 int onefs_zone_check(struct onefs *o, const struct onefs_place *place, struct err *err)
 {
 	AUTO_FREE char *url = NULL;
-	struct onefs_list l = { .call = "zones",
-				.key = "zones",
-				.keep = keep_zone,
-				.arg = (void *)place->zone };
+	struct onefs_list l = {
+		.call = "zones", .key = "zones", .keep = keep_zone, .arg = (void *)place->zone
+	};
 	json_t *found = NULL;
 	const char *root;
 	unsigned version;
@@ -426,9 +425,10 @@ int onefs_zone_check(struct onefs *o, const struct onefs_place *place, struct er
 		rc = err_set(err, -EINVAL, "%s: there is no access zone '%s'", o->base.name,
 			     place->zone);
 	else if (*root && !is_below(place->base, root))
-		rc = err_set(err, -EINVAL,
-			     "%s: base_path %.150s does not lie below the root of zone '%s', %.150s",
-			     o->base.name, place->base, place->zone, root);
+		rc = err_set(
+			err, -EINVAL,
+			"%s: base_path %.150s does not lie below the root of zone '%s', %.150s",
+			o->base.name, place->base, place->zone, root);
 	json_decref(found);
 	return rc;
 }

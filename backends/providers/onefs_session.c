@@ -64,22 +64,27 @@ static bool read_cookies(const struct rest_reply *a, char id[ONEFS_COOKIE_MAX],
 
 /* --- login --------------------------------------------------------------------------- */
 
-static char *login_body(const struct onefs *o)
+static int login_body(const struct onefs *o, char **out, struct err *err)
 {
-	json_t *body = json_pack("{s:s, s:s, s:[s, s]}", "username", o->user, "password",
-				 o->password, "services", "platform", "namespace");
-	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+	char password[ARRAY_PASSWORD_MAX];
+	int rc = array_password(&o->cfg, password, err);
+	json_t *body = rc ? NULL :
+			    json_pack("{s:s, s:s, s:[s, s]}", "username", o->cfg.user, "password",
+				      password, "services", "platform", "namespace");
 
+	explicit_bzero(password, sizeof password);
+	if (rc)
+		return rc;
+	*out = body ? json_dumps(body, JSON_COMPACT) : NULL;
 	json_decref(body);
-	return text;
+	return *out ? 0 : err_set(err, -EINVAL, "%s: user or password is no UTF-8", o->base.name);
 }
 
 static uint64_t lifetime_ms(const json_t *answer, const char *key, uint64_t dflt)
 {
 	uint64_t seconds;
 
-	if (!rest_u64(json_object_get(answer, key), &seconds) || !seconds ||
-	    seconds > UINT32_MAX)
+	if (!rest_u64(json_object_get(answer, key), &seconds) || !seconds || seconds > UINT32_MAX)
 		seconds = dflt;
 	return seconds * 1000;
 }
@@ -91,24 +96,23 @@ static int judge_login(const struct onefs *o, struct onefs_reply *a, struct err 
 	if (rc && (a->rest.status == 401 || a->rest.status == 403))
 		return err_set(err, -EACCES,
 			       "%s: log in: user '%.100s' or the password is not accepted",
-			       o->base.name, o->user);
+			       o->base.name, o->cfg.user);
 	return rc;
 }
 
 static int log_in(struct onefs *o, struct onefs_session *s, struct err *err)
 {
-	char *body = login_body(o);
 	/* A second login does no harm. */
-	const struct rest_request q = { .call = "log in",
-					.method = "POST",
-					.path = SESSION_URL,
-					.body = body,
-					.safe = true };
+	struct rest_request q = {
+		.call = "log in", .method = "POST", .path = SESSION_URL, .safe = true
+	};
 	struct onefs_reply a = { 0 };
-	int rc;
+	char *body = NULL;
+	int rc = login_body(o, &body, err);
 
-	if (!body)
-		return err_set(err, -EINVAL, "%s: user or password is no UTF-8", o->base.name);
+	if (rc)
+		return rc;
+	q.body = body;
 	memset(s, 0, sizeof *s);
 	rc = o->send(o->rest, &q, &a.rest, err);
 	explicit_bzero(body, strlen(body));
@@ -261,19 +265,28 @@ static void set_headers(struct headers *h, const struct onefs_call *c,
 static int send_once(struct onefs *o, const struct onefs_call *c, const struct onefs_session *s,
 		     const char *body, struct onefs_reply *out, struct err *err)
 {
+	char password[ARRAY_PASSWORD_MAX];
 	struct headers h;
-	const struct rest_request q = { .call = c->name,
-					.method = c->method,
-					.path = c->path,
-					.headers = h.list,
-					.user = s ? NULL : o->user,
-					.password = s ? NULL : o->password,
-					.body = body,
-					.total_ms = c->total_ms,
-					.safe = c->safe };
+	struct rest_request q = { .call = c->name,
+				  .method = c->method,
+				  .path = c->path,
+				  .headers = h.list,
+				  .body = body,
+				  .total_ms = c->total_ms,
+				  .safe = c->safe };
+	int rc;
 
 	set_headers(&h, c, s);
-	return o->send(o->rest, &q, &out->rest, err);
+	if (s)
+		return o->send(o->rest, &q, &out->rest, err);
+	rc = array_password(&o->cfg, password, err);
+	if (!rc) {
+		q.user = o->cfg.user;
+		q.password = password;
+		rc = o->send(o->rest, &q, &out->rest, err);
+	}
+	explicit_bzero(password, sizeof password);
+	return rc;
 }
 
 static bool is_session_gone(const struct onefs_session *s, const struct rest_reply *a)

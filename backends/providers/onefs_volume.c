@@ -46,8 +46,8 @@ static int make_directory(struct onefs *o, const struct onefs_volume *v, const j
 }
 
 /* Fills a new volume from a tree, unless it is complete already: an application may be using it. */
-static int fill(struct onefs *o, const struct onefs_volume *v, const json_t *plan,
-		const char *from, struct err *err)
+static int fill(struct onefs *o, const struct onefs_volume *v, const json_t *plan, const char *from,
+		struct err *err)
 {
 	json_t *object = NULL;
 	int rc = onefs_export_get(o, v, &object, NULL);
@@ -62,14 +62,14 @@ static int fill(struct onefs *o, const struct onefs_volume *v, const json_t *pla
 	rc = onefs_ns_copy(o, from, v->path, err);
 	/* The copy may have brought the owner of the tree with it. */
 	return rc ? rc :
-		    onefs_ns_own(o, v->path, onefs_plan_id(plan, "uid"),
-				 onefs_plan_id(plan, "gid"), onefs_plan_mode(plan), err);
+		    onefs_ns_own(o, v->path, onefs_plan_id(plan, "uid"), onefs_plan_id(plan, "gid"),
+				 onefs_plan_mode(plan), err);
 }
 
 static json_t *make_handle(const struct onefs_volume *v, const char *quota)
 {
-	json_t *handle = json_pack("{s:s, s:s, s:s, s:I}", "name", v->name, "path", v->path,
-				   "zone", v->zone, "export", (json_int_t)v->export_id);
+	json_t *handle = json_pack("{s:s, s:s, s:s, s:I}", "name", v->name, "path", v->path, "zone",
+				   v->zone, "export", (json_int_t)v->export_id);
 
 	if (handle && *quota && json_object_set_new(handle, "quota", json_string(quota))) {
 		json_decref(handle);
@@ -108,9 +108,8 @@ static int make_volume(struct onefs *o, const struct provider_ref *ref,
 	if (v.is_snapshot)
 		return err_set(err, -EEXIST, "%s: %s is a snapshot", o->base.name, v.name);
 	if (spec->size > ONEFS_SIZE_MAX)
-		return err_set(err, -EINVAL, "%s: size %llu is more than %llu bytes",
-			       o->base.name, (unsigned long long)spec->size,
-			       (unsigned long long)ONEFS_SIZE_MAX);
+		return err_set(err, -EINVAL, "%s: size %llu is more than %llu bytes", o->base.name,
+			       (unsigned long long)spec->size, (unsigned long long)ONEFS_SIZE_MAX);
 	snprintf(place.base, sizeof place.base, "%.*s", (int)(strrchr(v.path, '/') - v.path),
 		 v.path);
 	memcpy(place.zone, v.zone, sizeof place.zone);
@@ -180,7 +179,7 @@ int onefs_remove_name(struct provider *p, const char *name, struct err *err)
 
 	if (!places)
 		return no_memory(err);
-	if (!provider_is_made_name(o->prefix, name))
+	if (!provider_is_made_name(o->cfg.name_prefix, name))
 		return err_set(err, -EINVAL, "%s: '%.64s' is no name of a volume of ours",
 			       o->base.name, name);
 	n = onefs_places(o, places);
@@ -259,7 +258,7 @@ static int add_names(const struct onefs *o, json_t *set, const json_t *names)
 
 		if (name && !strncmp(name, TRASH, strlen(TRASH)))
 			name += strlen(TRASH); /* half removed: to be removed once more */
-		if (name && provider_is_made_name(o->prefix, name) &&
+		if (name && provider_is_made_name(o->cfg.name_prefix, name) &&
 		    json_object_set_new(set, name, json_true()))
 			return -ENOMEM;
 	}
@@ -427,9 +426,9 @@ int onefs_snapshot(struct provider *p, const struct provider_ref *of,
 	return *handle ? 0 : no_memory(err);
 }
 
-int onefs_restore(struct provider *p, const struct provider_ref *of,
-		  const struct provider_ref *ref, const struct provider_spec *spec,
-		  json_t **handle, uint64_t *size, struct err *err)
+int onefs_restore(struct provider *p, const struct provider_ref *of, const struct provider_ref *ref,
+		  const struct provider_spec *spec, json_t **handle, uint64_t *size,
+		  struct err *err)
 {
 	struct onefs *o = of_provider(p);
 	char from[ONEFS_PATH_MAX + PROVIDER_NAME_MAX + 16];
@@ -442,7 +441,8 @@ int onefs_restore(struct provider *p, const struct provider_ref *of,
 	if (rc)
 		return rc;
 	if (strncmp(s.path, IFS "/", strlen(IFS "/")) != 0)
-		return err_set(err, -EPROTO, "%s: snapshot %s is of %.200s, which is not below " IFS,
+		return err_set(err, -EPROTO,
+			       "%s: snapshot %s is of %.200s, which is not below " IFS,
 			       o->base.name, v.name, s.path);
 	snprintf(from, sizeof from, IFS "/.snapshot/%s%s", v.name, s.path + strlen(IFS));
 	return make_volume(o, ref, spec, from, handle, size, err);
