@@ -264,6 +264,7 @@ void onefs_place_of(const struct onefs *o, const json_t *plan, struct onefs_plac
 {
 	const char *base = rest_text(plan, "base_path"), *zone = rest_text(plan, "zone");
 
+	memset(out, 0, sizeof *out);
 	snprintf(out->base, sizeof out->base, "%s", *base ? base : o->set.base_path);
 	snprintf(out->zone, sizeof out->zone, "%s", *zone ? zone : o->set.zone);
 }
@@ -467,7 +468,8 @@ static int managed_source(const struct onefs *o, const struct onefs_volume *v, c
 		base = NULL;
 		return err_set(err, -ENOMEM, "out of memory");
 	}
-	url = onefs_url(base, elsewhere ? "path" : NULL, v->path, "zone", v->zone, NULL);
+	url = onefs_url(base, "path", elsewhere ? v->path : NULL, "zone",
+			elsewhere ? v->zone : NULL);
 	if (!url)
 		return err_set(err, -ENOMEM, "out of memory");
 	len = snprintf(buf, cap, "%s", url);

@@ -6,7 +6,6 @@
  * words that releases have in common, then the status. */
 #include <ctype.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -256,28 +255,22 @@ static bool put_pair(FILE *out, char sep, const char *key, const char *value)
 	return true;
 }
 
-char *onefs_url(const char *base, ...)
+char *onefs_url_pairs(const char *base, const char *const *pairs)
 {
 	char *text = NULL, sep = strchr(base, '?') ? '&' : '?';
 	bool ok = true;
-	const char *key;
 	size_t len;
 	FILE *out = open_memstream(&text, &len);
-	va_list ap;
 
 	if (!out)
 		return NULL;
 	fputs(base, out);
-	va_start(ap, base);
-	while (ok && (key = va_arg(ap, const char *)) != NULL) {
-		const char *value = va_arg(ap, const char *);
-
-		if (!value)
+	for (; ok && pairs[0]; pairs += 2) {
+		if (!pairs[1])
 			continue;
-		ok = put_pair(out, sep, key, value);
+		ok = put_pair(out, sep, pairs[0], pairs[1]);
 		sep = '&';
 	}
-	va_end(ap);
 	if (fclose(out) || !ok) {
 		free(text);
 		return NULL;
@@ -380,7 +373,7 @@ static int read_page(struct onefs *o, const struct onefs_list *l, const char *ur
 		rc = keep_page(l, a.rest.json, into, o, err);
 	token = rc ? "" : rest_text(a.rest.json, "resume");
 	if (*token) {
-		*next = onefs_url(l->more, "resume", token, NULL);
+		*next = onefs_url(l->more, "resume", token);
 		if (!*next)
 			rc = err_set(err, -ENOMEM, "out of memory");
 	}

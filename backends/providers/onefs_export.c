@@ -49,7 +49,7 @@ int onefs_export_url(struct onefs *o, const char *zone, uint64_t id, const char 
 		one = NULL;
 		return no_memory(err);
 	}
-	*out = onefs_url(id ? one : root, "zone", onefs_zone_arg(zone), key, value, NULL);
+	*out = onefs_url(id ? one : root, "zone", onefs_zone_arg(zone), key, value);
 	return *out ? 0 : no_memory(err);
 }
 

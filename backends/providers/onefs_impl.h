@@ -154,7 +154,8 @@ int onefs_judge(const struct onefs *o, const char *call, const struct onefs_sess
 /* The message holds the fragment, whatever the case of letters. */
 bool onefs_says(const struct onefs_reply *a, const char *fragment);
 /* base?key=value&...: pairs up to a NULL key; a NULL value leaves its key out. Owned; NULL: no memory. */
-char *onefs_url(const char *base, ...) __attribute__((sentinel));
+char *onefs_url_pairs(const char *base, const char *const *pairs);
+#define onefs_url(base, ...) onefs_url_pairs(base, (const char *const[]){ __VA_ARGS__, NULL })
 /* "/namespace/PATH?query", encoded. Owned; NULL: no memory. */
 char *onefs_ns_url(const char *path, const char *query);
 /* zone for a query: NULL for the system's. */

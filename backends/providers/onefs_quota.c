@@ -41,8 +41,8 @@ static int keep_path(void *arg, json_t *item, json_t *into)
 static int quotas_at(struct onefs *o, const char *path, const char *type, json_t **out,
 		     struct err *err)
 {
-	AUTO_FREE char *url = onefs_url(QUOTAS, "path", path, "type", type, "recurse_path_children",
-					"false", NULL);
+	AUTO_FREE char *url =
+		onefs_url(QUOTAS, "path", path, "type", type, "recurse_path_children", "false");
 	const struct onefs_list l = { .call = "look for quota",
 				      .path = url,
 				      .more = QUOTAS,
