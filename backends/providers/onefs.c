@@ -20,7 +20,7 @@
 static const char *const auths[] = { "session", "basic", NULL };
 static const char *const client_modes[] = { "fixed", "managed", NULL };
 
-#define AT(member) offsetof(struct onefs_settings, member)
+#define AT(member) offsetof(struct isi_settings, member)
 
 static const struct opt_def table[] = {
 	{ "auth", OPT_ENUM, NULL, AT(auth), 0, 0, "session", auths, "how to log in", false },
@@ -56,7 +56,7 @@ static bool is_printable(const char *text)
 	return true;
 }
 
-bool onefs_path_is_good(const char *path)
+bool isi_path_is_good(const char *path)
 {
 	if (strncmp(path, "/ifs/", 5) != 0 || !is_printable(path))
 		return false;
@@ -74,7 +74,7 @@ bool onefs_path_is_good(const char *path)
 
 static bool is_good_base(const char *path)
 {
-	return strlen(path) <= BASE_MAX && onefs_path_is_good(path) && !strstr(path, "/.snapshot");
+	return strlen(path) <= BASE_MAX && isi_path_is_good(path) && !strstr(path, "/.snapshot");
 }
 
 static bool is_good_zone(const char *zone)
@@ -139,7 +139,7 @@ static int read_networks(struct onefs *o, const char *who, const json_t *config,
 
 static int check_settings(struct onefs *o, const char *who, struct err *err)
 {
-	const struct onefs_settings *s = &o->set;
+	const struct isi_settings *s = &o->set;
 
 	if (!s->base_path || !is_good_base(s->base_path))
 		return jsonconf_bad(err, who, "base_path", "want a folder below /ifs");
@@ -157,7 +157,7 @@ static int check_settings(struct onefs *o, const char *who, struct err *err)
 	return 0;
 }
 
-static void onefs_free(struct onefs *o)
+static void isi_free(struct onefs *o)
 {
 	rest_free(o->rest);
 	array_config_done(&o->cfg);
@@ -189,13 +189,12 @@ static int set_up(struct onefs *o, const char *name, const json_t *config, struc
 		rc = array_rest_new(&o->cfg, &o->rest, err);
 	if (rc)
 		return rc;
-	onefs_place_of(o, NULL, &o->places[0]);
+	isi_place_of(o, NULL, &o->places[0]);
 	o->nplaces = 1;
 	return 0;
 }
 
-static int onefs_open(const char *name, const json_t *config, struct provider **out,
-		      struct err *err)
+static int isi_open(const char *name, const json_t *config, struct provider **out, struct err *err)
 {
 	struct onefs *o = calloc(1, sizeof *o);
 	int rc;
@@ -211,24 +210,24 @@ static int onefs_open(const char *name, const json_t *config, struct provider **
 	snprintf(o->base.name, sizeof o->base.name, "%s", name);
 	rc = set_up(o, name, config, err);
 	if (rc) {
-		onefs_free(o);
+		isi_free(o);
 		return rc;
 	}
 	*out = &o->base;
 	return 0;
 }
 
-static void onefs_close(struct provider *p)
+static void isi_close(struct provider *p)
 {
 	struct onefs *o = of_provider(p);
 
-	onefs_logout(o);
-	onefs_free(o);
+	isi_logout(o);
+	isi_free(o);
 }
 
 /* --- plans --------------------------------------------------------------------------------------- */
 
-uint32_t onefs_plan_id(const json_t *plan, const char *key)
+uint32_t isi_plan_id(const json_t *plan, const char *key)
 {
 	uint64_t id;
 
@@ -248,19 +247,19 @@ static bool parse_mode(const char *text, mode_t *out)
 	return true;
 }
 
-mode_t onefs_plan_mode(const json_t *plan)
+mode_t isi_plan_mode(const json_t *plan)
 {
 	mode_t mode;
 
 	return parse_mode(rest_text(plan, "mode"), &mode) ? mode : ONEFS_MODE_DEFAULT;
 }
 
-bool onefs_plan_quota_optional(const json_t *plan)
+bool isi_plan_quota_optional(const json_t *plan)
 {
 	return !strcmp(rest_text(plan, "quota"), "ignore");
 }
 
-void onefs_place_of(const struct onefs *o, const json_t *plan, struct onefs_place *out)
+void isi_place_of(const struct onefs *o, const json_t *plan, struct isi_place *out)
 {
 	const char *base = rest_text(plan, "base_path"), *zone = rest_text(plan, "zone");
 
@@ -313,7 +312,7 @@ static int check_id(const json_t *plan, const char *key, struct err *err)
 }
 
 /* Volumes may lie there from now on: list() and remove_name() have to look. */
-static int add_place(struct onefs *o, const struct onefs_place *place, struct err *err)
+static int add_place(struct onefs *o, const struct isi_place *place, struct err *err)
 {
 	bool known = false;
 	int rc = 0;
@@ -331,10 +330,10 @@ static int add_place(struct onefs *o, const struct onefs_place *place, struct er
 	return rc;
 }
 
-static int onefs_check_plan(struct provider *p, const json_t *plan, struct err *err)
+static int isi_check_plan(struct provider *p, const json_t *plan, struct err *err)
 {
 	struct onefs *o = of_provider(p);
-	struct onefs_place place;
+	struct isi_place place;
 	int rc = check_texts(o, plan, err);
 
 	if (!rc)
@@ -343,11 +342,11 @@ static int onefs_check_plan(struct provider *p, const json_t *plan, struct err *
 		rc = check_id(plan, "gid", err);
 	if (rc)
 		return rc;
-	onefs_place_of(o, plan, &place);
+	isi_place_of(o, plan, &place);
 	return add_place(o, &place, err);
 }
 
-size_t onefs_places(struct onefs *o, struct onefs_place out[ONEFS_PLACES_MAX])
+size_t isi_places(struct onefs *o, struct isi_place out[ONEFS_PLACES_MAX])
 {
 	size_t n;
 
@@ -360,7 +359,7 @@ size_t onefs_places(struct onefs *o, struct onefs_place out[ONEFS_PLACES_MAX])
 
 /* --- which volume ----------------------------------------------------------------------------------- */
 
-static void onefs_name_of(struct provider *p, const char *owner, char buf[PROVIDER_NAME_MAX])
+static void isi_name_of(struct provider *p, const char *owner, char buf[PROVIDER_NAME_MAX])
 {
 	provider_make_name(of_provider(p)->cfg.name_prefix, owner, buf);
 }
@@ -371,7 +370,7 @@ static int bad_handle(const struct onefs *o, struct err *err)
 }
 
 /* Its path and zone are where the volume was made, whatever the plan says by now. */
-static int locate_handle(struct onefs *o, const struct provider_ref *ref, struct onefs_volume *v,
+static int locate_handle(struct onefs *o, const struct provider_ref *ref, struct isi_volume *v,
 			 struct err *err)
 {
 	const char *name = rest_text(ref->handle, "name"), *path = rest_text(ref->handle, "path");
@@ -383,7 +382,7 @@ static int locate_handle(struct onefs *o, const struct provider_ref *ref, struct
 	if (!rest_u64(json_object_get(ref->handle, "export"), &v->export_id))
 		v->export_id = 0;
 	if (ref->owner && *ref->owner)
-		onefs_name_of(&o->base, ref->owner, own);
+		isi_name_of(&o->base, ref->owner, own);
 	if (!*name)
 		name = own;
 	if (!provider_is_made_name(o->cfg.name_prefix, name) || (*own && strcmp(own, name) != 0))
@@ -393,26 +392,26 @@ static int locate_handle(struct onefs *o, const struct provider_ref *ref, struct
 		snprintf(v->zone, sizeof v->zone, "%s", zone);
 	if (!*path)
 		return 0;
-	if (strlen(path) >= sizeof v->path || !onefs_path_is_good(path) ||
+	if (strlen(path) >= sizeof v->path || !isi_path_is_good(path) ||
 	    (!v->is_snapshot && strcmp(last + 1, name) != 0))
 		return bad_handle(o, err);
 	snprintf(v->path, sizeof v->path, "%s", path);
 	return 0;
 }
 
-int onefs_locate(struct onefs *o, const struct provider_ref *ref, struct onefs_volume *out,
-		 struct err *err)
+int isi_locate(struct onefs *o, const struct provider_ref *ref, struct isi_volume *out,
+	       struct err *err)
 {
-	struct onefs_place place;
+	struct isi_place place;
 	int rc = 0, len;
 
 	memset(out, 0, sizeof *out);
-	onefs_place_of(o, ref->plan, &place);
+	isi_place_of(o, ref->plan, &place);
 	memcpy(out->zone, place.zone, sizeof out->zone);
 	if (json_is_object(ref->handle))
 		rc = locate_handle(o, ref, out, err);
 	else if (ref->owner && *ref->owner)
-		onefs_name_of(&o->base, ref->owner, out->name);
+		isi_name_of(&o->base, ref->owner, out->name);
 	else
 		rc = err_set(err, -EINVAL, "%s: neither owner nor handle of the volume is given",
 			     o->base.name);
@@ -428,10 +427,10 @@ int onefs_locate(struct onefs *o, const struct provider_ref *ref, struct onefs_v
 
 /* "nfs://host/path" */
 static int nfs_source(const struct onefs *o, const struct provider_ref *ref,
-		      const struct onefs_volume *v, char *buf, size_t cap, struct err *err)
+		      const struct isi_volume *v, char *buf, size_t cap, struct err *err)
 {
 	const char *host = rest_text(ref->plan, "nfs_host");
-	AUTO_FREE char *url = onefs_ns_url(v->path, NULL);
+	AUTO_FREE char *url = isi_ns_url(v->path, NULL);
 	bool brackets;
 	int len;
 
@@ -451,25 +450,24 @@ static int nfs_source(const struct onefs *o, const struct provider_ref *ref,
 }
 
 /* "onefs://ARRAY/NAME", with where it lies when that is not the provider's own place. */
-static int managed_source(const struct onefs *o, const struct onefs_volume *v, char *buf,
-			  size_t cap, struct err *err)
+static int managed_source(const struct onefs *o, const struct isi_volume *v, char *buf, size_t cap,
+			  struct err *err)
 {
 	AUTO_FREE char *base = NULL;
 	AUTO_FREE char *url = NULL;
-	struct onefs_place own;
+	struct isi_place own;
 	size_t n = (size_t)(strrchr(v->path, '/') - v->path);
 	bool elsewhere;
 	int len;
 
-	onefs_place_of(o, NULL, &own);
+	isi_place_of(o, NULL, &own);
 	elsewhere = strlen(own.base) != n || strncmp(own.base, v->path, n) != 0 ||
 		    strcasecmp(own.zone, v->zone) != 0;
 	if (asprintf(&base, "onefs://%s/%s", o->base.name, v->name) < 0) {
 		base = NULL;
 		return err_set(err, -ENOMEM, "out of memory");
 	}
-	url = onefs_url(base, "path", elsewhere ? v->path : NULL, "zone",
-			elsewhere ? v->zone : NULL);
+	url = isi_url(base, "path", elsewhere ? v->path : NULL, "zone", elsewhere ? v->zone : NULL);
 	if (!url)
 		return err_set(err, -ENOMEM, "out of memory");
 	len = snprintf(buf, cap, "%s", url);
@@ -478,10 +476,10 @@ static int managed_source(const struct onefs *o, const struct onefs_volume *v, c
 					   o->base.name, v->name);
 }
 
-static int locate_share(struct onefs *o, const struct provider_ref *ref, struct onefs_volume *v,
+static int locate_share(struct onefs *o, const struct provider_ref *ref, struct isi_volume *v,
 			struct err *err)
 {
-	int rc = onefs_locate(o, ref, v, err);
+	int rc = isi_locate(o, ref, v, err);
 
 	if (!rc && v->is_snapshot)
 		rc = err_set(err, -EOPNOTSUPP,
@@ -490,12 +488,12 @@ static int locate_share(struct onefs *o, const struct provider_ref *ref, struct 
 	return rc;
 }
 
-static int onefs_mount_config(struct provider *p, const struct provider_ref *ref, json_t *config,
-			      struct err *err)
+static int isi_mount_config(struct provider *p, const struct provider_ref *ref, json_t *config,
+			    struct err *err)
 {
 	struct onefs *o = of_provider(p);
 	char source[sizeof((struct provider_mapping *)0)->source];
-	struct onefs_volume v;
+	struct isi_volume v;
 	int rc = locate_share(o, ref, &v, err);
 
 	if (!rc)
@@ -504,8 +502,8 @@ static int onefs_mount_config(struct provider *p, const struct provider_ref *ref
 	if (rc)
 		return rc;
 	if (json_object_set_new(config, "source", json_string(source)) ||
-	    json_object_set_new(config, "uid", json_integer(onefs_plan_id(ref->plan, "uid"))) ||
-	    json_object_set_new(config, "gid", json_integer(onefs_plan_id(ref->plan, "gid"))))
+	    json_object_set_new(config, "uid", json_integer(isi_plan_id(ref->plan, "uid"))) ||
+	    json_object_set_new(config, "gid", json_integer(isi_plan_id(ref->plan, "gid"))))
 		return err_set(err, -ENOMEM, "out of memory");
 	return 0;
 }
@@ -517,7 +515,7 @@ static bool is_good_address(const char *address)
 	       strcasecmp(address, ONEFS_DUMMY) != 0;
 }
 
-static int change_host(struct onefs *o, const struct onefs_volume *v,
+static int change_host(struct onefs *o, const struct isi_volume *v,
 		       const struct provider_host *host, bool add, bool *was, struct err *err)
 {
 	json_t *object = NULL, *entries;
@@ -528,7 +526,7 @@ static int change_host(struct onefs *o, const struct onefs_volume *v,
 		return err_set(err, -EINVAL,
 			       "%s: the cell's address is not known, or is no address",
 			       o->base.name);
-	rc = onefs_export_get(o, v, &object, err);
+	rc = isi_export_get(o, v, &object, err);
 	if (rc)
 		return rc;
 	rest_u64(json_object_get(object, "id"), &id);
@@ -536,17 +534,16 @@ static int change_host(struct onefs *o, const struct onefs_volume *v,
 	entries = json_pack("[s]", host->address);
 	if (!entries)
 		return err_set(err, -ENOMEM, "out of memory");
-	rc = onefs_clients_change(o, v, id, entries, add, was, err);
+	rc = isi_clients_change(o, v, id, entries, add, was, err);
 	json_decref(entries);
 	return rc;
 }
 
-static int onefs_map(struct provider *p, const struct provider_ref *ref,
-		     const struct provider_host *host, struct provider_mapping *out,
-		     struct err *err)
+static int isi_map(struct provider *p, const struct provider_ref *ref,
+		   const struct provider_host *host, struct provider_mapping *out, struct err *err)
 {
 	struct onefs *o = of_provider(p);
-	struct onefs_volume v;
+	struct isi_volume v;
 	int rc = locate_share(o, ref, &v, err);
 
 	memset(out, 0, sizeof *out);
@@ -558,11 +555,11 @@ static int onefs_map(struct provider *p, const struct provider_ref *ref,
 	return rc;
 }
 
-static int onefs_unmap(struct provider *p, const struct provider_ref *ref,
-		       const struct provider_host *host, struct err *err)
+static int isi_unmap(struct provider *p, const struct provider_ref *ref,
+		     const struct provider_host *host, struct err *err)
 {
 	struct onefs *o = of_provider(p);
-	struct onefs_volume v;
+	struct isi_volume v;
 	int rc = locate_share(o, ref, &v, err);
 
 	if (rc || !o->managed)
@@ -571,7 +568,7 @@ static int onefs_unmap(struct provider *p, const struct provider_ref *ref,
 	return rc == -ENOENT ? 0 : rc;
 }
 
-static int onefs_set_used(struct provider *p, const struct provider_ref *ref, struct err *err)
+static int isi_set_used(struct provider *p, const struct provider_ref *ref, struct err *err)
 {
 	(void)ref;
 	return err_set(err, -EOPNOTSUPP, "%s: shares are not formatted", p->name);
@@ -579,19 +576,19 @@ static int onefs_set_used(struct provider *p, const struct provider_ref *ref, st
 
 /* --- the array -------------------------------------------------------------------------------------------- */
 
-static int onefs_capacity(struct provider *p, const json_t *plan, struct provider_capacity *out,
-			  struct err *err)
+static int isi_capacity(struct provider *p, const json_t *plan, struct provider_capacity *out,
+			struct err *err)
 {
 	(void)plan; /* one file system for all */
-	return onefs_statistics(of_provider(p), out, err);
+	return isi_statistics(of_provider(p), out, err);
 }
 
-static int onefs_is_well(struct provider *p, struct err *err)
+static int isi_is_well(struct provider *p, struct err *err)
 {
-	return onefs_health(of_provider(p), err);
+	return isi_health(of_provider(p), err);
 }
 
-static const struct rest_stats *onefs_stats(const struct provider *p)
+static const struct rest_stats *isi_stats(const struct provider *p)
 {
 	return rest_stats(of_provider(p)->rest);
 }
@@ -599,24 +596,24 @@ static const struct rest_stats *onefs_stats(const struct provider *p)
 const struct provider_ops provider_onefs = {
 	.type = "onefs",
 	.kind = PROVIDER_FILES,
-	.open = onefs_open,
-	.close = onefs_close,
-	.check_plan = onefs_check_plan,
+	.open = isi_open,
+	.close = isi_close,
+	.check_plan = isi_check_plan,
 	.plan_keys = plan_keys,
-	.create = onefs_create,
-	.remove = onefs_remove,
-	.get = onefs_get,
-	.list = onefs_list_volumes,
-	.name_of = onefs_name_of,
-	.remove_name = onefs_remove_name,
-	.grow = onefs_grow,
-	.mount_config = onefs_mount_config,
-	.map = onefs_map,
-	.unmap = onefs_unmap,
-	.set_used = onefs_set_used,
-	.snapshot = onefs_snapshot,
-	.restore = onefs_restore,
-	.capacity = onefs_capacity,
-	.health = onefs_is_well,
-	.stats = onefs_stats,
+	.create = isi_create,
+	.remove = isi_remove,
+	.get = isi_get,
+	.list = isi_list_volumes,
+	.name_of = isi_name_of,
+	.remove_name = isi_remove_name,
+	.grow = isi_grow,
+	.mount_config = isi_mount_config,
+	.map = isi_map,
+	.unmap = isi_unmap,
+	.set_used = isi_set_used,
+	.snapshot = isi_snapshot,
+	.restore = isi_restore,
+	.capacity = isi_capacity,
+	.health = isi_is_well,
+	.stats = isi_stats,
 };

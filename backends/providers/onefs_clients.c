@@ -41,7 +41,7 @@ static bool same_entry(const char *a, const char *b)
 	return !strcasecmp(a, b);
 }
 
-bool onefs_clients_has(const json_t *list, const char *entry)
+bool isi_clients_has(const json_t *list, const char *entry)
 {
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const char *text = json_string_value(json_array_get(list, i));
@@ -54,10 +54,10 @@ bool onefs_clients_has(const json_t *list, const char *entry)
 
 static bool is_everyones(const struct onefs *o, const char *entry)
 {
-	return !strcasecmp(entry, ONEFS_DUMMY) || onefs_clients_has(o->networks, entry);
+	return !strcasecmp(entry, ONEFS_DUMMY) || isi_clients_has(o->networks, entry);
 }
 
-unsigned onefs_clients_count(const struct onefs *o, const json_t *object, char *first, size_t cap)
+unsigned isi_clients_count(const struct onefs *o, const json_t *object, char *first, size_t cap)
 {
 	json_t *seen = json_array();
 	unsigned n;
@@ -69,7 +69,7 @@ unsigned onefs_clients_count(const struct onefs *o, const json_t *object, char *
 			json_t *item = json_array_get(list, i);
 			const char *text = json_string_value(item);
 
-			if (text && !is_everyones(o, text) && !onefs_clients_has(seen, text))
+			if (text && !is_everyones(o, text) && !isi_clients_has(seen, text))
 				json_array_append(seen, item);
 		}
 	}
@@ -84,13 +84,13 @@ unsigned onefs_clients_count(const struct onefs *o, const json_t *object, char *
 
 static bool is_held_locked(const struct onefs *o, const char *key)
 {
-	for (const struct onefs_hold *h = o->holds; h; h = h->next)
+	for (const struct isi_hold *h = o->holds; h; h = h->next)
 		if (!strcmp(h->key, key))
 			return true;
 	return false;
 }
 
-static int hold(struct onefs *o, struct onefs_hold *mine, struct err *err)
+static int hold(struct onefs *o, struct isi_hold *mine, struct err *err)
 {
 	uint64_t deadline = clock_ms() + ONEFS_HOLD_MS;
 	int rc = 0;
@@ -109,9 +109,9 @@ static int hold(struct onefs *o, struct onefs_hold *mine, struct err *err)
 		    0;
 }
 
-static void let_go(struct onefs *o, struct onefs_hold *mine)
+static void let_go(struct onefs *o, struct isi_hold *mine)
 {
-	struct onefs_hold **at = &o->holds;
+	struct isi_hold **at = &o->holds;
 
 	mutex_lock(&o->lock);
 	while (*at != mine)
@@ -126,7 +126,7 @@ static void let_go(struct onefs *o, struct onefs_hold *mine)
 static bool has_anywhere(const json_t *object, const char *entry)
 {
 	for (size_t l = 0; l < ARRAY_LEN(writable); l++)
-		if (onefs_clients_has(json_object_get(object, writable[l]), entry))
+		if (isi_clients_has(json_object_get(object, writable[l]), entry))
 			return true;
 	return false;
 }
@@ -137,7 +137,7 @@ static bool holds(const json_t *object, const json_t *entries, bool add)
 	for (size_t i = 0; i < json_array_size(entries); i++)
 		if (has_anywhere(object, json_string_value(json_array_get(entries, i))) != add)
 			return false;
-	return onefs_clients_has(json_object_get(object, "clients"), ONEFS_DUMMY);
+	return isi_clients_has(json_object_get(object, "clients"), ONEFS_DUMMY);
 }
 
 /* A list with our change made; NULL: no memory. */
@@ -153,10 +153,10 @@ static json_t *changed_list(const json_t *object, const char *key, const json_t 
 		const char *text = json_string_value(item);
 
 		if (text &&
-		    (add || !strcasecmp(text, ONEFS_DUMMY) || !onefs_clients_has(entries, text)))
+		    (add || !strcasecmp(text, ONEFS_DUMMY) || !isi_clients_has(entries, text)))
 			rc = json_array_append(list, item);
 	}
-	if (!rc && first && !onefs_clients_has(list, ONEFS_DUMMY))
+	if (!rc && first && !isi_clients_has(list, ONEFS_DUMMY))
 		rc = json_array_append_new(list, json_string(ONEFS_DUMMY));
 	for (size_t i = 0; !rc && add && first && i < json_array_size(entries); i++) {
 		json_t *item = json_array_get(entries, i);
@@ -190,36 +190,36 @@ static json_t *change_body(const json_t *object, const json_t *entries, bool add
 	return body;
 }
 
-static int put_once(struct onefs *o, const struct onefs_volume *v, uint64_t id, const json_t *body,
-		    const char *key, struct onefs_reply *a, struct err *err)
+static int put_once(struct onefs *o, const struct isi_volume *v, uint64_t id, const json_t *body,
+		    const char *key, struct isi_reply *a, struct err *err)
 {
 	AUTO_FREE char *url = NULL;
 	/* Not safe: see above. */
-	struct onefs_call c = { .name = "change clients", .method = "PUT", .body = body };
-	int rc = onefs_export_url(o, v->zone, id, key, "true", &url, err);
+	struct isi_call c = { .name = "change clients", .method = "PUT", .body = body };
+	int rc = isi_export_url(o, v->zone, id, key, "true", &url, err);
 
 	memset(a, 0, sizeof *a);
 	if (rc)
 		return rc;
 	c.path = url;
-	return onefs_call(o, &c, a, err);
+	return isi_call(o, &c, a, err);
 }
 
 /* Entries of others that have no address shall not keep us from changing ours; old releases know only force. */
-static int put_clients(struct onefs *o, const struct onefs_volume *v, uint64_t id,
-		       const json_t *body, struct err *err)
+static int put_clients(struct onefs *o, const struct isi_volume *v, uint64_t id, const json_t *body,
+		       struct err *err)
 {
 	bool old = atomic_load(&o->old_switches);
 	const char *key = !o->set.ignore_hosts ? NULL : old ? "force" : "ignore_unresolvable_hosts";
-	struct onefs_reply a;
+	struct isi_reply a;
 	int rc = put_once(o, v, id, body, key, &a, err);
-	bool refused = rc == -EINVAL && !onefs_says(&a, "bad hostname");
+	bool refused = rc == -EINVAL && !isi_says(&a, "bad hostname");
 
-	onefs_reply_done(&a);
+	isi_reply_done(&a);
 	if (!refused || !key || old)
 		return rc;
 	rc = put_once(o, v, id, body, "force", &a, err);
-	onefs_reply_done(&a);
+	isi_reply_done(&a);
 	if (!rc)
 		atomic_store(&o->old_switches, true);
 	return rc;
@@ -233,7 +233,7 @@ static void wait_ms(unsigned ms)
 		nanosleep(&ts, NULL);
 }
 
-static int write_change(struct onefs *o, const struct onefs_volume *v, uint64_t id,
+static int write_change(struct onefs *o, const struct isi_volume *v, uint64_t id,
 			const json_t *object, const json_t *entries, bool add, struct err *err)
 {
 	json_t *body = change_body(object, entries, add);
@@ -247,7 +247,7 @@ static int write_change(struct onefs *o, const struct onefs_volume *v, uint64_t 
 }
 
 /* Reads, writes, reads until the change has been seen to hold twice, some time apart. */
-static int change(struct onefs *o, const struct onefs_volume *v, uint64_t id, const json_t *entries,
+static int change(struct onefs *o, const struct isi_volume *v, uint64_t id, const json_t *entries,
 		  bool add, bool *was, struct err *err)
 {
 	bool written = false, settled = false;
@@ -258,7 +258,7 @@ static int change(struct onefs *o, const struct onefs_volume *v, uint64_t id, co
 		json_t *object = NULL;
 		bool good;
 
-		rc = onefs_export_read(o, v->zone, id, &object, err);
+		rc = isi_export_read(o, v->zone, id, &object, err);
 		if (rc)
 			return rc;
 		good = holds(object, entries, add);
@@ -281,7 +281,7 @@ static int change(struct onefs *o, const struct onefs_volume *v, uint64_t id, co
 			return last;
 		}
 		if (last) { /* perhaps done: what is read next tells */
-			onefs_pause(o, try);
+			isi_pause(o, try);
 		} else if (good) {
 			wait_ms(o->settle_ms);
 			settled = true;
@@ -295,11 +295,11 @@ static int change(struct onefs *o, const struct onefs_volume *v, uint64_t id, co
 			      o->base.name, v->path);
 }
 
-int onefs_clients_change(struct onefs *o, const struct onefs_volume *v, uint64_t id,
-			 json_t *entries, bool add, bool *was, struct err *err)
+int isi_clients_change(struct onefs *o, const struct isi_volume *v, uint64_t id, json_t *entries,
+		       bool add, bool *was, struct err *err)
 {
 	char key[ONEFS_ZONE_MAX + 24];
-	struct onefs_hold mine = { .key = key };
+	struct isi_hold mine = { .key = key };
 	int rc;
 
 	snprintf(key, sizeof key, "%s/%llu", v->zone, (unsigned long long)id);

@@ -92,18 +92,18 @@ static int class_of_status(long status)
 	return status >= 400 && status < 500 ? -EINVAL : -EPROTO;
 }
 
-bool onefs_says(const struct onefs_reply *a, const char *fragment)
+bool isi_says(const struct isi_reply *a, const char *fragment)
 {
 	return strcasestr(a->message, fragment) != NULL;
 }
 
-static int classify(const struct onefs_reply *a)
+static int classify(const struct isi_reply *a)
 {
 	int rc;
 
 	for (size_t i = 0; i < ARRAY_LEN(phrases); i++)
 		if (a->rest.status >= phrases[i].from && a->rest.status <= phrases[i].to &&
-		    onefs_says(a, phrases[i].words))
+		    isi_says(a, phrases[i].words))
 			return phrases[i].rc;
 	rc = class_of_code(a->code);
 	return rc ? rc : class_of_status(a->rest.status);
@@ -155,7 +155,7 @@ static void append(char *buf, size_t cap, const char *text)
 }
 
 /* All entries of "errors" become one message; the first code that is known decides. */
-static bool take_errors(struct onefs_reply *a, const json_t *errors)
+static bool take_errors(struct isi_reply *a, const json_t *errors)
 {
 	for (size_t i = 0; i < json_array_size(errors); i++) {
 		const json_t *e = json_array_get(errors, i);
@@ -176,7 +176,7 @@ static bool take_errors(struct onefs_reply *a, const json_t *errors)
 }
 
 /* The heading of a page, or its title. */
-static void take_page(struct onefs_reply *a)
+static void take_page(struct isi_reply *a)
 {
 	static const char *const tags[] = { "h1", "title" };
 
@@ -193,7 +193,7 @@ static void take_page(struct onefs_reply *a)
 	}
 }
 
-static void take_message(struct onefs_reply *a)
+static void take_message(struct isi_reply *a)
 {
 	const json_t *json = a->rest.json;
 
@@ -205,14 +205,14 @@ static void take_message(struct onefs_reply *a)
 		take_page(a);
 }
 
-static bool is_license(const struct onefs_reply *a)
+static bool is_license(const struct isi_reply *a)
 {
 	return a->rest.status == 403 && !*a->code &&
-	       (onefs_says(a, "license") || onefs_says(a, "licence"));
+	       (isi_says(a, "license") || isi_says(a, "licence"));
 }
 
-int onefs_judge(const struct onefs *o, const char *call, const struct onefs_session *s,
-		struct onefs_reply *a, struct err *err)
+int isi_judge(const struct onefs *o, const char *call, const struct isi_session *s,
+	      struct isi_reply *a, struct err *err)
 {
 	bool fine = a->rest.status >= 200 && a->rest.status < 300;
 	const char *hint = "";
@@ -255,7 +255,7 @@ static bool put_pair(FILE *out, char sep, const char *key, const char *value)
 	return true;
 }
 
-char *onefs_url_pairs(const char *base, const char *const *pairs)
+char *isi_url_pairs(const char *base, const char *const *pairs)
 {
 	char *text = NULL, sep = strchr(base, '?') ? '&' : '?';
 	bool ok = true;
@@ -288,7 +288,7 @@ static bool put_component(FILE *out, const char *at, size_t len)
 	return text != NULL;
 }
 
-char *onefs_ns_url(const char *path, const char *query)
+char *isi_ns_url(const char *path, const char *query)
 {
 	char *text = NULL;
 	bool ok = true;
@@ -316,12 +316,12 @@ char *onefs_ns_url(const char *path, const char *query)
 	return text;
 }
 
-const char *onefs_zone_arg(const char *zone)
+const char *isi_zone_arg(const char *zone)
 {
 	return *zone && strcmp(zone, ONEFS_SYSTEM) != 0 ? zone : NULL;
 }
 
-void onefs_pause(const struct onefs *o, unsigned try)
+void isi_pause(const struct onefs *o, unsigned try)
 {
 	uint64_t ms = o->pause_ms;
 	struct timespec ts;
@@ -338,7 +338,7 @@ void onefs_pause(const struct onefs *o, unsigned try)
 
 /* --- lists -------------------------------------------------------------------------------- */
 
-static int keep_page(const struct onefs_list *l, const json_t *answer, json_t *into,
+static int keep_page(const struct isi_list *l, const json_t *answer, json_t *into,
 		     const struct onefs *o, struct err *err)
 {
 	json_t *items = json_object_get(answer, l->key);
@@ -360,28 +360,28 @@ static int keep_page(const struct onefs_list *l, const json_t *answer, json_t *i
 }
 
 /* One page. *next: the URL of the next one, NULL at the end. stale: the token is of a list that has changed. */
-static int read_page(struct onefs *o, const struct onefs_list *l, const char *url, json_t *into,
+static int read_page(struct onefs *o, const struct isi_list *l, const char *url, json_t *into,
 		     char **next, bool *stale, struct err *err)
 {
-	const struct onefs_call c = { .name = l->call, .method = "GET", .path = url, .safe = true };
-	struct onefs_reply a;
+	const struct isi_call c = { .name = l->call, .method = "GET", .path = url, .safe = true };
+	struct isi_reply a;
 	const char *token;
-	int rc = onefs_call(o, &c, &a, err);
+	int rc = isi_call(o, &c, &a, err);
 
-	*stale = rc && onefs_says(&a, "invalid resume token");
+	*stale = rc && isi_says(&a, "invalid resume token");
 	if (!rc)
 		rc = keep_page(l, a.rest.json, into, o, err);
 	token = rc ? "" : rest_text(a.rest.json, "resume");
 	if (*token) {
-		*next = onefs_url(l->more, "resume", token);
+		*next = isi_url(l->more, "resume", token);
 		if (!*next)
 			rc = err_set(err, -ENOMEM, "out of memory");
 	}
-	onefs_reply_done(&a);
+	isi_reply_done(&a);
 	return rc;
 }
 
-static int read_pages(struct onefs *o, const struct onefs_list *l, json_t *into, bool *stale,
+static int read_pages(struct onefs *o, const struct isi_list *l, json_t *into, bool *stale,
 		      struct err *err)
 {
 	AUTO_FREE char *url = l->path ? strdup(l->path) : NULL;
@@ -408,7 +408,7 @@ static int read_pages(struct onefs *o, const struct onefs_list *l, json_t *into,
 		       ONEFS_PAGES_MAX);
 }
 
-int onefs_list(struct onefs *o, const struct onefs_list *l, json_t **out, struct err *err)
+int isi_list(struct onefs *o, const struct isi_list *l, json_t **out, struct err *err)
 {
 	bool stale = false;
 	int rc = -EAGAIN;

@@ -24,7 +24,7 @@ static int no_memory(struct err *err)
 static int export_root(struct onefs *o, char **out, struct err *err)
 {
 	unsigned version;
-	int rc = onefs_version(o, &version, err);
+	int rc = isi_version(o, &version, err);
 
 	if (rc)
 		return rc;
@@ -36,8 +36,8 @@ static int export_root(struct onefs *o, char **out, struct err *err)
 }
 
 /* URL of one export, or of all (id 0), with the argument key, which may be NULL. Owned. */
-int onefs_export_url(struct onefs *o, const char *zone, uint64_t id, const char *key,
-		     const char *value, char **out, struct err *err)
+int isi_export_url(struct onefs *o, const char *zone, uint64_t id, const char *key,
+		   const char *value, char **out, struct err *err)
 {
 	AUTO_FREE char *root = NULL;
 	AUTO_FREE char *one = NULL;
@@ -49,7 +49,7 @@ int onefs_export_url(struct onefs *o, const char *zone, uint64_t id, const char 
 		one = NULL;
 		return no_memory(err);
 	}
-	*out = onefs_url(id ? one : root, "zone", onefs_zone_arg(zone), key, value);
+	*out = isi_url(id ? one : root, "zone", isi_zone_arg(zone), key, value);
 	return *out ? 0 : no_memory(err);
 }
 
@@ -62,7 +62,7 @@ static uint64_t export_id(const json_t *object)
 
 /* --- what is there ------------------------------------------------------------------------ */
 
-bool onefs_export_is_ours(const json_t *object, const struct onefs_volume *v)
+bool isi_export_is_ours(const json_t *object, const struct isi_volume *v)
 {
 	const json_t *paths = json_object_get(object, "paths");
 	const char *path = json_string_value(json_array_get(paths, 0));
@@ -87,56 +87,56 @@ static int keep_path(void *arg, json_t *item, json_t *into)
 	return 0;
 }
 
-int onefs_export_find(struct onefs *o, const struct onefs_volume *v, json_t **out, struct err *err)
+int isi_export_find(struct onefs *o, const struct isi_volume *v, json_t **out, struct err *err)
 {
 	AUTO_FREE char *root = NULL;
 	AUTO_FREE char *url = NULL;
-	struct onefs_list l = { .call = "look for export",
-				.key = "exports",
-				.keep = keep_path,
-				.arg = (void *)v->path };
+	struct isi_list l = { .call = "look for export",
+			      .key = "exports",
+			      .keep = keep_path,
+			      .arg = (void *)v->path };
 	int rc = export_root(o, &root, err);
 
 	/* Releases that do not know the filter answer all. */
 	if (!rc)
-		rc = onefs_export_url(o, v->zone, 0, "path", v->path, &url, err);
+		rc = isi_export_url(o, v->zone, 0, "path", v->path, &url, err);
 	if (rc)
 		return rc;
 	l.path = url;
 	l.more = root;
-	return onefs_list(o, &l, out, err);
+	return isi_list(o, &l, out, err);
 }
 
-int onefs_export_read(struct onefs *o, const char *zone, uint64_t id, json_t **out, struct err *err)
+int isi_export_read(struct onefs *o, const char *zone, uint64_t id, json_t **out, struct err *err)
 {
 	AUTO_FREE char *url = NULL;
-	struct onefs_call c = { .name = "read export", .method = "GET", .safe = true };
-	struct onefs_reply a;
+	struct isi_call c = { .name = "read export", .method = "GET", .safe = true };
+	struct isi_reply a;
 	json_t *object;
-	int rc = onefs_export_url(o, zone, id, NULL, NULL, &url, err);
+	int rc = isi_export_url(o, zone, id, NULL, NULL, &url, err);
 
 	if (rc)
 		return rc;
 	c.path = url;
-	rc = onefs_call(o, &c, &a, err);
+	rc = isi_call(o, &c, &a, err);
 	object = json_array_get(json_object_get(a.rest.json, "exports"), 0);
 	if (!rc && export_id(object) != id)
 		rc = err_set(err, -EPROTO, "%s: read export: the answer does not hold export %llu",
 			     o->base.name, (unsigned long long)id);
 	if (!rc)
 		*out = json_incref(object);
-	onefs_reply_done(&a);
+	isi_reply_done(&a);
 	return rc;
 }
 
-int onefs_export_get(struct onefs *o, const struct onefs_volume *v, json_t **out, struct err *err)
+int isi_export_get(struct onefs *o, const struct isi_volume *v, json_t **out, struct err *err)
 {
 	json_t *found = NULL;
 	int rc = -ENOENT;
 
 	if (v->export_id)
-		rc = onefs_export_read(o, v->zone, v->export_id, out, err);
-	if (!rc && onefs_export_is_ours(*out, v))
+		rc = isi_export_read(o, v->zone, v->export_id, out, err);
+	if (!rc && isi_export_is_ours(*out, v))
 		return 0;
 	if (!rc) { /* the number is somebody else's now */
 		json_decref(*out);
@@ -144,14 +144,14 @@ int onefs_export_get(struct onefs *o, const struct onefs_volume *v, json_t **out
 	}
 	if (rc != -ENOENT)
 		return rc;
-	rc = onefs_export_find(o, v, &found, err);
+	rc = isi_export_find(o, v, &found, err);
 	if (rc)
 		return rc;
 	rc = -ENOENT;
 	for (size_t i = 0; rc && i < json_array_size(found); i++) {
 		json_t *object = json_array_get(found, i);
 
-		if (!onefs_export_is_ours(object, v))
+		if (!isi_export_is_ours(object, v))
 			continue;
 		*out = json_incref(object);
 		rc = 0;
@@ -162,39 +162,38 @@ int onefs_export_get(struct onefs *o, const struct onefs_volume *v, json_t **out
 
 /* --- removal --------------------------------------------------------------------------------- */
 
-static int export_delete(struct onefs *o, const struct onefs_volume *v, uint64_t id,
-			 struct err *err)
+static int export_delete(struct onefs *o, const struct isi_volume *v, uint64_t id, struct err *err)
 {
 	AUTO_FREE char *url = NULL;
-	struct onefs_call c = { .name = "delete export", .method = "DELETE", .safe = true };
-	int rc = onefs_export_url(o, v->zone, id, NULL, NULL, &url, err);
+	struct isi_call c = { .name = "delete export", .method = "DELETE", .safe = true };
+	int rc = isi_export_url(o, v->zone, id, NULL, NULL, &url, err);
 
 	if (rc)
 		return rc;
 	c.path = url;
-	rc = onefs_do(o, &c, err);
+	rc = isi_do(o, &c, err);
 	return rc == -ENOENT ? 0 : rc;
 }
 
-static int may_remove(const struct onefs *o, const struct onefs_volume *v, const json_t *object,
+static int may_remove(const struct onefs *o, const struct isi_volume *v, const json_t *object,
 		      struct err *err)
 {
 	char first[128];
 
-	if (!onefs_export_is_ours(object, v))
+	if (!isi_export_is_ours(object, v))
 		return err_set(err, -EBUSY, "%s: %.300s has an export, %llu, that is not ours",
 			       o->base.name, v->path, (unsigned long long)export_id(object));
 	/* With lists that are fixed, an entry is not a cell that has it mounted. */
-	if (o->managed && onefs_clients_count(o, object, first, sizeof first))
+	if (o->managed && isi_clients_count(o, object, first, sizeof first))
 		return err_set(err, -EBUSY, "%s: volume %s is still used by %s", o->base.name,
 			       v->name, first);
 	return 0;
 }
 
-int onefs_export_remove(struct onefs *o, const struct onefs_volume *v, struct err *err)
+int isi_export_remove(struct onefs *o, const struct isi_volume *v, struct err *err)
 {
 	json_t *found = NULL;
-	int rc = onefs_export_find(o, v, &found, err);
+	int rc = isi_export_find(o, v, &found, err);
 
 	if (rc == -ENOENT) /* no such zone, or an array without exports */
 		return 0;
@@ -220,7 +219,7 @@ static json_t *first_clients(const struct onefs *o)
 	return list;
 }
 
-static json_t *description(const struct onefs_volume *v, const char *owner)
+static json_t *description(const struct isi_volume *v, const char *owner)
 {
 	char text[sizeof DESCRIPTION + PROVIDER_NAME_MAX + OWNER_MAX + 8];
 	json_t *json;
@@ -234,7 +233,7 @@ static json_t *description(const struct onefs_volume *v, const char *owner)
 	return json;
 }
 
-static json_t *export_body(struct onefs *o, const struct onefs_volume *v, const char *owner)
+static json_t *export_body(struct onefs *o, const struct isi_volume *v, const char *owner)
 {
 	json_t *clients = first_clients(o), *words = description(v, owner);
 	json_t *body;
@@ -250,33 +249,33 @@ static json_t *export_body(struct onefs *o, const struct onefs_volume *v, const 
 	return body;
 }
 
-static int export_post(struct onefs *o, const struct onefs_volume *v, const json_t *body,
+static int export_post(struct onefs *o, const struct isi_volume *v, const json_t *body,
 		       const char *key, uint64_t *id, struct err *err)
 {
 	AUTO_FREE char *url = NULL;
-	struct onefs_call c = { .name = "make export", .method = "POST", .body = body };
-	struct onefs_reply a;
-	int rc = onefs_export_url(o, v->zone, 0, key, "true", &url, err);
+	struct isi_call c = { .name = "make export", .method = "POST", .body = body };
+	struct isi_reply a;
+	int rc = isi_export_url(o, v->zone, 0, key, "true", &url, err);
 
 	if (rc)
 		return rc;
 	c.path = url;
-	rc = onefs_call(o, &c, &a, err);
+	rc = isi_call(o, &c, &a, err);
 	if (!rc) {
 		*id = export_id(a.rest.json);
 		if (!*id) /* done, but which is it? Its path will tell */
 			rc = err_set(err, -EAGAIN, "%s: make export: the answer has no id",
 				     o->base.name);
 	}
-	if (rc == -EINVAL && onefs_says(&a, "bad hostname"))
+	if (rc == -EINVAL && isi_says(&a, "bad hostname"))
 		rc = -EADDRNOTAVAIL; /* for export_make() alone */
-	onefs_reply_done(&a);
+	isi_reply_done(&a);
 	return rc;
 }
 
 /* What to say about names without an address depends on the release: the fine switch, nothing, or force, which
  * ignores a good deal more, a second export of the path among it. */
-static int export_make(struct onefs *o, const struct onefs_volume *v, const json_t *body,
+static int export_make(struct onefs *o, const struct isi_volume *v, const json_t *body,
 		       bool *forced, uint64_t *id, struct err *err)
 {
 	int rc = -EINVAL;
@@ -297,7 +296,7 @@ static int export_make(struct onefs *o, const struct onefs_volume *v, const json
 	return rc == -EADDRNOTAVAIL ? -EINVAL : rc;
 }
 
-static int export_make_body(struct onefs *o, const struct onefs_volume *v, const char *owner,
+static int export_make_body(struct onefs *o, const struct isi_volume *v, const char *owner,
 			    bool *forced, uint64_t *id, struct err *err)
 {
 	json_t *body = export_body(o, v, owner);
@@ -312,25 +311,25 @@ static int export_make_body(struct onefs *o, const struct onefs_volume *v, const
 }
 
 /* A new export is not there at once on all nodes. */
-static int wait_visible(struct onefs *o, const struct onefs_volume *v, uint64_t id, struct err *err)
+static int wait_visible(struct onefs *o, const struct isi_volume *v, uint64_t id, struct err *err)
 {
 	json_t *object;
 
 	for (unsigned try = 0; try < ONEFS_VISIBLE_TRIES; try++) {
-		int rc = onefs_export_read(o, v->zone, id, &object, err);
+		int rc = isi_export_read(o, v->zone, id, &object, err);
 
 		if (!rc)
 			json_decref(object);
 		if (rc != -ENOENT)
 			return rc;
-		onefs_pause(o, try);
+		isi_pause(o, try);
 	}
 	return err_set(err, -EAGAIN, "%s: export %llu has been made, but cannot be seen yet",
 		       o->base.name, (unsigned long long)id);
 }
 
 /* The lowest id of ours into *id, 0 when there is none; further ones of ours go. */
-static int settle(struct onefs *o, const struct onefs_volume *v, json_t *found, uint64_t *id,
+static int settle(struct onefs *o, const struct isi_volume *v, json_t *found, uint64_t *id,
 		  struct err *err)
 {
 	int rc = 0;
@@ -340,7 +339,7 @@ static int settle(struct onefs *o, const struct onefs_volume *v, json_t *found, 
 		const json_t *object = json_array_get(found, i);
 		uint64_t n = export_id(object);
 
-		if (!onefs_export_is_ours(object, v))
+		if (!isi_export_is_ours(object, v))
 			return err_set(err, -EEXIST,
 				       "%s: %.300s has an export, %llu, that is not ours",
 				       o->base.name, v->path, (unsigned long long)n);
@@ -356,10 +355,10 @@ static int settle(struct onefs *o, const struct onefs_volume *v, json_t *found, 
 	return rc;
 }
 
-static int look(struct onefs *o, const struct onefs_volume *v, uint64_t *id, struct err *err)
+static int look(struct onefs *o, const struct isi_volume *v, uint64_t *id, struct err *err)
 {
 	json_t *found = NULL;
-	int rc = onefs_export_find(o, v, &found, err);
+	int rc = isi_export_find(o, v, &found, err);
 
 	if (!rc)
 		rc = settle(o, v, found, id, err);
@@ -368,20 +367,20 @@ static int look(struct onefs *o, const struct onefs_volume *v, uint64_t *id, str
 }
 
 /* Whether one that may have been made appears. */
-static int look_again(struct onefs *o, const struct onefs_volume *v, unsigned tries, uint64_t *id,
+static int look_again(struct onefs *o, const struct isi_volume *v, unsigned tries, uint64_t *id,
 		      struct err *err)
 {
 	int rc = 0;
 
 	*id = 0;
 	for (unsigned try = 0; !rc && !*id && try < tries; try++) {
-		onefs_pause(o, try);
+		isi_pause(o, try);
 		rc = look(o, v, id, err);
 	}
 	return rc;
 }
 
-static int make_or_find(struct onefs *o, const struct onefs_volume *v, const char *owner,
+static int make_or_find(struct onefs *o, const struct isi_volume *v, const char *owner,
 			uint64_t *id, struct err *err)
 {
 	struct err why = { "" };
@@ -405,8 +404,8 @@ static int make_or_find(struct onefs *o, const struct onefs_volume *v, const cha
 	return rc;
 }
 
-int onefs_export_ensure(struct onefs *o, const struct onefs_volume *v, const char *owner,
-			uint64_t *id, struct err *err)
+int isi_export_ensure(struct onefs *o, const struct isi_volume *v, const char *owner, uint64_t *id,
+		      struct err *err)
 {
 	json_t *wanted;
 	int rc = look(o, v, id, err);
@@ -419,7 +418,7 @@ int onefs_export_ensure(struct onefs *o, const struct onefs_volume *v, const cha
 	wanted = first_clients(o);
 	if (!wanted)
 		return no_memory(err);
-	rc = onefs_clients_change(o, v, *id, wanted, true, NULL, err);
+	rc = isi_clients_change(o, v, *id, wanted, true, NULL, err);
 	json_decref(wanted);
 	return rc;
 }
@@ -437,34 +436,33 @@ static int keep_ours(void *arg, json_t *item, json_t *into)
 	const struct names *n = arg;
 	const char *path = json_string_value(json_array_get(json_object_get(item, "paths"), 0));
 	size_t len = strlen(n->base);
-	struct onefs_volume v = { .zone = "" };
+	struct isi_volume v = { .zone = "" };
 
 	if (!path || strncmp(path, n->base, len) != 0 || path[len] != '/' ||
 	    !provider_is_made_name(n->o->cfg.name_prefix, path + len + 1))
 		return 0;
 	snprintf(v.name, sizeof v.name, "%s", path + len + 1);
 	snprintf(v.path, sizeof v.path, "%s", path);
-	if (!onefs_export_is_ours(item, &v))
+	if (!isi_export_is_ours(item, &v))
 		return 0;
 	return json_array_append_new(into, json_string(v.name)) ? -ENOMEM : 0;
 }
 
-int onefs_export_names(struct onefs *o, const struct onefs_place *place, json_t **out,
-		       struct err *err)
+int isi_export_names(struct onefs *o, const struct isi_place *place, json_t **out, struct err *err)
 {
 	AUTO_FREE char *root = NULL;
 	AUTO_FREE char *url = NULL;
 	struct names n = { .o = o, .base = place->base };
-	struct onefs_list l = {
+	struct isi_list l = {
 		.call = "list exports", .key = "exports", .keep = keep_ours, .arg = &n
 	};
 	int rc = export_root(o, &root, err);
 
 	if (!rc)
-		rc = onefs_export_url(o, place->zone, 0, "limit", ONEFS_PAGE, &url, err);
+		rc = isi_export_url(o, place->zone, 0, "limit", ONEFS_PAGE, &url, err);
 	if (rc)
 		return rc;
 	l.path = url;
 	l.more = root;
-	return onefs_list(o, &l, out, err);
+	return isi_list(o, &l, out, err);
 }

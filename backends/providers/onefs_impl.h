@@ -11,6 +11,8 @@
  * onefs_clients.c  lists of clients of an export, changed beside other writers
  * onefs_quota.c    quotas, snapshots, statistics
  *
+ * Names begin with isi_, as the simulator of the array has onefs_.
+ *
  * A volume is BASE/NAME with an export and, when it has a size, a quota. Everything is found again by the
  * path; ids only shorten the way. */
 #ifndef BACKENDS_PROVIDERS_ONEFS_IMPL_H
@@ -57,14 +59,14 @@
 #define ONEFS_SYSTEM "System"   /* the zone that needs no name */
 
 /* Keys of the configuration that only this kind has. */
-struct onefs_settings {
-	unsigned auth, clients;            /* onefs_auths, onefs_clients */
+struct isi_settings {
+	unsigned auth, clients;            /* isi_auths, isi_clients */
 	char *zone, *base_path, *nfs_host; /* owned; nfs_host may be NULL */
 	bool ignore_hosts;
 };
 
 /* A cookie pair of one node. */
-struct onefs_session {
+struct isi_session {
 	char id[ONEFS_COOKIE_MAX], csrf[ONEFS_COOKIE_MAX]; /* csrf "": an old release */
 	char base[ONEFS_BASE_MAX];                         /* where it holds: the Referer */
 	unsigned url;
@@ -73,13 +75,13 @@ struct onefs_session {
 };
 
 /* Where volumes may lie. */
-struct onefs_place {
+struct isi_place {
 	char base[ONEFS_PATH_MAX], zone[ONEFS_ZONE_MAX];
 };
 
 /* Somebody who changes an export. */
-struct onefs_hold {
-	struct onefs_hold *next;
+struct isi_hold {
+	struct isi_hold *next;
 	const char *key;
 };
 
@@ -91,7 +93,7 @@ struct onefs {
 	int (*send)(struct rest *r, const struct rest_request *q, struct rest_reply *out,
 		    struct err *err);
 	struct array_config cfg;
-	struct onefs_settings set;
+	struct isi_settings set;
 	bool basic, managed;
 	json_t *networks;             /* array of strings, may be empty */
 	unsigned pause_ms, settle_ms; /* as the limits above; tests shorten them */
@@ -100,18 +102,18 @@ struct onefs {
 	struct mutex lock;
 	struct cond changed; /* a login has ended, a hold was let go */
 	/* guarded by lock */
-	struct onefs_session session;
+	struct isi_session session;
 	uint64_t serials, logins;
 	bool logging_in;
 	int login_rc; /* of the last login, for those who waited for it */
 	struct err login_err;
-	struct onefs_hold *holds;
-	struct onefs_place places[ONEFS_PLACES_MAX]; /* of plans; the provider's own is the first */
+	struct isi_hold *holds;
+	struct isi_place places[ONEFS_PLACES_MAX]; /* of plans; the provider's own is the first */
 	size_t nplaces;
 };
 
 /* A volume that is meant. */
-struct onefs_volume {
+struct isi_volume {
 	char name[PROVIDER_NAME_MAX], path[ONEFS_PATH_MAX], zone[ONEFS_ZONE_MAX];
 	uint64_t export_id; /* 0: unknown */
 	bool is_snapshot;   /* as the handle says */
@@ -119,7 +121,7 @@ struct onefs_volume {
 
 /* --- calls (onefs_session.c) ---------------------------------------------------- */
 
-struct onefs_call {
+struct isi_call {
 	const char *name, *method; /* see rest_request */
 	const char *path;          /* NULL: -ENOMEM */
 	const char *header[2];     /* further headers */
@@ -128,40 +130,39 @@ struct onefs_call {
 	bool safe;
 };
 
-struct onefs_reply {
+struct isi_reply {
 	struct rest_reply rest;
 	char code[40];     /* AEC_... or "" */
 	char message[200]; /* cleaned, without secrets */
 };
 
 /* 0: answered with 2xx. Otherwise the class (provider.h) with a sentence; out->code and out->message are there for
- * both. Always ends in onefs_reply_done(). */
-int onefs_call(struct onefs *o, const struct onefs_call *c, struct onefs_reply *out,
-	       struct err *err);
-void onefs_reply_done(struct onefs_reply *a);
+ * both. Always ends in isi_reply_done(). */
+int isi_call(struct onefs *o, const struct isi_call *c, struct isi_reply *out, struct err *err);
+void isi_reply_done(struct isi_reply *a);
 /* The reply itself does not matter. */
-int onefs_do(struct onefs *o, const struct onefs_call *c, struct err *err);
+int isi_do(struct onefs *o, const struct isi_call *c, struct err *err);
 /* Tells the array that the session is over; the answer does not matter. */
-void onefs_logout(struct onefs *o);
+void isi_logout(struct onefs *o);
 /* Number of the newest platform API; asked once. */
-int onefs_version(struct onefs *o, unsigned *out, struct err *err);
+int isi_version(struct onefs *o, unsigned *out, struct err *err);
 
 /* --- answers (onefs_error.c) ------------------------------------------------------- */
 
 /* Fills code and message; the class of a status that is not 2xx, and of a 2xx that reports errors. */
-int onefs_judge(const struct onefs *o, const char *call, const struct onefs_session *s,
-		struct onefs_reply *a, struct err *err);
+int isi_judge(const struct onefs *o, const char *call, const struct isi_session *s,
+	      struct isi_reply *a, struct err *err);
 /* The message holds the fragment, whatever the case of letters. */
-bool onefs_says(const struct onefs_reply *a, const char *fragment);
+bool isi_says(const struct isi_reply *a, const char *fragment);
 /* base?key=value&...: pairs up to a NULL key; a NULL value leaves its key out. Owned; NULL: no memory. */
-char *onefs_url_pairs(const char *base, const char *const *pairs);
-#define onefs_url(base, ...) onefs_url_pairs(base, (const char *const[]){ __VA_ARGS__, NULL })
+char *isi_url_pairs(const char *base, const char *const *pairs);
+#define isi_url(base, ...) isi_url_pairs(base, (const char *const[]){ __VA_ARGS__, NULL })
 /* "/namespace/PATH?query", encoded. Owned; NULL: no memory. */
-char *onefs_ns_url(const char *path, const char *query);
+char *isi_ns_url(const char *path, const char *query);
 /* zone for a query: NULL for the system's. */
-const char *onefs_zone_arg(const char *zone);
+const char *isi_zone_arg(const char *zone);
 
-struct onefs_list {
+struct isi_list {
 	const char *call, *path, *more; /* first page; what "?resume=" goes behind */
 	const char *key;                /* of the array in the answer */
 	/* Appends what is wanted of item to into. */
@@ -169,116 +170,111 @@ struct onefs_list {
 	void *arg;
 };
 /* All pages. *out: a new array. */
-int onefs_list(struct onefs *o, const struct onefs_list *l, json_t **out, struct err *err);
+int isi_list(struct onefs *o, const struct isi_list *l, json_t **out, struct err *err);
 /* Waits pause_ms, more with each try. */
-void onefs_pause(const struct onefs *o, unsigned try);
+void isi_pause(const struct onefs *o, unsigned try);
 
 /* --- directories (onefs_ns.c) --------------------------------------------------------- */
 
 /* -ENOENT; -EEXIST when it is no directory. *created: seconds since 1970, or 0; may be NULL. */
-int onefs_ns_stat(struct onefs *o, const char *path, uint64_t *created, struct err *err);
+int isi_ns_stat(struct onefs *o, const char *path, uint64_t *created, struct err *err);
 /* With its parents. 0 also when it is there. */
-int onefs_ns_mkdir(struct onefs *o, const char *path, mode_t mode, struct err *err);
-int onefs_ns_own(struct onefs *o, const char *path, uint32_t uid, uint32_t gid, mode_t mode,
-		 struct err *err);
+int isi_ns_mkdir(struct onefs *o, const char *path, mode_t mode, struct err *err);
+int isi_ns_own(struct onefs *o, const char *path, uint32_t uid, uint32_t gid, mode_t mode,
+	       struct err *err);
 /* Moves path to trash and deletes it there. 0 also when both are gone. */
-int onefs_ns_remove(struct onefs *o, const char *path, const char *trash, struct err *err);
-int onefs_ns_copy(struct onefs *o, const char *from, const char *to, struct err *err);
+int isi_ns_remove(struct onefs *o, const char *path, const char *trash, struct err *err);
+int isi_ns_copy(struct onefs *o, const char *from, const char *to, struct err *err);
 /* Names of the directories in path; -ENOENT without path. *out: a new array of strings. */
-int onefs_ns_list(struct onefs *o, const char *path, json_t **out, struct err *err);
+int isi_ns_list(struct onefs *o, const char *path, json_t **out, struct err *err);
 
 /* --- exports (onefs_export.c, onefs_clients.c) ------------------------------------------- */
 
 /* Exports that have the path among theirs: a new array of objects. */
-int onefs_export_find(struct onefs *o, const struct onefs_volume *v, json_t **out, struct err *err);
+int isi_export_find(struct onefs *o, const struct isi_volume *v, json_t **out, struct err *err);
 /* Made by us for this volume alone. */
-bool onefs_export_is_ours(const json_t *object, const struct onefs_volume *v);
+bool isi_export_is_ours(const json_t *object, const struct isi_volume *v);
 /* Exactly one export of ours that can be used; *id is its. -EEXIST when somebody else's is there. */
-int onefs_export_ensure(struct onefs *o, const struct onefs_volume *v, const char *owner,
-			uint64_t *id, struct err *err);
-/* A new reference to our export's object; by id first. -ENOENT. */
-int onefs_export_get(struct onefs *o, const struct onefs_volume *v, json_t **out, struct err *err);
-/* By its id alone. */
-int onefs_export_read(struct onefs *o, const char *zone, uint64_t id, json_t **out,
+int isi_export_ensure(struct onefs *o, const struct isi_volume *v, const char *owner, uint64_t *id,
 		      struct err *err);
+/* A new reference to our export's object; by id first. -ENOENT. */
+int isi_export_get(struct onefs *o, const struct isi_volume *v, json_t **out, struct err *err);
+/* By its id alone. */
+int isi_export_read(struct onefs *o, const char *zone, uint64_t id, json_t **out, struct err *err);
 /* All of ours; -EBUSY while clients of their own are listed, or when one is not ours. */
-int onefs_export_remove(struct onefs *o, const struct onefs_volume *v, struct err *err);
+int isi_export_remove(struct onefs *o, const struct isi_volume *v, struct err *err);
 /* Names of volumes in a zone whose exports say that they are ours: a new array of strings. */
-int onefs_export_names(struct onefs *o, const struct onefs_place *place, json_t **out,
-		       struct err *err);
+int isi_export_names(struct onefs *o, const struct isi_place *place, json_t **out, struct err *err);
 /* URL of one export, or of all (id 0), with the argument key, which may be NULL. Owned. */
-int onefs_export_url(struct onefs *o, const char *zone, uint64_t id, const char *key,
-		     const char *value, char **out, struct err *err);
+int isi_export_url(struct onefs *o, const char *zone, uint64_t id, const char *key,
+		   const char *value, char **out, struct err *err);
 
 /* Entries by which single hosts may mount: all but the dummy and the configured networks. */
-unsigned onefs_clients_count(const struct onefs *o, const json_t *object, char *first, size_t cap);
+unsigned isi_clients_count(const struct onefs *o, const json_t *object, char *first, size_t cap);
 /* Adds or takes away addresses (array of strings), and stays until the change holds and nobody else's entry was lost by
  * it. *was: all were there before. Never takes the dummy away. */
-int onefs_clients_change(struct onefs *o, const struct onefs_volume *v, uint64_t id,
-			 json_t *entries, bool add, bool *was, struct err *err);
-bool onefs_clients_has(const json_t *list, const char *entry);
+int isi_clients_change(struct onefs *o, const struct isi_volume *v, uint64_t id, json_t *entries,
+		       bool add, bool *was, struct err *err);
+bool isi_clients_has(const json_t *list, const char *entry);
 
 /* --- quotas and the rest (onefs_quota.c) ------------------------------------------------------- */
 
-struct onefs_quota {
+struct isi_quota {
 	char id[128];        /* "": none */
 	uint64_t hard, used; /* bytes; 0: no limit; PROVIDER_UNKNOWN */
 	bool plain;          /* hard, enforced, without snapshots: as we make them */
 };
 /* The directory's own; id "" when it has none. */
-int onefs_quota_find(struct onefs *o, const char *path, struct onefs_quota *out, struct err *err);
+int isi_quota_find(struct onefs *o, const char *path, struct isi_quota *out, struct err *err);
 /* -EEXIST when one with another limit is there. optional: *out has no id where the licence is missing. */
-int onefs_quota_ensure(struct onefs *o, const char *path, uint64_t size, bool optional,
-		       struct onefs_quota *out, struct err *err);
-int onefs_quota_set(struct onefs *o, const char *id, uint64_t size, struct err *err);
-int onefs_quota_remove(struct onefs *o, const char *path, struct err *err);
+int isi_quota_ensure(struct onefs *o, const char *path, uint64_t size, bool optional,
+		     struct isi_quota *out, struct err *err);
+int isi_quota_set(struct onefs *o, const char *id, uint64_t size, struct err *err);
+int isi_quota_remove(struct onefs *o, const char *path, struct err *err);
 
-struct onefs_snapshot {
+struct isi_snapshot {
 	uint64_t id, created, size;
 	char path[ONEFS_PATH_MAX];
 };
-int onefs_snapshot_find(struct onefs *o, const char *name, struct onefs_snapshot *out,
-			struct err *err);
+int isi_snapshot_find(struct onefs *o, const char *name, struct isi_snapshot *out, struct err *err);
 /* -EEXIST when the name is that of another path's. */
-int onefs_snapshot_ensure(struct onefs *o, const char *name, const char *path,
-			  struct onefs_snapshot *out, struct err *err);
-int onefs_snapshot_remove(struct onefs *o, const char *name, struct err *err);
+int isi_snapshot_ensure(struct onefs *o, const char *name, const char *path,
+			struct isi_snapshot *out, struct err *err);
+int isi_snapshot_remove(struct onefs *o, const char *name, struct err *err);
 
-int onefs_statistics(struct onefs *o, struct provider_capacity *out, struct err *err);
-int onefs_health(struct onefs *o, struct err *err);
+int isi_statistics(struct onefs *o, struct provider_capacity *out, struct err *err);
+int isi_health(struct onefs *o, struct err *err);
 /* -EINVAL when base does not lie below the zone's root, or there is no such zone. */
-int onefs_zone_check(struct onefs *o, const struct onefs_place *place, struct err *err);
+int isi_zone_check(struct onefs *o, const struct isi_place *place, struct err *err);
 
 /* --- volumes (onefs.c, onefs_volume.c) ------------------------------------------------------------ */
 
 /* The place that a plan means, by its keys or the provider's. */
-void onefs_place_of(const struct onefs *o, const json_t *plan, struct onefs_place *out);
+void isi_place_of(const struct onefs *o, const json_t *plan, struct isi_place *out);
 /* Which volume a ref means. */
-int onefs_locate(struct onefs *o, const struct provider_ref *ref, struct onefs_volume *out,
-		 struct err *err);
-/* Absolute, below /ifs, without "..", "." and empty parts. */
-bool onefs_path_is_good(const char *path);
-/* A copy of the places that are known. */
-size_t onefs_places(struct onefs *o, struct onefs_place out[ONEFS_PLACES_MAX]);
-
-int onefs_create(struct provider *p, const struct provider_ref *ref,
-		 const struct provider_spec *spec, json_t **handle, uint64_t *size,
-		 struct err *err);
-int onefs_remove(struct provider *p, const struct provider_ref *ref, struct err *err);
-int onefs_remove_name(struct provider *p, const char *name, struct err *err);
-int onefs_get(struct provider *p, const struct provider_ref *ref, struct provider_volume *out,
-	      struct err *err);
-int onefs_list_volumes(struct provider *p, provider_found *found, void *arg, struct err *err);
-int onefs_grow(struct provider *p, const struct provider_ref *ref, uint64_t want, uint64_t *size,
+int isi_locate(struct onefs *o, const struct provider_ref *ref, struct isi_volume *out,
 	       struct err *err);
-int onefs_snapshot(struct provider *p, const struct provider_ref *of,
-		   const struct provider_ref *ref, json_t **handle, struct err *err);
-int onefs_restore(struct provider *p, const struct provider_ref *of, const struct provider_ref *ref,
-		  const struct provider_spec *spec, json_t **handle, uint64_t *size,
-		  struct err *err);
+/* Absolute, below /ifs, without "..", "." and empty parts. */
+bool isi_path_is_good(const char *path);
+/* A copy of the places that are known. */
+size_t isi_places(struct onefs *o, struct isi_place out[ONEFS_PLACES_MAX]);
+
+int isi_create(struct provider *p, const struct provider_ref *ref, const struct provider_spec *spec,
+	       json_t **handle, uint64_t *size, struct err *err);
+int isi_remove(struct provider *p, const struct provider_ref *ref, struct err *err);
+int isi_remove_name(struct provider *p, const char *name, struct err *err);
+int isi_get(struct provider *p, const struct provider_ref *ref, struct provider_volume *out,
+	    struct err *err);
+int isi_list_volumes(struct provider *p, provider_found *found, void *arg, struct err *err);
+int isi_grow(struct provider *p, const struct provider_ref *ref, uint64_t want, uint64_t *size,
+	     struct err *err);
+int isi_snapshot(struct provider *p, const struct provider_ref *of, const struct provider_ref *ref,
+		 json_t **handle, struct err *err);
+int isi_restore(struct provider *p, const struct provider_ref *of, const struct provider_ref *ref,
+		const struct provider_spec *spec, json_t **handle, uint64_t *size, struct err *err);
 /* Of a plan's directories: uid, gid, mode. */
-uint32_t onefs_plan_id(const json_t *plan, const char *key);
-mode_t onefs_plan_mode(const json_t *plan);
-bool onefs_plan_quota_optional(const json_t *plan);
+uint32_t isi_plan_id(const json_t *plan, const char *key);
+mode_t isi_plan_mode(const json_t *plan);
+bool isi_plan_quota_optional(const json_t *plan);
 
 #endif

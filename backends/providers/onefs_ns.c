@@ -48,40 +48,40 @@ static uint64_t parse_date(const char *text)
 	return t > 0 ? (uint64_t)t : 0;
 }
 
-int onefs_ns_stat(struct onefs *o, const char *path, uint64_t *created, struct err *err)
+int isi_ns_stat(struct onefs *o, const char *path, uint64_t *created, struct err *err)
 {
-	AUTO_FREE char *url = onefs_ns_url(path, "metadata");
-	const struct onefs_call c = {
+	AUTO_FREE char *url = isi_ns_url(path, "metadata");
+	const struct isi_call c = {
 		.name = "look for directory", .method = "GET", .path = url, .safe = true
 	};
-	struct onefs_reply a;
-	int rc = onefs_call(o, &c, &a, err);
+	struct isi_reply a;
+	int rc = isi_call(o, &c, &a, err);
 	const char *type = rc ? "" : attr_value(a.rest.json, "type");
 
 	if (*type && strcmp(type, "container") != 0)
 		rc = err_set(err, -EEXIST, "%s: %.300s is no directory", o->base.name, path);
 	if (!rc && created)
 		*created = parse_date(attr_value(a.rest.json, "create_time"));
-	onefs_reply_done(&a);
+	isi_reply_done(&a);
 	return rc;
 }
 
 static int put_directory(struct onefs *o, const char *path, const char *query, mode_t mode,
 			 struct err *err)
 {
-	AUTO_FREE char *url = onefs_ns_url(path, query);
+	AUTO_FREE char *url = isi_ns_url(path, query);
 	char access[64];
-	const struct onefs_call c = { .name = "make directory",
-				      .method = "PUT",
-				      .path = url,
-				      .header = { CONTAINER, access },
-				      .safe = true };
+	const struct isi_call c = { .name = "make directory",
+				    .method = "PUT",
+				    .path = url,
+				    .header = { CONTAINER, access },
+				    .safe = true };
 
 	snprintf(access, sizeof access, "x-isi-ifs-access-control: %04o", (unsigned)mode);
-	return onefs_do(o, &c, err);
+	return isi_do(o, &c, err);
 }
 
-int onefs_ns_mkdir(struct onefs *o, const char *path, mode_t mode, struct err *err)
+int isi_ns_mkdir(struct onefs *o, const char *path, mode_t mode, struct err *err)
 {
 	char parent[ONEFS_PATH_MAX];
 	char *slash;
@@ -99,10 +99,10 @@ int onefs_ns_mkdir(struct onefs *o, const char *path, mode_t mode, struct err *e
 	return rc ? rc : put_directory(o, path, NULL, mode, err);
 }
 
-int onefs_ns_own(struct onefs *o, const char *path, uint32_t uid, uint32_t gid, mode_t mode,
-		 struct err *err)
+int isi_ns_own(struct onefs *o, const char *path, uint32_t uid, uint32_t gid, mode_t mode,
+	       struct err *err)
 {
-	AUTO_FREE char *url = onefs_ns_url(path, "acl");
+	AUTO_FREE char *url = isi_ns_url(path, "acl");
 	char user[32], group[32], bits[8];
 	json_t *body;
 	int rc;
@@ -115,13 +115,13 @@ int onefs_ns_own(struct onefs *o, const char *path, uint32_t uid, uint32_t gid, 
 			 "group");
 	if (!body)
 		return no_memory(err);
-	rc = onefs_do(o,
-		      &(struct onefs_call){ .name = "set owner of directory",
-					    .method = "PUT",
-					    .path = url,
-					    .body = body,
-					    .safe = true },
-		      err);
+	rc = isi_do(o,
+		    &(struct isi_call){ .name = "set owner of directory",
+					.method = "PUT",
+					.path = url,
+					.body = body,
+					.safe = true },
+		    err);
 	json_decref(body);
 	return rc;
 }
@@ -131,11 +131,11 @@ int onefs_ns_own(struct onefs *o, const char *path, uint32_t uid, uint32_t gid, 
 /* -ENOENT: there is nothing to move; -EEXIST: something lies in the new place. */
 static int move(struct onefs *o, const char *from, const char *to, struct err *err)
 {
-	AUTO_FREE char *url = onefs_ns_url(from, NULL);
-	AUTO_FREE char *target = onefs_ns_url(to, NULL);
+	AUTO_FREE char *url = isi_ns_url(from, NULL);
+	AUTO_FREE char *target = isi_ns_url(to, NULL);
 	AUTO_FREE char *header = NULL;
 	/* Made again after an answer that was lost it finds nothing, which is as good. */
-	struct onefs_call c = {
+	struct isi_call c = {
 		.name = "move directory", .method = "POST", .path = url, .safe = true
 	};
 
@@ -144,23 +144,23 @@ static int move(struct onefs *o, const char *from, const char *to, struct err *e
 		return no_memory(err);
 	}
 	c.header[0] = header;
-	return onefs_do(o, &c, err);
+	return isi_do(o, &c, err);
 }
 
 /* 0 when it is gone. */
 static int delete_tree(struct onefs *o, const char *path, struct err *err)
 {
-	AUTO_FREE char *url = onefs_ns_url(path, "recursive=true");
-	const struct onefs_call c = { .name = "delete directory",
-				      .method = "DELETE",
-				      .path = url,
-				      .total_ms = ONEFS_TREE_MS };
+	AUTO_FREE char *url = isi_ns_url(path, "recursive=true");
+	const struct isi_call c = { .name = "delete directory",
+				    .method = "DELETE",
+				    .path = url,
+				    .total_ms = ONEFS_TREE_MS };
 	int rc = 0;
 
 	for (unsigned try = 0; try < ONEFS_TREE_TRIES; try++) {
 		if (try)
-			onefs_pause(o, try);
-		rc = onefs_do(o, &c, err);
+			isi_pause(o, try);
+		rc = isi_do(o, &c, err);
 		if (rc == -ENOENT)
 			return 0;
 		/* Part of it is gone; not empty: somebody still writes there. */
@@ -170,7 +170,7 @@ static int delete_tree(struct onefs *o, const char *path, struct err *err)
 	return rc == -EEXIST ? -EBUSY : rc; /* 409: a quota below it, or something not empty */
 }
 
-int onefs_ns_remove(struct onefs *o, const char *path, const char *trash, struct err *err)
+int isi_ns_remove(struct onefs *o, const char *path, const char *trash, struct err *err)
 {
 	int rc = move(o, path, trash, err);
 
@@ -218,15 +218,15 @@ static int judge_copy(const struct onefs *o, const json_t *answer, struct err *e
 		       o->base.name, *name ? name : "(not named)", *why ? why : "no reason given");
 }
 
-int onefs_ns_copy(struct onefs *o, const char *from, const char *to, struct err *err)
+int isi_ns_copy(struct onefs *o, const char *from, const char *to, struct err *err)
 {
-	AUTO_FREE char *url = onefs_ns_url(to, "merge=true&overwrite=true");
-	AUTO_FREE char *source = onefs_ns_url(from, NULL);
+	AUTO_FREE char *url = isi_ns_url(to, "merge=true&overwrite=true");
+	AUTO_FREE char *source = isi_ns_url(from, NULL);
 	AUTO_FREE char *header = NULL;
-	struct onefs_call c = {
+	struct isi_call c = {
 		.name = "copy directory", .method = "PUT", .path = url, .total_ms = ONEFS_TREE_MS
 	};
-	struct onefs_reply a;
+	struct isi_reply a;
 	int rc;
 
 	if (!source || asprintf(&header, "x-isi-ifs-copy-source: %s", source) < 0) {
@@ -234,10 +234,10 @@ int onefs_ns_copy(struct onefs *o, const char *from, const char *to, struct err 
 		return no_memory(err);
 	}
 	c.header[0] = header;
-	rc = onefs_call(o, &c, &a, err);
+	rc = isi_call(o, &c, &a, err);
 	if (!rc)
 		rc = judge_copy(o, a.rest.json, err);
-	onefs_reply_done(&a);
+	isi_reply_done(&a);
 	return rc;
 }
 
@@ -253,13 +253,13 @@ static int keep_name(void *arg, json_t *item, json_t *into)
 	return json_array_append(into, json_object_get(item, "name")) ? -ENOMEM : 0;
 }
 
-int onefs_ns_list(struct onefs *o, const char *path, json_t **out, struct err *err)
+int isi_ns_list(struct onefs *o, const char *path, json_t **out, struct err *err)
 {
 	/* hidden: what is on its way out has a dot in front */
-	AUTO_FREE char *url = onefs_ns_url(path, "detail=default&limit=" ONEFS_PAGE
-						 "&type=container&hidden=true");
-	AUTO_FREE char *more = onefs_ns_url(path, NULL);
-	const struct onefs_list l = {
+	AUTO_FREE char *url =
+		isi_ns_url(path, "detail=default&limit=" ONEFS_PAGE "&type=container&hidden=true");
+	AUTO_FREE char *more = isi_ns_url(path, NULL);
+	const struct isi_list l = {
 		.call = "list directories",
 		.path = url,
 		.more = more,
@@ -269,5 +269,5 @@ int onefs_ns_list(struct onefs *o, const char *path, json_t **out, struct err *e
 
 	if (!url || !more)
 		return no_memory(err);
-	return onefs_list(o, &l, out, err);
+	return isi_list(o, &l, out, err);
 }

@@ -42,14 +42,14 @@ static int quotas_at(struct onefs *o, const char *path, const char *type, json_t
 		     struct err *err)
 {
 	AUTO_FREE char *url =
-		onefs_url(QUOTAS, "path", path, "type", type, "recurse_path_children", "false");
-	const struct onefs_list l = { .call = "look for quota",
-				      .path = url,
-				      .more = QUOTAS,
-				      .key = "quotas",
-				      .keep = keep_path,
-				      .arg = (void *)path };
-	int rc = onefs_list(o, &l, out, err);
+		isi_url(QUOTAS, "path", path, "type", type, "recurse_path_children", "false");
+	const struct isi_list l = { .call = "look for quota",
+				    .path = url,
+				    .more = QUOTAS,
+				    .key = "quotas",
+				    .keep = keep_path,
+				    .arg = (void *)path };
+	int rc = isi_list(o, &l, out, err);
 
 	if (rc != -ENOENT) /* "quota not found" */
 		return rc;
@@ -73,7 +73,7 @@ static uint64_t usage_of(const json_t *quota)
 	return PROVIDER_UNKNOWN;
 }
 
-static int read_quota(const struct onefs *o, const json_t *quota, struct onefs_quota *out,
+static int read_quota(const struct onefs *o, const json_t *quota, struct isi_quota *out,
 		      struct err *err)
 {
 	const json_t *hard = json_object_get(json_object_get(quota, "thresholds"), "hard");
@@ -92,7 +92,7 @@ static int read_quota(const struct onefs *o, const json_t *quota, struct onefs_q
 	return 0;
 }
 
-int onefs_quota_find(struct onefs *o, const char *path, struct onefs_quota *out, struct err *err)
+int isi_quota_find(struct onefs *o, const char *path, struct isi_quota *out, struct err *err)
 {
 	json_t *found = NULL;
 	int rc = quotas_at(o, path, "directory", &found, err);
@@ -119,20 +119,20 @@ static int quota_post(struct onefs *o, const char *path, uint64_t size, struct e
 				 "thresholds_include_overhead", 0, "container", 1, "thresholds",
 				 "hard", (json_int_t)size, "soft", "advisory");
 	/* A second one is refused: what it finds is the first. */
-	const struct onefs_call c = {
+	const struct isi_call c = {
 		.name = "make quota", .method = "POST", .path = QUOTAS, .body = body, .safe = true
 	};
 	int rc;
 
 	if (!body)
 		return no_memory(err);
-	rc = onefs_do(o, &c, err);
+	rc = isi_do(o, &c, err);
 	json_decref(body);
 	return rc;
 }
 
 static int quota_check(const struct onefs *o, const char *path, uint64_t size,
-		       const struct onefs_quota *q, struct err *err)
+		       const struct isi_quota *q, struct err *err)
 {
 	if (!q->plain)
 		return err_set(err, -EEXIST, "%s: %.300s has a quota that is not ours",
@@ -145,10 +145,10 @@ static int quota_check(const struct onefs *o, const char *path, uint64_t size,
 	return 0;
 }
 
-int onefs_quota_ensure(struct onefs *o, const char *path, uint64_t size, bool optional,
-		       struct onefs_quota *out, struct err *err)
+int isi_quota_ensure(struct onefs *o, const char *path, uint64_t size, bool optional,
+		     struct isi_quota *out, struct err *err)
 {
-	int rc = onefs_quota_find(o, path, out, err), posted;
+	int rc = isi_quota_find(o, path, out, err), posted;
 
 	if (rc)
 		return rc == -EOPNOTSUPP && optional ? 0 : rc;
@@ -164,7 +164,7 @@ int onefs_quota_ensure(struct onefs *o, const char *path, uint64_t size, bool op
 			       o->base.name);
 	if (posted && posted != -EEXIST && posted != -EAGAIN)
 		return posted;
-	rc = onefs_quota_find(o, path, out, posted ? NULL : err);
+	rc = isi_quota_find(o, path, out, posted ? NULL : err);
 	if (rc)
 		return posted == -EAGAIN ? posted : rc;
 	if (!*out->id)
@@ -174,23 +174,23 @@ int onefs_quota_ensure(struct onefs *o, const char *path, uint64_t size, bool op
 	return quota_check(o, path, size, out, err);
 }
 
-int onefs_quota_set(struct onefs *o, const char *id, uint64_t size, struct err *err)
+int isi_quota_set(struct onefs *o, const char *id, uint64_t size, struct err *err)
 {
 	AUTO_FREE char *url = url_of(QUOTAS, id);
 	json_t *body = json_pack("{s:{s:I}}", "thresholds", "hard", (json_int_t)size);
-	const struct onefs_call c = {
+	const struct isi_call c = {
 		.name = "change quota", .method = "PUT", .path = url, .body = body, .safe = true
 	};
 	int rc;
 
 	if (!body)
 		return no_memory(err);
-	rc = onefs_do(o, &c, err);
+	rc = isi_do(o, &c, err);
 	json_decref(body);
 	return rc;
 }
 
-int onefs_quota_remove(struct onefs *o, const char *path, struct err *err)
+int isi_quota_remove(struct onefs *o, const char *path, struct err *err)
 {
 	json_t *found = NULL;
 	/* Of all types: any of them keeps the directory. */
@@ -200,11 +200,11 @@ int onefs_quota_remove(struct onefs *o, const char *path, struct err *err)
 		return 0;
 	for (size_t i = 0; !rc && i < json_array_size(found); i++) {
 		AUTO_FREE char *url = url_of(QUOTAS, rest_text(json_array_get(found, i), "id"));
-		const struct onefs_call c = {
+		const struct isi_call c = {
 			.name = "delete quota", .method = "DELETE", .path = url, .safe = true
 		};
 
-		rc = onefs_do(o, &c, err);
+		rc = isi_do(o, &c, err);
 		if (rc == -ENOENT)
 			rc = 0;
 	}
@@ -214,7 +214,7 @@ int onefs_quota_remove(struct onefs *o, const char *path, struct err *err)
 
 /* --- snapshots ------------------------------------------------------------------------------- */
 
-static int read_snapshot(const struct onefs *o, const json_t *s, struct onefs_snapshot *out,
+static int read_snapshot(const struct onefs *o, const json_t *s, struct isi_snapshot *out,
 			 struct err *err)
 {
 	const char *path = rest_text(s, "path");
@@ -234,15 +234,14 @@ static int read_snapshot(const struct onefs *o, const json_t *s, struct onefs_sn
 	return 0;
 }
 
-int onefs_snapshot_find(struct onefs *o, const char *name, struct onefs_snapshot *out,
-			struct err *err)
+int isi_snapshot_find(struct onefs *o, const char *name, struct isi_snapshot *out, struct err *err)
 {
 	AUTO_FREE char *url = url_of(SNAPSHOTS, name);
-	const struct onefs_call c = {
+	const struct isi_call c = {
 		.name = "look for snapshot", .method = "GET", .path = url, .safe = true
 	};
-	struct onefs_reply a;
-	int rc = onefs_call(o, &c, &a, err);
+	struct isi_reply a;
+	int rc = isi_call(o, &c, &a, err);
 	const json_t *s = json_array_get(json_object_get(a.rest.json, "snapshots"), 0);
 
 	if (!rc)
@@ -250,45 +249,45 @@ int onefs_snapshot_find(struct onefs *o, const char *name, struct onefs_snapshot
 	if (!rc && strcmp(rest_text(s, "name"), name) != 0)
 		rc = err_set(err, -EPROTO, "%s: look for snapshot: another one is answered",
 			     o->base.name);
-	onefs_reply_done(&a);
+	isi_reply_done(&a);
 	return rc;
 }
 
-int onefs_snapshot_ensure(struct onefs *o, const char *name, const char *path,
-			  struct onefs_snapshot *out, struct err *err)
+int isi_snapshot_ensure(struct onefs *o, const char *name, const char *path,
+			struct isi_snapshot *out, struct err *err)
 {
 	json_t *body = json_pack("{s:s, s:s}", "name", name, "path", path);
 	/* Names are unique: a second one is refused. */
-	const struct onefs_call c = { .name = "make snapshot",
-				      .method = "POST",
-				      .path = SNAPSHOTS,
-				      .body = body,
-				      .safe = true };
+	const struct isi_call c = { .name = "make snapshot",
+				    .method = "POST",
+				    .path = SNAPSHOTS,
+				    .body = body,
+				    .safe = true };
 	int rc;
 
 	if (!body)
 		return no_memory(err);
-	rc = onefs_do(o, &c, err);
+	rc = isi_do(o, &c, err);
 	json_decref(body);
 	if (rc == -EOPNOTSUPP)
 		return err_set(err, rc, "%s: make snapshot: the array has no SnapshotIQ licence",
 			       o->base.name);
 	if (rc && rc != -EEXIST)
 		return rc;
-	rc = onefs_snapshot_find(o, name, out, err);
+	rc = isi_snapshot_find(o, name, out, err);
 	if (!rc && strcmp(out->path, path) != 0)
 		rc = err_set(err, -EEXIST, "%s: snapshot %s is of another path, %.200s",
 			     o->base.name, name, out->path);
 	return rc;
 }
 
-int onefs_snapshot_remove(struct onefs *o, const char *name, struct err *err)
+int isi_snapshot_remove(struct onefs *o, const char *name, struct err *err)
 {
 	AUTO_FREE char *url = url_of(SNAPSHOTS, name);
-	const struct onefs_call c = {
+	const struct isi_call c = {
 		.name = "delete snapshot", .method = "DELETE", .path = url, .safe = true
 	};
-	int rc = onefs_do(o, &c, err);
+	int rc = isi_do(o, &c, err);
 
 	/* Without a licence there is none. */
 	return rc == -ENOENT || rc == -EOPNOTSUPP ? 0 : rc;
@@ -311,16 +310,16 @@ static uint64_t stat_value(const json_t *answer, const char *key)
 	return PROVIDER_UNKNOWN;
 }
 
-int onefs_statistics(struct onefs *o, struct provider_capacity *out, struct err *err)
+int isi_statistics(struct onefs *o, struct provider_capacity *out, struct err *err)
 {
-	const struct onefs_call c = {
+	const struct isi_call c = {
 		.name = "capacity",
 		.method = "GET",
 		.path = "/platform/1/statistics/current?key=ifs.bytes.avail&key=ifs.bytes.total",
 		.safe = true
 	};
-	struct onefs_reply a;
-	int rc = onefs_call(o, &c, &a, err);
+	struct isi_reply a;
+	int rc = isi_call(o, &c, &a, err);
 
 	if (!rc && !json_is_array(json_object_get(a.rest.json, "stats")))
 		rc = err_set(err, -EPROTO, "%s: capacity: the answer has no list \"stats\"",
@@ -329,21 +328,21 @@ int onefs_statistics(struct onefs *o, struct provider_capacity *out, struct err 
 		out->total = stat_value(a.rest.json, "ifs.bytes.total");
 		out->free = stat_value(a.rest.json, "ifs.bytes.avail");
 	}
-	onefs_reply_done(&a);
+	isi_reply_done(&a);
 	return rc;
 }
 
 /* Answers of version N of a resource, at most what the array has. */
 static int get_versioned(struct onefs *o, const char *name, unsigned wanted, const char *rest,
-			 struct onefs_reply *a, struct err *err)
+			 struct isi_reply *a, struct err *err)
 {
 	AUTO_FREE char *url = NULL;
-	struct onefs_call c = { .name = name, .method = "GET", .safe = true };
+	struct isi_call c = { .name = name, .method = "GET", .safe = true };
 	unsigned version;
 	int rc;
 
 	memset(a, 0, sizeof *a);
-	rc = onefs_version(o, &version, err);
+	rc = isi_version(o, &version, err);
 	if (rc)
 		return rc;
 	if (asprintf(&url, "/platform/%u/%s", version < wanted ? version : wanted, rest) < 0) {
@@ -351,12 +350,12 @@ static int get_versioned(struct onefs *o, const char *name, unsigned wanted, con
 		return no_memory(err);
 	}
 	c.path = url;
-	return onefs_call(o, &c, a, err);
+	return isi_call(o, &c, a, err);
 }
 
-int onefs_health(struct onefs *o, struct err *err)
+int isi_health(struct onefs *o, struct err *err)
 {
-	struct onefs_reply a;
+	struct isi_reply a;
 	const json_t *settings;
 	int rc = get_versioned(o, "cluster config", 3, "cluster/config", &a, err);
 
@@ -365,7 +364,7 @@ int onefs_health(struct onefs *o, struct err *err)
 			     o->base.name);
 	if (!rc && json_is_false(json_object_get(a.rest.json, "has_quorum")))
 		rc = err_set(err, -EAGAIN, "%s: the cluster has no quorum", o->base.name);
-	onefs_reply_done(&a);
+	isi_reply_done(&a);
 	if (rc)
 		return rc;
 	rc = get_versioned(o, "NFS settings", 3, "protocols/nfs/settings/global", &a, err);
@@ -376,7 +375,7 @@ int onefs_health(struct onefs *o, struct err *err)
 	if (!rc && json_is_false(json_object_get(settings, "service")))
 		rc = err_set(err, -EAGAIN, "%s: the cluster's NFS service is switched off",
 			     o->base.name);
-	onefs_reply_done(&a);
+	isi_reply_done(&a);
 	return rc;
 }
 
@@ -396,10 +395,10 @@ static bool is_below(const char *path, const char *root)
 	return !strncmp(path, root, n) && (!path[n] || path[n] == '/');
 }
 
-int onefs_zone_check(struct onefs *o, const struct onefs_place *place, struct err *err)
+int isi_zone_check(struct onefs *o, const struct isi_place *place, struct err *err)
 {
 	AUTO_FREE char *url = NULL;
-	struct onefs_list l = {
+	struct isi_list l = {
 		.call = "zones", .key = "zones", .keep = keep_zone, .arg = (void *)place->zone
 	};
 	json_t *found = NULL;
@@ -407,9 +406,9 @@ int onefs_zone_check(struct onefs *o, const struct onefs_place *place, struct er
 	unsigned version;
 	int rc;
 
-	if (!onefs_zone_arg(place->zone))
+	if (!isi_zone_arg(place->zone))
 		return 0;
-	rc = onefs_version(o, &version, err);
+	rc = isi_version(o, &version, err);
 	if (rc)
 		return rc;
 	if (asprintf(&url, "/platform/%u/zones", version < 3 ? 1 : 3) < 0) {
@@ -417,7 +416,7 @@ int onefs_zone_check(struct onefs *o, const struct onefs_place *place, struct er
 		return no_memory(err);
 	}
 	l.path = l.more = url;
-	rc = onefs_list(o, &l, &found, err);
+	rc = isi_list(o, &l, &found, err);
 	if (rc) /* an account of a zone may not list them: the export will tell */
 		return rc == -EACCES ? 0 : rc;
 	root = rest_text(json_array_get(found, 0), "path");

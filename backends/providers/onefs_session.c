@@ -89,9 +89,9 @@ static uint64_t lifetime_ms(const json_t *answer, const char *key, uint64_t dflt
 	return seconds * 1000;
 }
 
-static int judge_login(const struct onefs *o, struct onefs_reply *a, struct err *err)
+static int judge_login(const struct onefs *o, struct isi_reply *a, struct err *err)
 {
-	int rc = onefs_judge(o, "log in", NULL, a, err);
+	int rc = isi_judge(o, "log in", NULL, a, err);
 
 	if (rc && (a->rest.status == 401 || a->rest.status == 403))
 		return err_set(err, -EACCES,
@@ -100,13 +100,13 @@ static int judge_login(const struct onefs *o, struct onefs_reply *a, struct err 
 	return rc;
 }
 
-static int log_in(struct onefs *o, struct onefs_session *s, struct err *err)
+static int log_in(struct onefs *o, struct isi_session *s, struct err *err)
 {
 	/* A second login does no harm. */
 	struct rest_request q = {
 		.call = "log in", .method = "POST", .path = SESSION_URL, .safe = true
 	};
-	struct onefs_reply a = { 0 };
+	struct isi_reply a = { 0 };
 	char *body = NULL;
 	int rc = login_body(o, &body, err);
 
@@ -128,7 +128,7 @@ static int log_in(struct onefs *o, struct onefs_session *s, struct err *err)
 	s->born_ms = s->used_ms = clock_ms();
 	s->absolute_ms = lifetime_ms(a.rest.json, "timeout_absolute", 14400);
 	s->inactive_ms = lifetime_ms(a.rest.json, "timeout_inactive", 900);
-	onefs_reply_done(&a);
+	isi_reply_done(&a);
 	return rc;
 }
 
@@ -143,7 +143,7 @@ static bool is_near(uint64_t since, uint64_t life, uint64_t now)
 
 static bool is_usable_locked(const struct onefs *o, const char *base)
 {
-	const struct onefs_session *s = &o->session;
+	const struct isi_session *s = &o->session;
 	uint64_t now = clock_ms();
 
 	return s->serial && !strcmp(s->base, base) && !is_near(s->born_ms, s->absolute_ms, now) &&
@@ -164,9 +164,9 @@ static int join_login_locked(struct onefs *o, struct err *err)
 }
 
 /* A copy of the session for one call. */
-static int session_get(struct onefs *o, struct onefs_session *out, struct err *err)
+static int session_get(struct onefs *o, struct isi_session *out, struct err *err)
 {
-	struct onefs_session fresh;
+	struct isi_session fresh;
 	char base[ONEFS_BASE_MAX];
 	struct err why = { "" };
 	int rc;
@@ -208,7 +208,7 @@ static int session_get(struct onefs *o, struct onefs_session *out, struct err *e
 }
 
 /* An answer came with s: it is in use, and may have been replaced. */
-static void session_used(struct onefs *o, const struct onefs_session *s, const struct rest_reply *a)
+static void session_used(struct onefs *o, const struct isi_session *s, const struct rest_reply *a)
 {
 	char id[ONEFS_COOKIE_MAX] = "", csrf[ONEFS_COOKIE_MAX] = "";
 	bool renewed = a->status != 401 && a->url == s->url && read_cookies(a, id, csrf);
@@ -239,8 +239,7 @@ struct headers {
 	const char *list[HEADERS_MAX + 1];
 };
 
-static void set_headers(struct headers *h, const struct onefs_call *c,
-			const struct onefs_session *s)
+static void set_headers(struct headers *h, const struct isi_call *c, const struct isi_session *s)
 {
 	size_t n = 0;
 
@@ -262,8 +261,8 @@ static void set_headers(struct headers *h, const struct onefs_call *c,
 	h->list[n] = NULL;
 }
 
-static int send_once(struct onefs *o, const struct onefs_call *c, const struct onefs_session *s,
-		     const char *body, struct onefs_reply *out, struct err *err)
+static int send_once(struct onefs *o, const struct isi_call *c, const struct isi_session *s,
+		     const char *body, struct isi_reply *out, struct err *err)
 {
 	char password[ARRAY_PASSWORD_MAX];
 	struct headers h;
@@ -289,15 +288,15 @@ static int send_once(struct onefs *o, const struct onefs_call *c, const struct o
 	return rc;
 }
 
-static bool is_session_gone(const struct onefs_session *s, const struct rest_reply *a)
+static bool is_session_gone(const struct isi_session *s, const struct rest_reply *a)
 {
 	return a->status == 401 || (a->status == 403 && a->url != s->url);
 }
 
-static int call_with_session(struct onefs *o, const struct onefs_call *c, const char *body,
-			     struct onefs_reply *out, struct err *err)
+static int call_with_session(struct onefs *o, const struct isi_call *c, const char *body,
+			     struct isi_reply *out, struct err *err)
 {
-	struct onefs_session s;
+	struct isi_session s;
 
 	for (bool again = false;; again = true) {
 		int rc = session_get(o, &s, err);
@@ -310,16 +309,15 @@ static int call_with_session(struct onefs *o, const struct onefs_call *c, const 
 		if (is_session_gone(&s, &out->rest)) {
 			session_drop(o, s.serial);
 			if (!again) {
-				onefs_reply_done(out);
+				isi_reply_done(out);
 				continue;
 			}
 		}
-		return onefs_judge(o, c->name, &s, out, err);
+		return isi_judge(o, c->name, &s, out, err);
 	}
 }
 
-int onefs_call(struct onefs *o, const struct onefs_call *c, struct onefs_reply *out,
-	       struct err *err)
+int isi_call(struct onefs *o, const struct isi_call *c, struct isi_reply *out, struct err *err)
 {
 	AUTO_FREE char *body = c->body ? json_dumps(c->body, JSON_COMPACT) : NULL;
 	int rc;
@@ -330,33 +328,33 @@ int onefs_call(struct onefs *o, const struct onefs_call *c, struct onefs_reply *
 	if (!o->basic)
 		return call_with_session(o, c, body, out, err);
 	rc = send_once(o, c, NULL, body, out, err);
-	return rc ? rc : onefs_judge(o, c->name, NULL, out, err);
+	return rc ? rc : isi_judge(o, c->name, NULL, out, err);
 }
 
-void onefs_reply_done(struct onefs_reply *a)
+void isi_reply_done(struct isi_reply *a)
 {
 	rest_reply_done(&a->rest);
 	memset(a, 0, sizeof *a);
 }
 
-int onefs_do(struct onefs *o, const struct onefs_call *c, struct err *err)
+int isi_do(struct onefs *o, const struct isi_call *c, struct err *err)
 {
-	struct onefs_reply a;
-	int rc = onefs_call(o, c, &a, err);
+	struct isi_reply a;
+	int rc = isi_call(o, c, &a, err);
 
-	onefs_reply_done(&a);
+	isi_reply_done(&a);
 	return rc;
 }
 
-void onefs_logout(struct onefs *o)
+void isi_logout(struct onefs *o)
 {
-	const struct onefs_call c = { .name = "log out", .method = "DELETE", .path = SESSION_URL };
-	struct onefs_reply a = { 0 };
+	const struct isi_call c = { .name = "log out", .method = "DELETE", .path = SESSION_URL };
+	struct isi_reply a = { 0 };
 
 	if (o->basic || !o->session.serial)
 		return;
 	if (!send_once(o, &c, &o->session, NULL, &a, NULL))
-		onefs_reply_done(&a);
+		isi_reply_done(&a);
 	o->session.serial = 0;
 }
 
@@ -374,17 +372,17 @@ static unsigned read_version(const json_t *latest)
 	return n >= 1 && n < VERSION_MAX ? (unsigned)n : VERSION_OLD;
 }
 
-int onefs_version(struct onefs *o, unsigned *out, struct err *err)
+int isi_version(struct onefs *o, unsigned *out, struct err *err)
 {
-	const struct onefs_call c = {
+	const struct isi_call c = {
 		.name = "version", .method = "GET", .path = "/platform/latest", .safe = true
 	};
 	unsigned version = atomic_load(&o->version);
-	struct onefs_reply a;
+	struct isi_reply a;
 	int rc = 0;
 
 	if (!version) {
-		rc = onefs_call(o, &c, &a, err);
+		rc = isi_call(o, &c, &a, err);
 		if (!rc && !a.rest.json) /* a page that somebody else has put there */
 			rc = err_set(err, -EPROTO, "%s: version: the answer is no JSON",
 				     o->base.name);
@@ -394,7 +392,7 @@ int onefs_version(struct onefs *o, unsigned *out, struct err *err)
 			rc = 0;
 			atomic_store(&o->version, version);
 		}
-		onefs_reply_done(&a);
+		isi_reply_done(&a);
 	}
 	*out = version;
 	return rc;

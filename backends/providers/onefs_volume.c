@@ -31,26 +31,26 @@ static int no_memory(struct err *err)
 
 /* --- create ------------------------------------------------------------------------------ */
 
-static int make_directory(struct onefs *o, const struct onefs_volume *v, const json_t *plan,
+static int make_directory(struct onefs *o, const struct isi_volume *v, const json_t *plan,
 			  struct err *err)
 {
-	mode_t mode = onefs_plan_mode(plan);
-	int rc = onefs_ns_stat(o, v->path, NULL, err);
+	mode_t mode = isi_plan_mode(plan);
+	int rc = isi_ns_stat(o, v->path, NULL, err);
 
 	if (rc == -ENOENT)
-		rc = onefs_ns_mkdir(o, v->path, mode, err);
+		rc = isi_ns_mkdir(o, v->path, mode, err);
 	if (rc)
 		return rc;
-	return onefs_ns_own(o, v->path, onefs_plan_id(plan, "uid"), onefs_plan_id(plan, "gid"),
-			    mode, err);
+	return isi_ns_own(o, v->path, isi_plan_id(plan, "uid"), isi_plan_id(plan, "gid"), mode,
+			  err);
 }
 
 /* Fills a new volume from a tree, unless it is complete already: an application may be using it. */
-static int fill(struct onefs *o, const struct onefs_volume *v, const json_t *plan, const char *from,
+static int fill(struct onefs *o, const struct isi_volume *v, const json_t *plan, const char *from,
 		struct err *err)
 {
 	json_t *object = NULL;
-	int rc = onefs_export_get(o, v, &object, NULL);
+	int rc = isi_export_get(o, v, &object, NULL);
 
 	if (!rc) {
 		json_decref(object);
@@ -59,14 +59,14 @@ static int fill(struct onefs *o, const struct onefs_volume *v, const json_t *pla
 	if (rc != -ENOENT)
 		return err_set(err, rc, "%s: it cannot be told whether %.200s is complete",
 			       o->base.name, v->path);
-	rc = onefs_ns_copy(o, from, v->path, err);
+	rc = isi_ns_copy(o, from, v->path, err);
 	/* The copy may have brought the owner of the tree with it. */
 	return rc ? rc :
-		    onefs_ns_own(o, v->path, onefs_plan_id(plan, "uid"), onefs_plan_id(plan, "gid"),
-				 onefs_plan_mode(plan), err);
+		    isi_ns_own(o, v->path, isi_plan_id(plan, "uid"), isi_plan_id(plan, "gid"),
+			       isi_plan_mode(plan), err);
 }
 
-static json_t *make_handle(const struct onefs_volume *v, const char *quota)
+static json_t *make_handle(const struct isi_volume *v, const char *quota)
 {
 	json_t *handle = json_pack("{s:s, s:s, s:s, s:I}", "name", v->name, "path", v->path, "zone",
 				   v->zone, "export", (json_int_t)v->export_id);
@@ -78,18 +78,17 @@ static json_t *make_handle(const struct onefs_volume *v, const char *quota)
 	return handle;
 }
 
-static int make_steps(struct onefs *o, struct onefs_volume *v, const struct provider_ref *ref,
-		      uint64_t size, const char *from, struct onefs_quota *q, struct err *err)
+static int make_steps(struct onefs *o, struct isi_volume *v, const struct provider_ref *ref,
+		      uint64_t size, const char *from, struct isi_quota *q, struct err *err)
 {
 	int rc = make_directory(o, v, ref->plan, err);
 
 	if (!rc && size)
-		rc = onefs_quota_ensure(o, v->path, size, onefs_plan_quota_optional(ref->plan), q,
-					err);
+		rc = isi_quota_ensure(o, v->path, size, isi_plan_quota_optional(ref->plan), q, err);
 	if (!rc && from)
 		rc = fill(o, v, ref->plan, from, err);
 	if (!rc)
-		rc = onefs_export_ensure(o, v, ref->owner, &v->export_id, err);
+		rc = isi_export_ensure(o, v, ref->owner, &v->export_id, err);
 	/* One of them has lost what an earlier one has made. */
 	return rc == -ENOENT ? -EAGAIN : rc;
 }
@@ -98,10 +97,10 @@ static int make_volume(struct onefs *o, const struct provider_ref *ref,
 		       const struct provider_spec *spec, const char *from, json_t **handle,
 		       uint64_t *size, struct err *err)
 {
-	struct onefs_quota q = { .id = "" };
-	struct onefs_volume v;
-	struct onefs_place place;
-	int rc = onefs_locate(o, ref, &v, err);
+	struct isi_quota q = { .id = "" };
+	struct isi_volume v;
+	struct isi_place place;
+	int rc = isi_locate(o, ref, &v, err);
 
 	if (rc)
 		return rc;
@@ -113,7 +112,7 @@ static int make_volume(struct onefs *o, const struct provider_ref *ref,
 	snprintf(place.base, sizeof place.base, "%.*s", (int)(strrchr(v.path, '/') - v.path),
 		 v.path);
 	memcpy(place.zone, v.zone, sizeof place.zone);
-	rc = onefs_zone_check(o, &place, err);
+	rc = isi_zone_check(o, &place, err);
 	if (!rc)
 		rc = make_steps(o, &v, ref, spec->size, from, &q, err);
 	if (rc)
@@ -125,23 +124,23 @@ static int make_volume(struct onefs *o, const struct provider_ref *ref,
 	return 0;
 }
 
-int onefs_create(struct provider *p, const struct provider_ref *ref,
-		 const struct provider_spec *spec, json_t **handle, uint64_t *size, struct err *err)
+int isi_create(struct provider *p, const struct provider_ref *ref, const struct provider_spec *spec,
+	       json_t **handle, uint64_t *size, struct err *err)
 {
 	return make_volume(of_provider(p), ref, spec, NULL, handle, size, err);
 }
 
 /* --- remove ---------------------------------------------------------------------------------- */
 
-static int remove_snapshot(struct onefs *o, const struct onefs_volume *v, struct err *err)
+static int remove_snapshot(struct onefs *o, const struct isi_volume *v, struct err *err)
 {
-	int rc = onefs_snapshot_remove(o, v->name, err);
+	int rc = isi_snapshot_remove(o, v->name, err);
 
 	/* An account that may not touch snapshots has made none. */
 	return rc == -EACCES && !v->is_snapshot ? 0 : rc;
 }
 
-static int remove_volume(struct onefs *o, const struct onefs_volume *v, struct err *err)
+static int remove_volume(struct onefs *o, const struct isi_volume *v, struct err *err)
 {
 	char trash[ONEFS_PATH_MAX + PROVIDER_NAME_MAX];
 	int rc;
@@ -150,29 +149,29 @@ static int remove_volume(struct onefs *o, const struct onefs_volume *v, struct e
 		return remove_snapshot(o, v, err);
 	snprintf(trash, sizeof trash, "%.*s/" TRASH "%s", (int)(strrchr(v->path, '/') - v->path),
 		 v->path, v->name);
-	rc = onefs_export_remove(o, v, err);
+	rc = isi_export_remove(o, v, err);
 	if (!rc)
-		rc = onefs_quota_remove(o, v->path, err);
+		rc = isi_quota_remove(o, v->path, err);
 	if (!rc)
 		rc = remove_snapshot(o, v, err);
 	if (!rc)
-		rc = onefs_ns_remove(o, v->path, trash, err);
+		rc = isi_ns_remove(o, v->path, trash, err);
 	/* Of a create whose answer was lost it may show only now. */
-	return rc ? rc : onefs_export_remove(o, v, err);
+	return rc ? rc : isi_export_remove(o, v, err);
 }
 
-int onefs_remove(struct provider *p, const struct provider_ref *ref, struct err *err)
+int isi_remove(struct provider *p, const struct provider_ref *ref, struct err *err)
 {
 	struct onefs *o = of_provider(p);
-	struct onefs_volume v;
-	int rc = onefs_locate(o, ref, &v, err);
+	struct isi_volume v;
+	int rc = isi_locate(o, ref, &v, err);
 
 	return rc ? rc : remove_volume(o, &v, err);
 }
 
-int onefs_remove_name(struct provider *p, const char *name, struct err *err)
+int isi_remove_name(struct provider *p, const char *name, struct err *err)
 {
-	AUTO_FREE struct onefs_place *places = calloc(ONEFS_PLACES_MAX, sizeof *places);
+	AUTO_FREE struct isi_place *places = calloc(ONEFS_PLACES_MAX, sizeof *places);
 	struct onefs *o = of_provider(p);
 	size_t n;
 	int rc = 0;
@@ -182,9 +181,9 @@ int onefs_remove_name(struct provider *p, const char *name, struct err *err)
 	if (!provider_is_made_name(o->cfg.name_prefix, name))
 		return err_set(err, -EINVAL, "%s: '%.64s' is no name of a volume of ours",
 			       o->base.name, name);
-	n = onefs_places(o, places);
+	n = isi_places(o, places);
 	for (size_t i = 0; !rc && i < n; i++) {
-		struct onefs_volume v = { .export_id = 0 };
+		struct isi_volume v = { .export_id = 0 };
 		int len = snprintf(v.path, sizeof v.path, "%s/%s", places[i].base, name);
 
 		if (len < 0 || (size_t)len >= sizeof v.path)
@@ -198,11 +197,11 @@ int onefs_remove_name(struct provider *p, const char *name, struct err *err)
 
 /* --- get ----------------------------------------------------------------------------------------- */
 
-static int get_snapshot(struct onefs *o, const struct onefs_volume *v, struct provider_volume *out,
+static int get_snapshot(struct onefs *o, const struct isi_volume *v, struct provider_volume *out,
 			struct err *err)
 {
-	struct onefs_snapshot s;
-	int rc = onefs_snapshot_find(o, v->name, &s, err);
+	struct isi_snapshot s;
+	int rc = isi_snapshot_find(o, v->name, &s, err);
 
 	if (rc)
 		return rc;
@@ -213,29 +212,29 @@ static int get_snapshot(struct onefs *o, const struct onefs_volume *v, struct pr
 	return 0;
 }
 
-int onefs_get(struct provider *p, const struct provider_ref *ref, struct provider_volume *out,
-	      struct err *err)
+int isi_get(struct provider *p, const struct provider_ref *ref, struct provider_volume *out,
+	    struct err *err)
 {
 	struct onefs *o = of_provider(p);
-	struct onefs_volume v;
-	struct onefs_quota q;
+	struct isi_volume v;
+	struct isi_quota q;
 	uint64_t created = 0;
 	json_t *object = NULL;
-	int rc = onefs_locate(o, ref, &v, err);
+	int rc = isi_locate(o, ref, &v, err);
 
 	if (rc)
 		return rc;
 	if (v.is_snapshot)
 		return get_snapshot(o, &v, out, err);
-	rc = onefs_ns_stat(o, v.path, &created, err);
+	rc = isi_ns_stat(o, v.path, &created, err);
 	if (rc == -ENOENT && !ref->handle && !get_snapshot(o, &v, out, NULL))
 		return 0;
 	if (rc)
 		return rc;
-	rc = onefs_quota_find(o, v.path, &q, err);
+	rc = isi_quota_find(o, v.path, &q, err);
 	if (rc && rc != -EOPNOTSUPP)
 		return rc;
-	rc = onefs_export_get(o, &v, &object, err);
+	rc = isi_export_get(o, &v, &object, err);
 	if (rc && rc != -ENOENT)
 		return rc;
 	memset(out, 0, sizeof *out);
@@ -243,7 +242,7 @@ int onefs_get(struct provider *p, const struct provider_ref *ref, struct provide
 	out->size = q.hard;
 	out->used = q.used;
 	out->created = created;
-	out->nhosts = object ? onefs_clients_count(o, object, NULL, 0) : 0;
+	out->nhosts = object ? isi_clients_count(o, object, NULL, 0) : 0;
 	json_decref(object);
 	return 0;
 }
@@ -276,12 +275,12 @@ static int keep_name(void *arg, json_t *item, json_t *into)
 
 static int snapshot_names(struct onefs *o, json_t **out, struct err *err)
 {
-	const struct onefs_list l = { .call = "list snapshots",
-				      .path = SNAPSHOTS "?limit=" ONEFS_PAGE,
-				      .more = SNAPSHOTS,
-				      .key = "snapshots",
-				      .keep = keep_name };
-	int rc = onefs_list(o, &l, out, err);
+	const struct isi_list l = { .call = "list snapshots",
+				    .path = SNAPSHOTS "?limit=" ONEFS_PAGE,
+				    .more = SNAPSHOTS,
+				    .key = "snapshots",
+				    .keep = keep_name };
+	int rc = isi_list(o, &l, out, err);
 
 	if (rc != -EOPNOTSUPP && rc != -EACCES && rc != -ENOENT)
 		return rc;
@@ -289,11 +288,10 @@ static int snapshot_names(struct onefs *o, json_t **out, struct err *err)
 	return *out ? 0 : no_memory(err);
 }
 
-static int list_place(struct onefs *o, const struct onefs_place *place, json_t *set,
-		      struct err *err)
+static int list_place(struct onefs *o, const struct isi_place *place, json_t *set, struct err *err)
 {
 	json_t *names = NULL;
-	int rc = onefs_ns_list(o, place->base, &names, err);
+	int rc = isi_ns_list(o, place->base, &names, err);
 
 	if (!rc)
 		rc = add_names(o, set, names);
@@ -302,7 +300,7 @@ static int list_place(struct onefs *o, const struct onefs_place *place, json_t *
 	json_decref(names);
 	names = NULL;
 	if (!rc)
-		rc = onefs_export_names(o, place, &names, err);
+		rc = isi_export_names(o, place, &names, err);
 	if (!rc)
 		rc = add_names(o, set, names);
 	json_decref(names);
@@ -311,14 +309,14 @@ static int list_place(struct onefs *o, const struct onefs_place *place, json_t *
 
 static int collect(struct onefs *o, json_t *set, struct err *err)
 {
-	AUTO_FREE struct onefs_place *places = calloc(ONEFS_PLACES_MAX, sizeof *places);
+	AUTO_FREE struct isi_place *places = calloc(ONEFS_PLACES_MAX, sizeof *places);
 	json_t *names = NULL;
 	size_t n;
 	int rc;
 
 	if (!places)
 		return no_memory(err);
-	n = onefs_places(o, places);
+	n = isi_places(o, places);
 	rc = snapshot_names(o, &names, err);
 	if (!rc)
 		rc = add_names(o, set, names);
@@ -328,7 +326,7 @@ static int collect(struct onefs *o, json_t *set, struct err *err)
 	return rc;
 }
 
-int onefs_list_volumes(struct provider *p, provider_found *found, void *arg, struct err *err)
+int isi_list_volumes(struct provider *p, provider_found *found, void *arg, struct err *err)
 {
 	struct onefs *o = of_provider(p);
 	json_t *set = json_object(), *value;
@@ -354,13 +352,13 @@ int onefs_list_volumes(struct provider *p, provider_found *found, void *arg, str
 
 /* --- grow ----------------------------------------------------------------------------------------------- */
 
-int onefs_grow(struct provider *p, const struct provider_ref *ref, uint64_t want, uint64_t *size,
-	       struct err *err)
+int isi_grow(struct provider *p, const struct provider_ref *ref, uint64_t want, uint64_t *size,
+	     struct err *err)
 {
 	struct onefs *o = of_provider(p);
-	struct onefs_volume v;
-	struct onefs_quota q;
-	int rc = onefs_locate(o, ref, &v, err);
+	struct isi_volume v;
+	struct isi_quota q;
+	int rc = isi_locate(o, ref, &v, err);
 
 	if (!rc && v.is_snapshot)
 		rc = err_set(err, -EOPNOTSUPP, "%s: a snapshot does not grow", o->base.name);
@@ -369,15 +367,15 @@ int onefs_grow(struct provider *p, const struct provider_ref *ref, uint64_t want
 			     o->base.name, (unsigned long long)want,
 			     (unsigned long long)ONEFS_SIZE_MAX);
 	if (!rc)
-		rc = onefs_ns_stat(o, v.path, NULL, err);
+		rc = isi_ns_stat(o, v.path, NULL, err);
 	if (rc)
 		return rc;
-	rc = onefs_quota_find(o, v.path, &q, err);
-	if (rc == -EOPNOTSUPP && onefs_plan_quota_optional(ref->plan))
+	rc = isi_quota_find(o, v.path, &q, err);
+	if (rc == -EOPNOTSUPP && isi_plan_quota_optional(ref->plan))
 		rc = 0; /* q is empty */
 	if (rc)
 		return rc;
-	if (!*q.id && onefs_plan_quota_optional(ref->plan)) {
+	if (!*q.id && isi_plan_quota_optional(ref->plan)) {
 		*size = 0; /* without a limit, it is large enough */
 		return 0;
 	}
@@ -393,7 +391,7 @@ int onefs_grow(struct provider *p, const struct provider_ref *ref, uint64_t want
 			       o->base.name, v.name, (unsigned long long)q.used,
 			       (unsigned long long)want);
 	if (want != q.hard)
-		rc = onefs_quota_set(o, q.id, want, err);
+		rc = isi_quota_set(o, q.id, want, err);
 	if (!rc)
 		*size = want;
 	return rc;
@@ -401,24 +399,24 @@ int onefs_grow(struct provider *p, const struct provider_ref *ref, uint64_t want
 
 /* --- snapshots --------------------------------------------------------------------------------------------- */
 
-int onefs_snapshot(struct provider *p, const struct provider_ref *of,
-		   const struct provider_ref *ref, json_t **handle, struct err *err)
+int isi_snapshot(struct provider *p, const struct provider_ref *of, const struct provider_ref *ref,
+		 json_t **handle, struct err *err)
 {
 	struct onefs *o = of_provider(p);
 	char name[PROVIDER_NAME_MAX];
-	struct onefs_volume v;
-	struct onefs_snapshot s;
-	int rc = onefs_locate(o, of, &v, err);
+	struct isi_volume v;
+	struct isi_snapshot s;
+	int rc = isi_locate(o, of, &v, err);
 
 	if (!rc && v.is_snapshot)
 		rc = err_set(err, -EOPNOTSUPP, "%s: a snapshot of a snapshot is not supported",
 			     o->base.name);
 	if (!rc)
-		rc = onefs_ns_stat(o, v.path, NULL, err);
+		rc = isi_ns_stat(o, v.path, NULL, err);
 	if (rc)
 		return rc;
 	p->ops->name_of(p, ref->owner, name);
-	rc = onefs_snapshot_ensure(o, name, v.path, &s, err);
+	rc = isi_snapshot_ensure(o, name, v.path, &s, err);
 	if (rc)
 		return rc;
 	*handle = json_pack("{s:s, s:s, s:s, s:I}", "name", name, "path", v.path, "zone", v.zone,
@@ -426,18 +424,17 @@ int onefs_snapshot(struct provider *p, const struct provider_ref *of,
 	return *handle ? 0 : no_memory(err);
 }
 
-int onefs_restore(struct provider *p, const struct provider_ref *of, const struct provider_ref *ref,
-		  const struct provider_spec *spec, json_t **handle, uint64_t *size,
-		  struct err *err)
+int isi_restore(struct provider *p, const struct provider_ref *of, const struct provider_ref *ref,
+		const struct provider_spec *spec, json_t **handle, uint64_t *size, struct err *err)
 {
 	struct onefs *o = of_provider(p);
 	char from[ONEFS_PATH_MAX + PROVIDER_NAME_MAX + 16];
-	struct onefs_volume v;
-	struct onefs_snapshot s;
-	int rc = onefs_locate(o, of, &v, err);
+	struct isi_volume v;
+	struct isi_snapshot s;
+	int rc = isi_locate(o, of, &v, err);
 
 	if (!rc)
-		rc = onefs_snapshot_find(o, v.name, &s, err);
+		rc = isi_snapshot_find(o, v.name, &s, err);
 	if (rc)
 		return rc;
 	if (strncmp(s.path, IFS "/", strlen(IFS "/")) != 0)
