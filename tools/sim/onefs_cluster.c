@@ -18,8 +18,8 @@ void onefs_latest(struct onefs_call *c)
 static json_t *versions(const struct onefs_call *c, unsigned lnn)
 {
 	return json_pack("{s:i, s:s, s:s, s:s, s:s}", "lnn", (int)lnn, "release",
-			 c->o->opt->release, "build", "B_9_2_1_000(RELEASE)", "type", "Isilon OneFS",
-			 "version", "Isilon OneFS simulated by persifs-sim");
+			 c->o->opt->release, "build", "B_9_2_1_000(RELEASE)", "type",
+			 "Isilon OneFS", "version", "Isilon OneFS simulated by persifs-sim");
 }
 
 void onefs_config(struct onefs_call *c)
@@ -28,12 +28,12 @@ void onefs_config(struct onefs_call *c)
 
 	json_object_del(version, "lnn");
 	for (unsigned i = 1; i <= c->o->opt->nodes; i++)
-		json_array_append_new(devices, json_pack("{s:i, s:i, s:s, s:b}", "devid", (int)i, "lnn",
-							 (int)i, "guid", GUID, "is_up", 1));
+		json_array_append_new(devices, json_pack("{s:i, s:i, s:s, s:b}", "devid", (int)i,
+							 "lnn", (int)i, "guid", GUID, "is_up", 1));
 	c->answer = json_pack("{s:s, s:s, s:s, s:o, s:o, s:i, s:i, s:b, s:b, s:s}", "name",
-			      "persifs-sim", "guid", GUID, "description", "", "onefs_version", version,
-			      "devices", devices, "local_lnn", (int)c->o->node, "local_devid",
-			      (int)c->o->node, "has_quorum", 1, "is_vonefs", 1, "encoding", "utf-8");
+			      "persifs-sim", "guid", GUID, "description", "", "onefs_version",
+			      version, "devices", devices, "local_lnn", (int)c->node, "local_devid",
+			      (int)c->node, "has_quorum", 1, "is_vonefs", 1, "encoding", "utf-8");
 }
 
 void onefs_version(struct onefs_call *c)
@@ -127,11 +127,10 @@ static json_t *licences(struct onefs_call *c)
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		if (!*c->key || !strcasecmp(c->key, all[i].id))
-			json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:n, s:b}", "id",
-							      all[i].id, "name", all[i].name,
-							      "status", states[all[i].state],
-							      "expiration", "expired_alert",
-							      all[i].state == 3));
+			json_array_append_new(
+				list, json_pack("{s:s, s:s, s:s, s:n, s:b}", "id", all[i].id,
+						"name", all[i].name, "status", states[all[i].state],
+						"expiration", "expired_alert", all[i].state == 3));
 	return list;
 }
 
@@ -185,16 +184,17 @@ static void add_stat(struct onefs_call *c, json_t *stats, const char *key)
 	bool known = stat_value(c, key, &v);
 
 	json_array_append_new(
-		stats, json_pack("{s:s*, s:i, s:o, s:o, s:o, s:I}", "key", key, "devid", 0, "value",
-				 known ? json_integer((json_int_t)v) : json_null(), "error",
-				 known ? json_null() : json_string("Unknown statistic key"),
-				 "error_code", known ? json_null() : json_integer(2), "time",
-				 (json_int_t)c->now));
+		stats,
+		json_pack("{s:s*, s:i, s:o, s:o, s:o, s:I}", "key", key, "devid", 0, "value",
+			  known ? json_integer((json_int_t)v) : json_null(), "error",
+			  known ? json_null() : json_string("Unknown statistic key"), "error_code",
+			  known ? json_null() : json_integer(2), "time", (json_int_t)c->now));
 }
 
 void onefs_stats(struct onefs_call *c)
 {
-	const json_t *one = json_object_get(c->args, "key"), *list = onefs_arg(c, "keys") ? c->args : NULL;
+	const json_t *one = json_object_get(c->args, "key"),
+		     *list = onefs_arg(c, "keys") ? c->args : NULL;
 	json_t *stats;
 
 	if (!one && !list) {

@@ -46,7 +46,7 @@ enum onefs_errors { ERRORS_JSON, ERRORS_HTML, ERRORS_MIXED };
 
 struct onefs_session {
 	char id[ONEFS_TOKEN], csrf[ONEFS_TOKEN]; /* id "": free */
-	char next[ONEFS_TOKEN];			 /* the replacement that was offered, or "" */
+	char next[ONEFS_TOKEN];                  /* the replacement that was offered, or "" */
 	unsigned node;
 	bool platform, ran; /* services */
 	uint64_t made, used;
@@ -55,9 +55,9 @@ struct onefs_session {
 /* Pages of a list: what matched when the first one was asked for. */
 struct onefs_cursor {
 	char token[ONEFS_TOKEN]; /* "": free */
-	const void *of;		 /* the route whose list it is */
-	json_t *keys;		 /* owned: all that matched, in order */
-	json_t *args;		 /* owned: of the first call */
+	const void *of;          /* the route whose list it is */
+	json_t *keys;            /* owned: all that matched, in order */
+	json_t *args;            /* owned: of the first call */
 	size_t at;
 	uint64_t made;
 };
@@ -70,14 +70,14 @@ struct onefs {
 	struct sim *sim;
 	const struct onefs_options *opt;
 	unsigned latest; /* 0: the route is not there */
-	int ifs;	 /* the folder that is /ifs */
+	int ifs;         /* the folder that is /ifs */
 	struct onefs_zone zones[ONEFS_ZONES];
 	unsigned nzones;
 	struct onefs_nfsd *nfsd; /* NULL: none */
 	struct mutex lock;
 	/* guarded by lock */
-	json_t *state;	  /* exports, quotas, snapshots, ...: see state_new() */
-	json_t *paths;	  /* "zone:path" of exports -> how many have it */
+	json_t *state;    /* exports, quotas, snapshots, ...: see state_new() */
+	json_t *paths;    /* "zone:path" of exports -> how many have it */
 	json_t *visible;  /* key of an export or quota -> clock_ms() from which it is seen */
 	json_t *copyfail; /* path whose copy fails -> message */
 	json_t *defaults; /* of an export; not changed after open() */
@@ -94,10 +94,11 @@ struct onefs_call {
 	struct httpd_request *rq;
 	const char *method, *path;
 	unsigned version; /* N of /platform/N */
-	char key[128];	  /* what the route's "*" stands for, or "" */
-	json_t *args;	  /* owned: name -> value, or array of values */
-	json_t *body;	  /* owned: an object, or NULL */
+	char key[128];    /* what the route's "*" stands for, or "" */
+	json_t *args;     /* owned: name -> value, or array of values */
+	json_t *body;     /* owned: an object, or NULL */
 	const struct onefs_zone *zone;
+	unsigned node; /* that answers */
 	uint64_t now;
 	bool half;
 	bool changed; /* what the state file holds */
@@ -112,10 +113,10 @@ typedef void onefs_fn(struct onefs_call *c);
 
 struct onefs_route {
 	const char *method, *pattern; /* below /platform/N/; "*" at its end stands for one part */
-	unsigned since;		      /* N */
-	const char *args;	      /* allowed, each with a blank before and behind it */
+	unsigned since;               /* N */
+	const char *args;             /* allowed, each with a blank before and behind it */
 	const char *privilege;
-	onefs_fn *fn;	 /* under the lock */
+	onefs_fn *fn;    /* under the lock */
 	onefs_fn *after; /* without it, when fn made no error; NULL: nothing */
 };
 
@@ -155,6 +156,8 @@ onefs_fn onefs_snaps_get, onefs_snaps_post, onefs_snap_get, onefs_snap_put, onef
 void onefs_namespace(struct onefs_call *c);
 json_t *onefs_export_defaults_new(void);
 void onefs_index_exports(struct onefs *o);
+/* Forgets snapshots of the state file whose copy or removal was not finished. */
+void onefs_snap_load(struct onefs *o);
 /* A quota at path or, with below, at something in it. Under the lock. */
 bool onefs_has_quota(struct onefs *o, const char *path, bool below);
 bool onefs_licensed(unsigned licence);

@@ -42,9 +42,8 @@ static const char *title_of(unsigned status)
 		unsigned status;
 		const char *title;
 	} titles[] = {
-		{ 400, "Bad Request" },	      { 401, "Authorization Required" },
-		{ 403, "Forbidden" },	      { 404, "Not Found" },
-		{ 405, "Method Not Allowed" }, { 409, "Conflict" },
+		{ 400, "Bad Request" }, { 401, "Authorization Required" }, { 403, "Forbidden" },
+		{ 404, "Not Found" },   { 405, "Method Not Allowed" },     { 409, "Conflict" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(titles); i++)
@@ -150,7 +149,8 @@ uint64_t onefs_arg_number(struct onefs_call *c, const char *name, uint64_t dflt,
 	errno = 0;
 	v = strtoull(text, &end, 10);
 	if (*text < '0' || *text > '9' || *end || errno || v < 1 || v > max) {
-		onefs_fail(c, 400, "AEC_BAD_REQUEST", name, "Invalid value '%.64s' for %s", text, name);
+		onefs_fail(c, 400, "AEC_BAD_REQUEST", name, "Invalid value '%.64s' for %s", text,
+			   name);
 		return dflt;
 	}
 	return v;

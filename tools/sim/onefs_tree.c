@@ -362,8 +362,7 @@ static int copy_one(struct copy *c, int in_dir, int out_dir, const char *name, c
 		if (!rc && fchmodat(out_dir, as, st->st_mode & 07777, 0))
 			rc = -errno;
 	}
-	if (!rc && !geteuid() &&
-	    fchownat(out_dir, as, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW))
+	if (!rc && !geteuid() && fchownat(out_dir, as, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW))
 		rc = -errno;
 	return rc;
 }
