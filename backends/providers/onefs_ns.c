@@ -58,7 +58,10 @@ int isi_ns_stat(struct onefs *o, const char *path, uint64_t *created, struct err
 	int rc = isi_call(o, &c, &a, err);
 	const char *type = rc ? "" : attr_value(a.rest.json, "type");
 
-	if (*type && strcmp(type, "container") != 0)
+	if (!rc && !json_is_array(json_object_get(a.rest.json, "attrs")))
+		rc = err_set(err, -EPROTO, "%s: look for directory: the answer has no \"attrs\"",
+			     o->base.name);
+	if (!rc && *type && strcmp(type, "container") != 0)
 		rc = err_set(err, -EEXIST, "%s: %.300s is no directory", o->base.name, path);
 	if (!rc && created)
 		*created = parse_date(attr_value(a.rest.json, "create_time"));
@@ -235,6 +238,9 @@ int isi_ns_copy(struct onefs *o, const char *from, const char *to, struct err *e
 	}
 	c.header[0] = header;
 	rc = isi_call(o, &c, &a, err);
+	if (!rc && !a.rest.json && a.rest.len) /* what went wrong may have been in there */
+		rc = err_set(err, -EPROTO, "%s: copy directory: the answer is no JSON",
+			     o->base.name);
 	if (!rc)
 		rc = judge_copy(o, a.rest.json, err);
 	isi_reply_done(&a);
