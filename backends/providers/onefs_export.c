@@ -11,6 +11,7 @@
 
 #include "backends/providers/onefs_impl.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 
 #define DESCRIPTION "persifs volume "
 #define OWNER_MAX 128 /* bytes of an owner in a description */
@@ -310,20 +311,29 @@ static int export_make_body(struct onefs *o, const struct isi_volume *v, const c
 	return rc;
 }
 
-/* A new export is not there at once on all nodes. */
+static bool is_passing(int rc)
+{
+	return rc == -EAGAIN || rc == -EPROTO;
+}
+
+/* A new export is not there at once on all nodes. To give up before it shows would leave it behind: a remove() that
+ * comes now does not find it. */
 static int wait_visible(struct onefs *o, const struct isi_volume *v, uint64_t id, struct err *err)
 {
+	uint64_t deadline = clock_ms() + ONEFS_VISIBLE_MS;
 	json_t *object;
+	int rc = 0;
 
-	for (unsigned try = 0; try < ONEFS_VISIBLE_TRIES; try++) {
-		int rc = isi_export_read(o, v->zone, id, &object, err);
-
+	for (unsigned try = 0; try < ONEFS_VISIBLE_TRIES && clock_ms() < deadline; try++) {
+		rc = isi_export_read(o, v->zone, id, &object, err);
 		if (!rc)
 			json_decref(object);
-		if (rc != -ENOENT)
+		if (rc != -ENOENT && !is_passing(rc))
 			return rc;
 		isi_pause(o, try);
 	}
+	if (rc != -ENOENT)
+		return rc;
 	return err_set(err, -EAGAIN, "%s: export %llu has been made, but cannot be seen yet",
 		       o->base.name, (unsigned long long)id);
 }
@@ -366,16 +376,19 @@ static int look(struct onefs *o, const struct isi_volume *v, uint64_t *id, struc
 	return rc;
 }
 
-/* Whether one that may have been made appears. */
+/* Whether one that may have been made appears; an array that is busy just then may still have made it. */
 static int look_again(struct onefs *o, const struct isi_volume *v, unsigned tries, uint64_t *id,
 		      struct err *err)
 {
+	uint64_t deadline = clock_ms() + ONEFS_VISIBLE_MS;
 	int rc = 0;
 
 	*id = 0;
-	for (unsigned try = 0; !rc && !*id && try < tries; try++) {
+	for (unsigned try = 0; try < tries && clock_ms() < deadline; try++) {
 		isi_pause(o, try);
 		rc = look(o, v, id, err);
+		if (*id || (rc && !is_passing(rc)))
+			break;
 	}
 	return rc;
 }

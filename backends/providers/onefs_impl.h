@@ -44,6 +44,7 @@
 #define ONEFS_LOGIN_WAIT_MS 120000 /* for the login of another thread */
 #define ONEFS_RENEW_MS 30000       /* so long before its end a session is replaced */
 #define ONEFS_VISIBLE_TRIES 40     /* looks for an export that was made ... */
+#define ONEFS_VISIBLE_MS 40000     /* no look begins later */
 #define ONEFS_PAUSE_MS 50          /* ... the first pause, */
 #define ONEFS_PAUSE_MAX_MS 1000    /* ... and the longest */
 #define ONEFS_LOST_TRIES 6         /* looks for one whose answer was lost */

@@ -208,7 +208,7 @@ static const char *first_text(const json_t *object, const char *const *keys)
 
 static int judge_copy(const struct onefs *o, const json_t *answer, struct err *err)
 {
-	static const char *const names[] = { "error_src", "source", "path", "name", NULL };
+	static const char *const names[] = { "source", "path", "name", "error_src", NULL };
 	static const char *const words[] = { "message", "error_message", "error", NULL };
 	const json_t *first = first_copy_error(answer);
 	const char *name = first_text(first, names), *why = first_text(first, words);
