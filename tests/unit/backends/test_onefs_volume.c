@@ -385,7 +385,7 @@ static void volume_in_use_is_not_removed(void **state)
 static void trash_in_the_way_goes_first(void **state)
 {
 	(void)state;
-	begin(FIXED BASIC);
+	open_more(FIXED BASIC);
 	on("POST " NS "/x", 409, "{\"errors\":[{\"code\":\"AEC_CONFLICT\"}]}");
 	on("DELETE " NS "/.trash-x", 204, NULL);
 	on("POST " NS "/x", 200, NULL);
@@ -394,7 +394,7 @@ static void trash_in_the_way_goes_first(void **state)
 	   "{\"errors\":[{\"code\":\"AEC_CONFLICT\",\"message\":\"d is not empty\"}]}");
 	on("DELETE " NS "/.trash-x", 404, NULL);
 	assert_int_equal(isi_ns_remove(fx.o, BASE "/x", BASE "/.trash-x", &fx.err), 0);
-	assert_int_equal(fake_http_left(fx.a), 1); /* the version was not asked for */
+	script_is_done();
 	on("POST " NS "/x", 404, NULL);
 	on("DELETE " NS "/.trash-x", 403, NULL); /* a folder that may not be entered */
 	assert_int_equal(isi_ns_remove(fx.o, BASE "/x", BASE "/.trash-x", &fx.err), -EACCES);
