@@ -14,6 +14,7 @@
 
 /* All kinds, one a line. */
 static const struct provider_ops *const kinds[] = {
+	&provider_onefs,
 	&provider_scaleio,
 };
 
