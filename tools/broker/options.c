@@ -38,7 +38,7 @@ int options_size(const struct bplan *plan, const json_t *params, uint64_t dflt, 
 	if (v && s.size > plan->max_size)
 		return err_set(err, -EINVAL,
 			       "parameter size: this plan allows at most %" PRIu64 " MiB",
-			       plan->max_size / MEBIBYTE);
+			       (uint64_t)(plan->max_size / MEBIBYTE));
 	*out = s.size;
 	return 0;
 }
