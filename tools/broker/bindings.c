@@ -20,7 +20,7 @@
 
 #define BIND_TRIES 5     /* against updates that come between */
 #define DIGEST_BYTES 8   /* of a mount's options, in the volume's id */
-#define PLAIN_ID_MAX 128 /* longer ids of instances are hashed: a volume's id becomes a file name */
+#define PLAIN_ID_MAX 128 /* longer ids of instances are cut: a volume's id becomes a file name */
 #define NO_CHANGE (-ECANCELED)
 
 enum verdict {
@@ -76,11 +76,8 @@ static bool volume_id(const struct osb *o, const char *mode, const json_t *confi
 
 	if (!digest(o, mode, config, mark))
 		return false;
-	if (strlen(o->id) <= PLAIN_ID_MAX)
-		snprintf(buf, cap, "%s-%s", o->id, mark);
-	else
-		snprintf(buf, cap, "%.*s-%s", PLAIN_ID_MAX, o->id,
-			 mark); /* the mark has the id in it */
+	/* The whole id is in the mark. */
+	snprintf(buf, cap, "%.*s-%s", PLAIN_ID_MAX, o->id, mark);
 	return true;
 }
 
