@@ -148,7 +148,7 @@ static enum verdict judge_instance(const struct bind *b, const struct instance *
 
 static bool is_taken(const struct bind *b, const char *const *others)
 {
-	if (b->plan->p->ops->kind != PROVIDER_BLOCK)
+	if (!bplan_is_block(b->plan))
 		return false;
 	for (; others && *others; others++)
 		if (strcmp(*others, b->app))

@@ -34,7 +34,7 @@ static json_t *metadata(const struct bservice *s)
 	bool block = false;
 
 	for (size_t i = 0; i < s->nplans; i++)
-		block |= s->plans[i].p->ops->kind == PROVIDER_BLOCK;
+		block |= bplan_is_block(&s->plans[i]);
 	if (block)
 		json_object_set_new(m, "shareable", json_false());
 	else if (!json_object_get(m, "shareable"))

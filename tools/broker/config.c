@@ -183,13 +183,18 @@ struct provider *bconfig_provider(const struct bconfig *c, const char *name)
 	return NULL;
 }
 
-bool bplan_is_async(const struct bplan *p)
+bool bplan_is_block(const struct bplan *p)
 {
 	const char *kind = json_string_value(json_object_get(p->object, "kind"));
 
+	return p->p->ops->kind == PROVIDER_BLOCK || (kind && !strcmp(kind, "image"));
+}
+
+bool bplan_is_async(const struct bplan *p)
+{
 	if (p->p->ops->kind == PROVIDER_EXISTING)
 		return false;
-	return strcmp(p->p->ops->type, "local") || (kind && !strcmp(kind, "image"));
+	return strcmp(p->p->ops->type, "local") || bplan_is_block(p);
 }
 
 bool bplan_allows(const struct bplan *p, const char *bind_option)

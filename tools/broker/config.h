@@ -115,6 +115,8 @@ struct provider *bconfig_provider(const struct bconfig *c, const char *name);
 
 /* Something is made for an instance, so that its creation takes a while. */
 bool bplan_is_async(const struct bplan *p);
+/* One cell, so one app, at a time: also an image of a kind that makes folders, too. */
+bool bplan_is_block(const struct bplan *p);
 bool bplan_allows(const struct bplan *p, const char *bind_option);
 
 #endif
