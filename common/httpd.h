@@ -65,6 +65,10 @@ int httpd_start(const struct httpd_config *cfg, struct httpd **out, struct err *
  * run: then nothing is freed, and the process should end. NULL is fine. */
 bool httpd_stop(struct httpd *h, unsigned limit_ms);
 
+/* Accepts no more connections; those that are open go on until httpd_stop(). The listening sockets stay open,
+ * and are closed here only as descriptors: a duplicate that another service listens on is left alone. */
+void httpd_quiesce(struct httpd *h);
+
 const char *httpd_method(const struct httpd_request *rq);
 const char *httpd_path(const struct httpd_request *rq); /* without query */
 /* The body, a NUL behind it; NULL when it was longer than HTTPD_BODY_MAX. */
