@@ -81,11 +81,12 @@ bool osb_accepts_incomplete(const struct osb *o)
 	return o->q->accepts_incomplete && !strcmp(o->q->accepts_incomplete, "true");
 }
 
-void osb_accepted(struct osb *o, const char *op)
+void osb_accepted(struct osb *o, const char *op, bool lives)
 {
 	json_t *body = json_pack("{s:s}", "operation", op);
 
-	osb_add_dashboard(o, body);
+	if (lives)
+		osb_add_dashboard(o, body);
 	osb_reply_take(o, STATUS_ACCEPTED, body);
 }
 

@@ -144,7 +144,7 @@ static void wait_for_creation(struct osb *o, const char *op)
 	int rc = workers_wait(o->b->workers, o->id, op, o->c->sync_wait, &i, &err);
 
 	if (rc == -ETIMEDOUT && osb_accepts_incomplete(o)) {
-		osb_accepted(o, op);
+		osb_accepted(o, op, true);
 		return;
 	}
 	if (rc) {
@@ -172,7 +172,7 @@ static void answer_provision(struct provision *p)
 		if (p->plan->p->ops->kind == PROVIDER_EXISTING)
 			answer_done(o, STATUS_CREATED);
 		else if (bplan_is_async(p->plan))
-			osb_accepted(o, p->op);
+			osb_accepted(o, p->op, true);
 		else
 			wait_for_creation(o, p->op);
 		break;
@@ -462,7 +462,7 @@ static void wait_for_update(struct osb *o, const char *op)
 	int rc = workers_wait(o->b->workers, o->id, op, o->c->sync_wait, &i, &err);
 
 	if (rc == -ETIMEDOUT && osb_accepts_incomplete(o)) {
-		osb_accepted(o, op);
+		osb_accepted(o, op, true);
 		return;
 	}
 	if (rc) {
@@ -495,7 +495,7 @@ static void answer_update(struct update *u)
 	case V_STARTED:
 	case V_RUNNING:
 		if (!u->target || bplan_is_async(u->target))
-			osb_accepted(o, u->op);
+			osb_accepted(o, u->op, true);
 		else
 			wait_for_update(o, u->op);
 		break;
@@ -614,7 +614,7 @@ static void wait_for_deletion(struct osb *o, const char *op)
 	int rc = workers_wait(o->b->workers, o->id, op, o->c->sync_wait, &i, &err);
 
 	if (rc == -ETIMEDOUT && osb_accepts_incomplete(o)) {
-		osb_accepted(o, op);
+		osb_accepted(o, op, false);
 		return;
 	}
 	if (rc) {
@@ -654,7 +654,7 @@ static void answer_deprovision(struct deprovision *d)
 		if (!d->made)
 			osb_reply_take(o, STATUS_OK, json_object());
 		else if (d->async)
-			osb_accepted(o, d->op);
+			osb_accepted(o, d->op, false);
 		else
 			wait_for_deletion(o, d->op);
 	}

@@ -61,8 +61,8 @@ bool osb_query_ids(struct osb *o);
 bool osb_same_params(const json_t *a, const json_t *b);
 void osb_set_json(json_t **member, const json_t *value); /* one reference of value for *member */
 void osb_op_begin(struct operation *op, enum op_kind kind);
-/* The reply's copy of op, as {"operation"}, and dashboard_url. 202. */
-void osb_accepted(struct osb *o, const char *op);
+/* 202 with "operation" and, of what goes on living, dashboard_url. */
+void osb_accepted(struct osb *o, const char *op, bool lives);
 /* What goes out of parameters: secrets are left out. A new object. */
 json_t *osb_shown_params(const json_t *params);
 /* instances.c: "dashboard_url" into object, when there are dashboards. */
