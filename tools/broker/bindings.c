@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
-#include "tools/broker/options.h"
+#include "tools/broker/bindopts.h"
 #include "tools/broker/osb_impl.h"
 #include "tools/broker/schema.h"
 
@@ -106,14 +106,14 @@ static int mount_config(const struct bind *b, const struct instance *i, const js
 static int make_answer(struct bind *b, const struct instance *i, struct err *err)
 {
 	json_t *merged, *config = NULL;
-	char dir[OPTIONS_DIR_MAX], volume[STORE_ID_MAX];
+	char dir[BINDOPTS_DIR_MAX], volume[STORE_ID_MAX];
 	const char *mode;
-	int rc = options_merge(b->plan, i->params, b->params, &merged, err);
+	int rc = bindopts_merge(b->plan, i->params, b->params, &merged, err);
 
 	if (rc)
 		return rc;
-	mode = options_readonly(merged) ? "r" : "rw";
-	rc = options_container_dir(b->plan, b->o->id, i->params, b->params, dir, err);
+	mode = bindopts_readonly(merged) ? "r" : "rw";
+	rc = bindopts_container_dir(b->plan, b->o->id, i->params, b->params, dir, err);
 	if (!rc)
 		rc = mount_config(b, i, merged, &config, err);
 	if (!rc && !volume_id(b->o, mode, config, volume, sizeof volume))
@@ -310,7 +310,8 @@ static bool check(struct bind *b)
 {
 	struct err err = { "" };
 
-	if (schema_check(b->plan->bind_schema, b->params, &err) || options_check(b->params, &err)) {
+	if (schema_check(b->plan->bind_schema, b->params, &err) ||
+	    bindopts_check(b->params, &err)) {
 		osb_fail(b->o, STATUS_BAD, NULL, "%s", err.text);
 		return false;
 	}

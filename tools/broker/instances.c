@@ -17,7 +17,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
-#include "tools/broker/options.h"
+#include "tools/broker/bindopts.h"
 #include "tools/broker/osb_impl.h"
 #include "tools/broker/schema.h"
 
@@ -219,7 +219,7 @@ static bool check_params(struct osb *o, const json_t *schema, const json_t *para
 {
 	struct err err = { "" };
 
-	if (!schema_check(schema, params, &err) && !options_check(params, &err))
+	if (!schema_check(schema, params, &err) && !bindopts_check(params, &err))
 		return true;
 	osb_fail(o, STATUS_BAD, NULL, "%s", err.text);
 	return false;
@@ -266,7 +266,7 @@ void osb_provision(struct osb *o)
 	    !osb_maintenance(o, p.plan) || !osb_params(o, &p.params) ||
 	    refuse_source(o, p.plan, p.params) || !check_params(o, p.plan->create_schema, p.params))
 		return;
-	if (options_size(p.plan, p.params, p.plan->size, &p.size, &err)) {
+	if (bindopts_size(p.plan, p.params, p.plan->size, &p.size, &err)) {
 		osb_fail(o, STATUS_BAD, NULL, "%s", err.text);
 		return;
 	}
@@ -329,9 +329,9 @@ static int wanted_size(struct update *u, const struct instance *i, const struct 
 {
 	uint64_t old;
 
-	if (options_size(from, i->params, from->size, &old, &u->why))
+	if (bindopts_size(from, i->params, from->size, &old, &u->why))
 		old = i->size; /* the plan allowed more once */
-	if (options_size(u->target, merged, u->target->size, want, &u->why)) {
+	if (bindopts_size(u->target, merged, u->target->size, want, &u->why)) {
 		u->status = STATUS_BAD;
 		return NO_CHANGE;
 	}
@@ -410,7 +410,7 @@ static int update_ready(struct update *u, struct instance *i)
 	if (why)
 		return refuse(u, STATUS_UNPROCESSABLE, why);
 	if (schema_check(u->target->update_schema, u->params, &u->why) ||
-	    options_check(u->params, &u->why)) {
+	    bindopts_check(u->params, &u->why)) {
 		u->status = STATUS_BAD;
 		return NO_CHANGE;
 	}

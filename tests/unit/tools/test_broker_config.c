@@ -15,7 +15,7 @@
 #include "common/cleanup.h"
 #include "tests/fake/fake_broker.h"
 #include "tests/fake/fake_provider.h"
-#include "tools/broker/options.h"
+#include "tools/broker/bindopts.h"
 #include "tools/broker/schema.h"
 
 static struct fake_broker dir = { .dir = "/nonexistent" };
@@ -93,8 +93,8 @@ static void mistakes_name_file_and_key(void **state)
 		{ "services/0/tags", "[1]", "services[0].tags" },
 		{ "services/0/plans", "[]", "services[0].plans" },
 		{ "services/1/id", "\"s-files\"", "services[1]" },
-		{ "services/1/plans/0/id", "\"big\"", "services[1].plans[0].id: " },
-		{ "services/0/plans/1/name", "\"small\"", "services[0].plans[1].name: " },
+		{ "services/1/plans/0/id", "\"big\"", "services[1].plans[0].id\": another" },
+		{ "services/0/plans/1/name", "\"small\"", "services[0].plans[1].name\": another" },
 		{ "services/0/plans/1/provider", "\"x\"", "services[0].plans[1].provider" },
 		{ "services/0/plans/1/provider", NULL, "services[0].plans[1].provider" },
 		{ "services/0/plans/1/size", "\"x\"", "services[0].plans[1].size" },
@@ -283,7 +283,7 @@ static void owners_are_said_as_a_whole(void **state)
 		json_t *want = rows[i].want ? json_loads(rows[i].want, 0, NULL) : NULL;
 		struct err err;
 
-		assert_int_equal(options_merge(p, a, b, &out, &err), want ? 0 : -EINVAL);
+		assert_int_equal(bindopts_merge(p, a, b, &out, &err), want ? 0 : -EINVAL);
 		assert_true(!want || json_equal(out, want));
 		json_decref(a);
 		json_decref(b);
@@ -315,9 +315,9 @@ static void values_are_checked(void **state)
 		struct err err;
 
 		assert_non_null(p);
-		if (!options_check(p, &err) != rows[i].good)
+		if (!bindopts_check(p, &err) != rows[i].good)
 			print_error("%s\n", rows[i].params);
-		assert_int_equal(!options_check(p, &err), rows[i].good);
+		assert_int_equal(!bindopts_check(p, &err), rows[i].good);
 		json_decref(p);
 	}
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tools/broker/options.h"
+#include "tools/broker/bindopts.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -22,8 +22,8 @@ static const struct opt_def size_table[] = {
 	{ 0 },
 };
 
-int options_size(const struct bplan *plan, const json_t *params, uint64_t dflt, uint64_t *out,
-		 struct err *err)
+int bindopts_size(const struct bplan *plan, const json_t *params, uint64_t dflt, uint64_t *out,
+		  struct err *err)
 {
 	const json_t *v = json_object_get(params, "size");
 	struct size_text s = { dflt };
@@ -68,7 +68,7 @@ static bool is_clean_path(const char *p)
 	return strcmp(p + n - 2, "/.") && (n < 3 || strcmp(p + n - 3, "/.."));
 }
 
-int options_check(const json_t *params, struct err *err)
+int bindopts_check(const json_t *params, struct err *err)
 {
 	const json_t *mount = json_object_get(params, "mount");
 
@@ -125,8 +125,8 @@ static int check_owner(const json_t *o, struct err *err)
 	return 0;
 }
 
-int options_merge(const struct bplan *plan, const json_t *instance, const json_t *bind,
-		  json_t **out, struct err *err)
+int bindopts_merge(const struct bplan *plan, const json_t *instance, const json_t *bind,
+		   json_t **out, struct err *err)
 {
 	json_t *merged = json_object();
 	int rc;
@@ -144,15 +144,16 @@ int options_merge(const struct bplan *plan, const json_t *instance, const json_t
 	return rc;
 }
 
-bool options_readonly(const json_t *merged)
+bool bindopts_readonly(const json_t *merged)
 {
 	const json_t *v = json_object_get(merged, "readonly");
 
 	return json_is_true(v) || (json_is_string(v) && !strcmp(json_string_value(v), "true"));
 }
 
-int options_container_dir(const struct bplan *plan, const char *instance_id, const json_t *instance,
-			  const json_t *bind, char out[OPTIONS_DIR_MAX], struct err *err)
+int bindopts_container_dir(const struct bplan *plan, const char *instance_id,
+			   const json_t *instance, const json_t *bind, char out[BINDOPTS_DIR_MAX],
+			   struct err *err)
 {
 	const json_t *mount = json_object_get(bind, "mount");
 	const char *base = plan->container_dir;
@@ -161,11 +162,11 @@ int options_container_dir(const struct bplan *plan, const char *instance_id, con
 	if (!mount)
 		mount = json_object_get(instance, "mount");
 	if (mount)
-		n = snprintf(out, OPTIONS_DIR_MAX, "%s", json_string_value(mount));
+		n = snprintf(out, BINDOPTS_DIR_MAX, "%s", json_string_value(mount));
 	else
-		n = snprintf(out, OPTIONS_DIR_MAX, "%s%s%s", base,
+		n = snprintf(out, BINDOPTS_DIR_MAX, "%s%s%s", base,
 			     base[strlen(base) - 1] == '/' ? "" : "/", instance_id);
-	if (n >= OPTIONS_DIR_MAX || !is_clean_path(out))
+	if (n >= BINDOPTS_DIR_MAX || !is_clean_path(out))
 		return err_set(err, -EINVAL,
 			       "parameter mount: want an absolute path without \"..\" and \":\"");
 	return 0;
