@@ -16,9 +16,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backends/providers/local_impl.h"
@@ -29,10 +31,10 @@
 
 #define PREFIX "cf-"
 #define PREFIX_MAX 16
-#define SIDE_MAX (PROVIDER_NAME_MAX + 16)
 #define IMAGE_MIN (16ULL << 20) /* less is no file system */
 #define SECTOR 512
-#define COPY_STEP (64u << 20)
+#define LOCK_WAIT_MS 20000
+#define LOCK_PAUSE_MS 2
 #define ROOT_MAX 900 /* a name has to fit behind it in a URI */
 
 struct local {
@@ -51,17 +53,6 @@ static const struct opt_def table[] = {
 static struct local *of(struct provider *p)
 {
 	return CONTAINER_OF(p, struct local, p);
-}
-
-static int failed(struct err *err, const char *what, const char *name)
-{
-	int rc = -errno;
-
-	if (rc == -EPERM || rc == -EROFS)
-		rc = -EACCES;
-	if (rc == -EDQUOT)
-		rc = -ENOSPC;
-	return err_set(err, rc, "cannot %s '%s': %s", what, name, strerror(errno));
 }
 
 /* --- open ------------------------------------------------------------------ */
@@ -128,7 +119,23 @@ static int open_root(const struct local *l, struct err *err)
 	if (paths_make_folder(l->root, err))
 		return -EACCES;
 	fd = open(l->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 ? failed(err, "open", l->root) : fd;
+	return fd < 0 ? local_failed(err, "open", l->root) : fd;
+}
+
+/* Copies of a call, in this process or another, work one after another. Held until root is closed, and for short: not
+ * while a tree is deleted. */
+static int lock_root(int root, struct err *err)
+{
+	struct timespec pause = { .tv_nsec = LOCK_PAUSE_MS * 1000000L };
+
+	for (unsigned waited = 0; flock(root, LOCK_EX | LOCK_NB); waited += LOCK_PAUSE_MS) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return err_set(err, -EIO, "cannot lock the folder: %s", strerror(errno));
+		if (waited >= LOCK_WAIT_MS)
+			return err_set(err, -EAGAIN, "another call works in the folder");
+		nanosleep(&pause, NULL);
+	}
+	return 0;
 }
 
 /* --- plans ----------------------------------------------------------------- */
@@ -195,79 +202,26 @@ static void local_name_of(struct provider *p, const char *owner, char buf[PROVID
 	provider_make_name(of(p)->prefix, owner, buf);
 }
 
-static void side_name(const char *what, const char *name, char buf[SIDE_MAX])
-{
-	snprintf(buf, SIDE_MAX, ".%s-%s", what, name);
-}
-
-struct note {
-	uint64_t size;
-	uint32_t project;
-};
-
-static int write_note(int root, const char *name, const struct note *n, struct err *err)
-{
-	char side[SIDE_MAX], temp[SIDE_MAX], text[64];
-	int len = snprintf(text, sizeof text, "%" PRIu64 " %" PRIu32 "\n", n->size, n->project);
-	AUTO_FD int fd = -1;
-
-	side_name("note", name, side);
-	side_name("temp", name, temp);
-	fd = openat(root, temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
-	if (fd < 0 || write(fd, text, (size_t)len) != len || fsync(fd) ||
-	    renameat(root, temp, root, side))
-		return failed(err, "write", side);
-	return 0;
-}
-
-static void read_note(int root, const char *name, struct note *n)
-{
-	char side[SIDE_MAX], text[64] = "";
-	AUTO_FD int fd = -1;
-
-	memset(n, 0, sizeof *n);
-	side_name("note", name, side);
-	fd = openat(root, side, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd >= 0 && read(fd, text, sizeof text - 1) > 0 &&
-	    sscanf(text, "%" SCNu64 " %" SCNu32, &n->size, &n->project) < 1)
-		memset(n, 0, sizeof *n);
-}
-
-static bool has_side(int root, const char *what, const char *name, struct stat *st)
-{
-	char side[SIDE_MAX];
-
-	side_name(what, name, side);
-	return !fstatat(root, side, st, AT_SYMLINK_NOFOLLOW);
-}
-
-static void drop_side(int root, const char *what, const char *name)
-{
-	char side[SIDE_MAX];
-
-	side_name(what, name, side);
-	unlinkat(root, side, 0);
-}
-
 /* --- create ---------------------------------------------------------------- */
 
 static int make_folder(int root, const char *temp, const char *name, const json_t *plan,
-		       struct note *n, struct err *err)
+		       struct local_note *n, struct err *err)
 {
 	int64_t uid = plan_id(plan, "uid"), gid = plan_id(plan, "gid");
 	AUTO_FD int fd = -1;
 	int rc;
 
 	if (mkdirat(root, temp, 0700) && errno != EEXIST)
-		return failed(err, "make", name);
+		return local_failed(err, "make", name);
 	fd = openat(root, temp, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
-		return errno == ENOENT ? 0 :
-					 failed(err, "open", name); /* a copy of us renamed it */
+		return errno == ENOENT ?
+			       0 :
+			       local_failed(err, "open", name); /* a copy of us renamed it */
 	if ((uid >= 0 || gid >= 0) && fchown(fd, (uid_t)uid, (gid_t)gid))
-		return failed(err, "give away", name);
+		return local_failed(err, "give away", name);
 	if (fchmod(fd, plan_mode(plan)))
-		return failed(err, "set the mode of", name);
+		return local_failed(err, "set the mode of", name);
 	if (n->size || quota_required(plan)) {
 		rc = local_set_quota(fd, n->size, &n->project, name, err);
 		if (rc && (rc != -EOPNOTSUPP || quota_required(plan)))
@@ -277,25 +231,25 @@ static int make_folder(int root, const char *temp, const char *name, const json_
 							   "project quotas, or they are off") :
 						   rc;
 	}
-	return fsync(fd) ? failed(err, "write", name) : 0;
+	return fsync(fd) ? local_failed(err, "write", name) : 0;
 }
 
-static int make_image(int root, const char *temp, const char *name, const struct note *n,
+static int make_image(int root, const char *temp, const char *name, const struct local_note *n,
 		      struct err *err)
 {
-	char fresh[SIDE_MAX];
+	char fresh[LOCAL_SIDE_MAX];
 	AUTO_FD int mark = -1;
 	AUTO_FD int fd = -1;
 
 	if (n->size < IMAGE_MIN)
 		return err_set(err, -EINVAL, "size: an image has at least 16 MiB");
-	side_name("fresh", name, fresh);
+	local_side_name("fresh", name, fresh);
 	mark = openat(root, fresh, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
 	if (mark < 0 || fsync(mark))
-		return failed(err, "make", fresh);
+		return local_failed(err, "make", fresh);
 	fd = openat(root, temp, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0 || ftruncate(fd, (off_t)n->size) || fsync(fd))
-		return failed(err, "make", name);
+		return local_failed(err, "make", name);
 	return 0;
 }
 
@@ -305,10 +259,10 @@ static int publish(int root, const char *temp, const char *name, struct err *err
 	struct stat st;
 
 	if (!renameat2(root, temp, root, name, RENAME_NOREPLACE))
-		return fsync(root) ? failed(err, "write", name) : 0;
+		return fsync(root) ? local_failed(err, "write", name) : 0;
 	if ((errno == EEXIST || errno == ENOENT) && !fstatat(root, name, &st, AT_SYMLINK_NOFOLLOW))
 		return 0;
-	return failed(err, "rename", name);
+	return local_failed(err, "rename", name);
 }
 
 static bool right_kind(const struct stat *st, const json_t *plan)
@@ -321,23 +275,24 @@ static int look(int root, const char *name, const json_t *plan, struct stat *st,
 {
 	if (fstatat(root, name, st, AT_SYMLINK_NOFOLLOW))
 		return errno == ENOENT ? err_set(err, -ENOENT, "volume %s is not there", name) :
-					 failed(err, "look at", name);
+					 local_failed(err, "look at", name);
 	if (plan && !right_kind(st, plan))
 		return err_set(err, -EEXIST, "%s is there, but no %s", name,
 			       is_image(plan) ? "image" : "folder");
 	return 0;
 }
 
-static int make(int root, const char *name, const json_t *plan, struct note *n, struct err *err)
+static int make(int root, const char *name, const json_t *plan, struct local_note *n,
+		struct err *err)
 {
-	char temp[SIDE_MAX];
+	char temp[LOCAL_SIDE_MAX];
 	int rc;
 
-	side_name("new", name, temp);
+	local_side_name("new", name, temp);
 	rc = is_image(plan) ? make_image(root, temp, name, n, err) :
 			      make_folder(root, temp, name, plan, n, err);
 	if (!rc)
-		rc = write_note(root, name, n, err);
+		rc = local_write_note(root, name, n, err);
 	return rc ? rc : publish(root, temp, name, err);
 }
 
@@ -345,7 +300,7 @@ static int local_create(struct provider *p, const struct provider_ref *ref,
 			const struct provider_spec *spec, json_t **handle, uint64_t *size,
 			struct err *err)
 {
-	struct note n = { .size = (spec->size + SECTOR - 1) / SECTOR * SECTOR };
+	struct local_note n = { .size = (spec->size + SECTOR - 1) / SECTOR * SECTOR };
 	char name[PROVIDER_NAME_MAX];
 	AUTO_FD int root = open_root(of(p), err);
 	struct stat st;
@@ -354,11 +309,13 @@ static int local_create(struct provider *p, const struct provider_ref *ref,
 	if (root < 0)
 		return root;
 	local_name_of(p, ref->owner, name);
-	rc = look(root, name, ref->plan, &st, err);
+	rc = lock_root(root, err);
+	if (!rc)
+		rc = look(root, name, ref->plan, &st, err);
 	if (rc == -ENOENT)
 		rc = make(root, name, ref->plan, &n, err);
 	else if (!rc)
-		read_note(root, name, &n);
+		local_read_note(root, name, &n);
 	if (rc)
 		return rc;
 	*handle = json_pack("{s:s}", "name", name);
@@ -370,33 +327,46 @@ static int local_create(struct provider *p, const struct provider_ref *ref,
 
 /* --- remove ---------------------------------------------------------------- */
 
-static int remove_named(struct local *l, const char *name, struct err *err)
+/* The volume is no volume any more; what it held lies in the trash. */
+static int put_away(int root, const char *name, const char *trash, struct err *err)
 {
 	static const char *const sides[] = { "note", "fresh", "temp" };
-	char trash[SIDE_MAX], temp[SIDE_MAX];
+	struct stat st;
+	int rc = lock_root(root, err);
+
+	if (rc)
+		return rc;
+	if (local_has_side(root, "map", name, &st))
+		rc = err_set(err, -EBUSY, "volume %s is used by a machine", name);
+	else if (renameat(root, name, root, trash) && errno != ENOENT)
+		rc = errno == ENOTEMPTY || errno == EEXIST ?
+			     err_set(err, -EAGAIN, "volume %s is being deleted", name) :
+			     local_failed(err, "rename", name);
+	for (size_t i = 0; i < ARRAY_LEN(sides) && !rc; i++)
+		local_drop_side(root, sides[i], name);
+	if (!rc && fsync(root))
+		rc = local_failed(err, "write", name);
+	flock(root, LOCK_UN);
+	return rc;
+}
+
+static int remove_named(struct local *l, const char *name, struct err *err)
+{
+	char trash[LOCAL_SIDE_MAX], temp[LOCAL_SIDE_MAX];
 	AUTO_FD int root = open_root(l, err);
 	unsigned budget = LOCAL_STEP;
-	struct stat st;
 	int rc;
 
 	if (root < 0)
 		return root;
-	if (has_side(root, "map", name, &st))
-		return err_set(err, -EBUSY, "volume %s is used by a machine", name);
-	side_name("trash", name, trash);
-	side_name("new", name, temp);
+	local_side_name("trash", name, trash);
+	local_side_name("new", name, temp);
 	rc = local_delete_tree(root, temp, &budget, err);
 	if (!rc) /* an earlier call's, before this one's takes its place */
 		rc = local_delete_tree(root, trash, &budget, err);
-	if (rc)
-		return rc;
-	if (renameat(root, name, root, trash) && errno != ENOENT)
-		return failed(err, "rename", name);
-	for (size_t i = 0; i < ARRAY_LEN(sides); i++)
-		drop_side(root, sides[i], name);
-	if (fsync(root))
-		return failed(err, "write", l->root);
-	return local_delete_tree(root, trash, &budget, err);
+	if (!rc)
+		rc = put_away(root, name, trash, err);
+	return rc ? rc : local_delete_tree(root, trash, &budget, err);
 }
 
 static int local_remove(struct provider *p, const struct provider_ref *ref, struct err *err)
@@ -419,21 +389,21 @@ static int local_remove_name(struct provider *p, const char *name, struct err *e
 static void describe(int root, const char *name, const struct stat *st, struct provider_volume *out)
 {
 	struct stat side;
-	struct note n;
+	struct local_note n;
 
 	memset(out, 0, sizeof *out);
 	snprintf(out->name, sizeof out->name, "%s", name);
-	read_note(root, name, &n);
+	local_read_note(root, name, &n);
 	out->used = PROVIDER_UNKNOWN;
 	out->size = n.size;
 	out->created = (uint64_t)st->st_ctim.tv_sec;
-	if (has_side(root, "note", name, &side))
+	if (local_has_side(root, "note", name, &side))
 		out->created = (uint64_t)side.st_mtim.tv_sec;
 	if (S_ISREG(st->st_mode)) {
 		out->size = (uint64_t)st->st_size;
 		out->used = (uint64_t)st->st_blocks * SECTOR;
-		out->fresh = has_side(root, "fresh", name, &side);
-		out->nhosts = has_side(root, "map", name, &side);
+		out->fresh = local_has_side(root, "fresh", name, &side);
+		out->nhosts = local_has_side(root, "map", name, &side);
 	} else if (n.project) {
 		AUTO_FD int fd = openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -473,7 +443,7 @@ static int local_list(struct provider *p, provider_found *found, void *arg, stru
 		return root;
 	d = opendir(l->root);
 	if (!d)
-		return failed(err, "list", l->root);
+		return local_failed(err, "list", l->root);
 	while (goes_on && (e = readdir(d))) {
 		if (!provider_is_made_name(l->prefix, e->d_name) ||
 		    fstatat(root, e->d_name, &st, AT_SYMLINK_NOFOLLOW))
@@ -485,14 +455,14 @@ static int local_list(struct provider *p, provider_found *found, void *arg, stru
 	return 0;
 }
 
-static int grow_folder(int root, const char *name, const json_t *plan, struct note *n,
+static int grow_folder(int root, const char *name, const json_t *plan, struct local_note *n,
 		       struct err *err)
 {
 	AUTO_FD int fd = openat(root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	int rc;
 
 	if (fd < 0)
-		return failed(err, "open", name);
+		return local_failed(err, "open", name);
 	rc = local_set_quota(fd, n->size, &n->project, name, err);
 	return rc == -EOPNOTSUPP && !quota_required(plan) ? 0 : rc;
 }
@@ -503,16 +473,18 @@ static int local_grow(struct provider *p, const struct provider_ref *ref, uint64
 	char name[PROVIDER_NAME_MAX];
 	AUTO_FD int root = open_root(of(p), err);
 	struct stat st;
-	struct note n;
+	struct local_note n;
 	int rc;
 
 	if (root < 0)
 		return root;
 	local_name_of(p, ref->owner, name);
-	rc = look(root, name, ref->plan, &st, err);
+	rc = lock_root(root, err);
+	if (!rc)
+		rc = look(root, name, ref->plan, &st, err);
 	if (rc)
 		return rc;
-	read_note(root, name, &n);
+	local_read_note(root, name, &n);
 	if (is_image(ref->plan))
 		n.size = (uint64_t)st.st_size;
 	if (want < n.size)
@@ -522,12 +494,12 @@ static int local_grow(struct provider *p, const struct provider_ref *ref, uint64
 		AUTO_FD int fd = openat(root, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 
 		if (fd < 0 || ftruncate(fd, (off_t)n.size) || fsync(fd))
-			rc = failed(err, "grow", name);
+			rc = local_failed(err, "grow", name);
 	} else {
 		rc = grow_folder(root, name, ref->plan, &n, err);
 	}
 	if (!rc)
-		rc = write_note(root, name, &n, err);
+		rc = local_write_note(root, name, &n, err);
 	if (!rc)
 		*size = n.size;
 	return rc;
@@ -568,10 +540,10 @@ static const char *identity(const struct provider_host *h)
 /* Who has it; "" nobody. */
 static void read_holder(int root, const char *name, char *buf, size_t cap)
 {
-	char side[SIDE_MAX];
+	char side[LOCAL_SIDE_MAX];
 	ssize_t n;
 
-	side_name("map", name, side);
+	local_side_name("map", name, side);
 	n = readlinkat(root, side, buf, cap - 1);
 	buf[n > 0 ? n : 0] = '\0';
 }
@@ -579,14 +551,14 @@ static void read_holder(int root, const char *name, char *buf, size_t cap)
 static int map_image(int root, const char *name, const char *id, struct provider_mapping *out,
 		     struct err *err)
 {
-	char side[SIDE_MAX], holder[NAME_MAX + 1];
+	char side[LOCAL_SIDE_MAX], holder[NAME_MAX + 1];
 	struct stat st;
 
-	side_name("map", name, side);
+	local_side_name("map", name, side);
 	if (!symlinkat(id, root, side))
 		return 0;
 	if (errno != EEXIST)
-		return failed(err, "make", side);
+		return local_failed(err, "make", side);
 	read_holder(root, name, holder, sizeof holder);
 	out->was_mapped = !strcmp(holder, id);
 	if (out->was_mapped)
@@ -594,7 +566,7 @@ static int map_image(int root, const char *name, const char *id, struct provider
 	snprintf(out->holder, sizeof out->holder, "%.120s", holder);
 	snprintf(out->holder_guid, sizeof out->holder_guid, "%.60s", holder);
 	out->holder_connected = true; /* a file cannot tell: nobody is to be fenced for that */
-	if (has_side(root, "map", name, &st))
+	if (local_has_side(root, "map", name, &st))
 		out->holder_since = (uint64_t)st.st_mtim.tv_sec;
 	return err_set(err, -EBUSY, "volume %s is used by %.100s", name, holder);
 }
@@ -637,70 +609,49 @@ static int local_unmap(struct provider *p, const struct provider_ref *ref,
 	local_name_of(p, ref->owner, name);
 	read_holder(root, name, holder, sizeof holder);
 	if (id && !strcmp(holder, id))
-		drop_side(root, "map", name);
+		local_drop_side(root, "map", name);
 	return 0;
 }
 
 static int local_set_used(struct provider *p, const struct provider_ref *ref, struct err *err)
 {
-	char name[PROVIDER_NAME_MAX], side[SIDE_MAX];
+	char name[PROVIDER_NAME_MAX], side[LOCAL_SIDE_MAX];
 	AUTO_FD int root = open_root(of(p), err);
 
 	if (root < 0)
 		return root;
 	local_name_of(p, ref->owner, name);
-	side_name("fresh", name, side);
+	local_side_name("fresh", name, side);
 	if ((unlinkat(root, side, 0) && errno != ENOENT) || fsync(root))
-		return failed(err, "remove", side);
+		return local_failed(err, "remove", side);
 	return 0;
 }
 
 /* --- copies ---------------------------------------------------------------- */
 
-/* As blocks that are shared, where the file system can; holes stay holes. */
-static int copy_data(int from, int to, uint64_t size)
+static int copy_image(int root, const char *from, const char *name, struct local_note *n,
+		      struct err *err)
 {
-	off_t at = 0, end;
-
-	if (!ioctl(to, FICLONE, from))
-		return 0;
-	while ((at = lseek(from, at, SEEK_DATA)) >= 0 && (uint64_t)at < size) {
-		end = lseek(from, at, SEEK_HOLE);
-		while (at < end) {
-			size_t step = (size_t)(end - at) < COPY_STEP ? (size_t)(end - at) :
-								       COPY_STEP;
-			off_t out = at;
-			ssize_t n = copy_file_range(from, &at, to, &out, step, 0);
-
-			if (n <= 0)
-				return n ? -errno : -EIO;
-		}
-	}
-	return at >= 0 || errno == ENXIO ? 0 : -errno;
-}
-
-static int copy_image(int root, const char *from, const char *name, struct note *n, struct err *err)
-{
-	char temp[SIDE_MAX];
+	char temp[LOCAL_SIDE_MAX];
 	AUTO_FD int in = openat(root, from, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	AUTO_FD int out = -1;
 	struct stat st;
 	int rc;
 
-	side_name("new", name, temp);
+	local_side_name("new", name, temp);
 	if (in < 0 || fstat(in, &st))
-		return failed(err, "open", from);
+		return local_failed(err, "open", from);
 	out = openat(root, temp, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (out < 0)
-		return failed(err, "make", name);
-	rc = copy_data(in, out, (uint64_t)st.st_size);
+		return local_failed(err, "make", name);
+	rc = local_copy_data(in, out, (uint64_t)st.st_size);
 	if (n->size < (uint64_t)st.st_size)
 		n->size = (uint64_t)st.st_size;
 	if (rc || ftruncate(out, (off_t)n->size) || fsync(out)) {
 		errno = rc ? -rc : errno;
-		return failed(err, "copy", from);
+		return local_failed(err, "copy", from);
 	}
-	rc = write_note(root, name, n, err);
+	rc = local_write_note(root, name, n, err);
 	return rc ? rc : publish(root, temp, name, err);
 }
 
@@ -710,7 +661,7 @@ static int local_restore(struct provider *p, const struct provider_ref *from,
 			 json_t **handle, uint64_t *size, struct err *err)
 {
 	char source[PROVIDER_NAME_MAX], name[PROVIDER_NAME_MAX];
-	struct note n = { .size = spec ? spec->size : 0 };
+	struct local_note n = { .size = spec ? spec->size : 0 };
 	AUTO_FD int root = open_root(of(p), err);
 	struct stat st;
 	int rc;
@@ -721,7 +672,9 @@ static int local_restore(struct provider *p, const struct provider_ref *from,
 		return err_set(err, -EOPNOTSUPP, "folders on this storage cannot be copied");
 	local_name_of(p, from->owner, source);
 	local_name_of(p, ref->owner, name);
-	rc = look(root, name, ref->plan, &st, err);
+	rc = lock_root(root, err);
+	if (!rc)
+		rc = look(root, name, ref->plan, &st, err);
 	if (rc == -ENOENT)
 		rc = look(root, source, ref->plan, &st, err) ?:
 			     copy_image(root, source, name, &n, err);
@@ -754,7 +707,7 @@ static int local_capacity(struct provider *p, const json_t *plan, struct provide
 	if (root < 0)
 		return root;
 	if (fstatvfs(root, &s))
-		return failed(err, "look at", of(p)->root);
+		return local_failed(err, "look at", of(p)->root);
 	out->total = (uint64_t)s.f_blocks * s.f_frsize;
 	out->free = (uint64_t)s.f_bavail * s.f_frsize;
 	return 0;
@@ -767,7 +720,7 @@ static int local_health(struct provider *p, struct err *err)
 	if (root < 0)
 		return root;
 	return faccessat(root, ".", R_OK | W_OK | X_OK, AT_EACCESS) ?
-		       failed(err, "write to", of(p)->root) :
+		       local_failed(err, "write to", of(p)->root) :
 		       0;
 }
 

@@ -30,6 +30,12 @@ static DIR *open_folder(int at, const char *name)
 	return d;
 }
 
+/* A copy of this call may be a step ahead. */
+static int gone(int rc)
+{
+	return rc == -ENOENT ? 0 : rc;
+}
+
 /* A folder that is not empty goes to the top. */
 static int raise_folder(int top, int from, const char *name)
 {
@@ -37,12 +43,12 @@ static int raise_folder(int top, int from, const char *name)
 	struct stat st;
 
 	if (fstatat(from, name, &st, AT_SYMLINK_NOFOLLOW))
-		return -errno;
+		return gone(-errno);
 	snprintf(up, sizeof up, RAISED, (unsigned long long)st.st_ino);
 	if (from == top && !strcmp(name, up))
 		return 0;
 	fchmodat(from, name, 0700, 0);
-	return renameat(from, name, top, up) ? -errno : 0;
+	return renameat(from, name, top, up) ? gone(-errno) : 0;
 }
 
 static int delete_entry(int top, int from, const char *name)
@@ -79,11 +85,12 @@ static int empty_folder(int top, DIR *d, unsigned *budget)
 static int delete_child(int top, const char *name, unsigned *budget)
 {
 	DIR *d = open_folder(top, name);
-	int rc = d ? empty_folder(top, d, budget) : -errno;
+	int rc = d ? empty_folder(top, d, budget) : gone(-errno);
 
 	if (d)
 		closedir(d);
-	if (!rc && unlinkat(top, name, AT_REMOVEDIR) && errno != ENOTEMPTY && errno != EEXIST)
+	if (!rc && unlinkat(top, name, AT_REMOVEDIR) && errno != ENOTEMPTY && errno != EEXIST &&
+	    errno != ENOENT)
 		rc = -errno;
 	return rc;
 }
@@ -119,6 +126,8 @@ int local_delete_tree(int root, const char *name, unsigned *budget, struct err *
 	if (!unlinkat(root, name, 0) || errno == ENOENT)
 		return 0;
 	top = open_folder(root, name);
+	if (!top && errno == ENOENT)
+		return 0;
 	if (!top)
 		return err_set(err, -errno, "cannot open '%s': %s", name, strerror(errno));
 	while (!rc && more)
