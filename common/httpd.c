@@ -673,3 +673,13 @@ void httpd_quiesce(struct httpd *h)
 			close(fd);
 	}
 }
+
+unsigned httpd_connections(struct httpd *h)
+{
+	unsigned n;
+
+	mutex_lock(&h->lock);
+	n = h->nconns;
+	mutex_unlock(&h->lock);
+	return n;
+}

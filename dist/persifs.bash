@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
-# bash completion for persifs, persifs-ctl, persifs-driver and persifs-sim; the programs themselves tell their options.
+# bash completion for persifs and the other programs; the programs themselves tell their options.
 
 _persifs_mounts() {
 	awk '$0 ~ / - fuse\.persifs / { print $5 }' /proc/self/mountinfo

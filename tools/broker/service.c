@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -16,6 +17,8 @@
 
 #define PEM_BYTES_MAX (1 << 20)
 #define RETIRE_MS 60000 /* for what an old service has begun */
+#define DRAIN_MS 30000  /* for connections that are open, before that */
+#define PAUSE_MS 20
 #define REQUEST_ID_MAX 256
 #define OK 200
 #define UNAUTHORIZED 401
@@ -284,24 +287,51 @@ int bservices_start(struct bservices *s, const struct bconfig *c, struct err *er
 
 /* --- another certificate --------------------------------------------------- */
 
+struct retired {
+	struct bservices *s;
+	struct httpd *old;
+};
+
+static void pause_ms(unsigned ms)
+{
+	struct timespec ts = { .tv_nsec = ms * 1000000L };
+
+	nanosleep(&ts, NULL);
+}
+
+/* Connections that are open have their answers first; idle ones end with the service. */
 static void *retire_main(void *arg)
 {
+	struct retired *r = arg;
+	struct bservices *s = r->s;
+
 	pthread_setname_np(pthread_self(), "broker-retire");
-	if (!httpd_stop(arg, RETIRE_MS))
+	httpd_quiesce(r->old);
+	for (unsigned ms = 0; ms < DRAIN_MS && !s->stopping && httpd_connections(r->old);
+	     ms += PAUSE_MS)
+		pause_ms(PAUSE_MS);
+	if (!httpd_stop(r->old, RETIRE_MS))
 		log_warn("broker: requests of before the new certificate still run");
+	free(r);
+	s->retiring--;
 	return NULL;
 }
 
-static void retire(struct httpd *old)
+static void retire(struct bservices *s, struct httpd *old)
 {
+	struct retired *r = malloc(sizeof *r);
 	pthread_attr_t attr;
 	pthread_t thread;
 
-	httpd_quiesce(old);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	if (pthread_create(&thread, &attr, retire_main, old))
-		log_warn("broker: cannot start a thread; the old certificate's service stays");
+	if (r)
+		*r = (struct retired){ s, old };
+	s->retiring++;
+	if (!r || pthread_create(&thread, &attr, retire_main, r)) {
+		log_error("broker: cannot start a thread; the old certificate is still in use");
+		free(r); /* retiring stays: the process ends without freeing anything */
+	}
 	pthread_attr_destroy(&attr);
 }
 
@@ -331,7 +361,7 @@ int bservices_reload(struct bservices *s, const struct bconfig *c, struct err *e
 		forget(key);
 		return rc;
 	}
-	retire(s->api);
+	retire(s, s->api);
 	s->api = next;
 	forget(s->cert);
 	forget(s->key);
@@ -344,11 +374,15 @@ bool bservices_stop(struct bservices *s, const struct bconfig *c, unsigned limit
 {
 	bool ended;
 
+	s->stopping = true;
 	for (size_t i = 0; s->api && i < c->nlisten; i++)
 		if (!strncmp(c->listen[i], "unix:", 5))
 			unlink(c->listen[i] + 5);
 	ended = httpd_stop(s->api, limit_ms);
 	ended &= httpd_stop(s->admin, limit_ms);
+	for (unsigned ms = 0; ms < limit_ms && s->retiring; ms += PAUSE_MS)
+		pause_ms(PAUSE_MS);
+	ended &= !s->retiring;
 	while (s->nfds)
 		close(s->fds[--s->nfds]);
 	forget(s->cert);

@@ -15,7 +15,9 @@ struct bservices {
 	unsigned nfds;
 	unsigned port, admin_port; /* of the first TCP listener; 0: none */
 	char *cert, *key;          /* contents that are in use; owned */
-	char *address;             /* that is listened on first, with its port; owned */
+	_Atomic unsigned retiring; /* services of earlier certificates that still answer */
+	_Atomic bool stopping;
+	char *address; /* that is listened on first, with its port; owned */
 };
 
 /* -errno with a sentence. */
