@@ -16,6 +16,8 @@
 static const struct provider_ops *const kinds[] = {
 	&provider_onefs,
 	&provider_scaleio,
+	&provider_existing,
+	&provider_local,
 };
 
 static const struct provider_ops *find_kind(const char *type)
