@@ -6,10 +6,13 @@
  * and sends again what may be sent again. What an answer means is its caller's business.
  *
  * Sending again. A call marked safe (it reads, or its repeat does no harm) is tried
- * REST_TRIES times, with growing pauses and jitter, at the next URL after a connection failure, while no
+ * REST_TRIES times, with growing pauses and jitter, at the next URL, while no
  * answer came or it was 502, 503 or 504. A call that is not safe is sent again only when the first
  * one surely was not received (the connection was not made). Otherwise -EAGAIN says: perhaps
- * done; look before you ask again.
+ * done; look before you ask again. All tries together take REST_WHOLE times total_ms at most.
+ *
+ * What curl would do on its own is off: redirects, proxies of the environment (arrays are reached
+ * directly), other protocols, a second try of a call on a connection that had gone.
  *
  * No header, user, password or body is ever logged or put into a sentence.
  * Threads: any, several at a time, except rest_new() and rest_free(). */
@@ -25,7 +28,10 @@
 #include "common/err.h"
 
 #define REST_TRIES 4
+#define REST_WHOLE 2 /* times total_ms: all tries of a call */
 #define REST_URLS_MAX 8
+#define REST_PARALLEL_MAX 64
+#define REST_HEAD_MAX (64u << 10)   /* bytes of all headers of one answer */
 #define REST_REPLY_MAX (512u << 20) /* bytes of one answer: 131072 volumes of a big array */
 #define REST_DEPTH_MAX 64           /* levels of nested JSON; jansson's own limit is higher */
 #define REST_CALLS_MAX 48           /* kinds of calls that are counted apart */
@@ -76,6 +82,10 @@ struct rest_stats {
 };
 extern const uint64_t rest_bucket_us[REST_BUCKETS]; /* upper ends; the last is UINT64_MAX */
 
+/* First pause before a try is repeated; tests shorten it. */
+extern _Atomic unsigned rest_pause_ms;
+
+/* -EINVAL names the URL, unless it holds a user or password. */
 int rest_new(const struct rest_config *cfg, struct rest **out, struct err *err);
 void rest_free(struct rest *r);
 /* 0: an answer came, whatever its status. -EAGAIN, -EMSGSIZE (longer than reply_max),
@@ -88,6 +98,11 @@ const char *rest_header(const struct rest_reply *a, const char *name, size_t *at
 /* URL that calls go to at present: "https://host:port". */
 void rest_base(struct rest *r, char *buf, size_t cap);
 const struct rest_stats *rest_stats(const struct rest *r);
+
+/* An answer from its parts: parses the body (taken; NUL-ended) as JSON that is not deeper than
+ * REST_DEPTH_MAX. headers: taken, "Name: value" with names in lower case, NULL-ended, or NULL. */
+void rest_reply_make(struct rest_reply *a, long status, char *body_take, size_t len,
+		     char **headers_take);
 
 /* One path component or query value, percent-encoded; owned by the caller, NULL: no memory. */
 char *rest_escape(const char *text);
