@@ -494,7 +494,7 @@ static struct held *next_due_locked(struct attach *a, uint64_t *next_ms)
 	list_for_each(l, &a->all) {
 		struct held *h = list_entry(l, struct held, link);
 
-		if (h->busy || h->users || json_object_size(h->points))
+		if (h->busy || json_object_size(h->points))
 			continue;
 		if (h->retry_at_ms <= now) {
 			h->busy = true;
