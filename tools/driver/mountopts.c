@@ -458,14 +458,43 @@ static bool may_show(const char *key, const json_t *value)
 	       !names_a_user(json_string_value(value));
 }
 
-/* A stranger may have written more into it. */
+#define VOLUME_DEPTH_MAX 8 /* of handle and plan; what lies deeper is not stored */
+
+static bool is_plain(const json_t *value)
+{
+	return !json_is_object(value) && !json_is_array(value);
+}
+
+/* A stranger may have written anything into it: no secret, whatever it is a member of. */
+static json_t *without_secrets(const json_t *value, unsigned depth)
+{
+	json_t *copy = json_is_array(value) ? json_array() : json_object(), *member;
+	const char *key;
+
+	if (is_plain(value) || depth == VOLUME_DEPTH_MAX) {
+		json_decref(copy);
+		return is_plain(value) ? json_incref((json_t *)value) : json_null();
+	}
+	for (size_t i = 0; i < json_array_size(value); i++)
+		json_array_append_new(copy, without_secrets(json_array_get(value, i), depth + 1));
+	json_object_foreach((json_t *)value, key, member) {
+		if (!is_secret(key))
+			json_object_set_new(copy, key, without_secrets(member, depth + 1));
+	}
+	return copy;
+}
+
 static json_t *volume_stored(const json_t *volume)
 {
 	json_t *copy = json_object();
 
-	for (size_t i = 0; i < ARRAY_LEN(volume_members); i++)
-		json_object_set(copy, volume_members[i].name,
-				json_object_get(volume, volume_members[i].name));
+	for (size_t i = 0; i < ARRAY_LEN(volume_members); i++) {
+		const json_t *member = json_object_get(volume, volume_members[i].name);
+
+		if (member)
+			json_object_set_new(copy, volume_members[i].name,
+					    without_secrets(member, 0));
+	}
 	return copy;
 }
 
