@@ -401,7 +401,7 @@ static int attach_mount(void *arg, const struct mount_spec *m, const struct canc
 	if (!is_ours(m->uri))
 		return a->config.below->mount(a->config.below_arg, m, cancel, f);
 	rc = parse_claim(a, m, &c, f);
-	if (!rc)
+	if (!rc && c.owner)
 		rc = mount_claimed(a, &c, m, cancel, f);
 	free(c.owner);
 	return rc;

@@ -174,10 +174,11 @@ static bool is_open(const char *real, char *who, size_t cap)
 	return found;
 }
 
-/* False when it is not there. */
-static bool look_up(const char *path, char *real, struct stat *st)
+/* Through the link. -errno when it is not there. */
+static int look_up(const char *path, char *real, struct stat *st)
 {
-	return realpath(path, real) && !stat(real, st);
+	memset(st, 0, sizeof *st);
+	return realpath(path, real) && !stat(real, st) ? 0 : -errno;
 }
 
 void device_users(const char *path, char *who, size_t cap)
@@ -186,7 +187,7 @@ void device_users(const char *path, char *who, size_t cap)
 	struct stat st;
 
 	*who = '\0';
-	if (look_up(path, real, &st) && !is_mounted(real, &st, who, cap) &&
+	if (!look_up(path, real, &st) && !is_mounted(real, &st, who, cap) &&
 	    !is_behind_loop(real, who, cap))
 		is_open(real, who, cap);
 }
@@ -210,9 +211,11 @@ int device_check(const char *path, uint64_t size, struct failure *f)
 {
 	char real[PATH_MAX], who[300];
 	struct stat st;
-	uint64_t has;
-	int rc = look_up(path, real, &st) ? size_of(real, &st, &has) : -errno;
+	uint64_t has = 0;
+	int rc = look_up(path, real, &st);
 
+	if (!rc)
+		rc = size_of(real, &st, &has);
 	if (rc) {
 		log_error("driver: device '%s': %s", path, strerror(-rc));
 		return failure_set_safe(f, rc, "the volume's device cannot be read on this cell");

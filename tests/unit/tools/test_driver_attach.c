@@ -837,14 +837,16 @@ static void restart_gives_back_what_is_not_mounted(void **state)
 
 static void state_file_of_a_stranger(void **state)
 {
+	static const char twice[] =
+		"{\"Version\":1,\"Volumes\":[{\"Provider\":\"gold\",\"Owner\":\"x\"},"
+		"{\"Provider\":\"gold\",\"Owner\":\"x\"}]}";
 	static const char *const texts[] = {
 		"{",
 		"[]",
 		"{\"Version\":2,\"Volumes\":[]}",
 		"{\"Version\":1,\"Volumes\":[1]}",
 		"{\"Version\":1,\"Volumes\":[{\"Provider\":\"gold\",\"Owner\":\"\"}]}",
-		"{\"Version\":1,\"Volumes\":[{\"Provider\":\"gold\",\"Owner\":\"x\"},"
-		"{\"Provider\":\"gold\",\"Owner\":\"x\"}]}"
+		twice,
 	};
 	static const char odd[] =
 		"{\"Version\":1,\"Volumes\":[{\"Provider\":\"gone\",\"Owner\":\"x\"},"
