@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
-# bash completion for persifs, persifs-ctl and persifs-driver; the programs themselves tell their options.
+# bash completion for persifs, persifs-ctl, persifs-driver and persifs-sim; the programs themselves tell their options.
 
 _persifs_mounts() {
 	awk '$0 ~ / - fuse\.persifs / { print $5 }' /proc/self/mountinfo
@@ -69,6 +69,29 @@ _persifs_driver() {
 	esac
 }
 
+_persifs_sim() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} names
+	COMPREPLY=()
+	case $prev in
+	--cert | --key | --cert-out | --state | --password-file)
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		;;
+	--root)
+		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+		;;
+	--listen)
+		mapfile -t COMPREPLY < <(compgen -W 'tcp:127.0.0.1:' -- "$cur")
+		compopt -o nospace
+		;;
+	--user | --set) ;;
+	*)
+		names=$(persifs-sim --help 2>/dev/null | grep '^ *--' | grep -o -e '--[a-z][a-z-]*')
+		mapfile -t COMPREPLY < <(compgen -W "scaleio onefs $names" -- "$cur")
+		;;
+	esac
+}
+
 complete -F _persifs persifs
 complete -F _persifs_ctl persifs-ctl
 complete -F _persifs_driver persifs-driver
+complete -F _persifs_sim persifs-sim

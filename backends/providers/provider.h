@@ -35,6 +35,7 @@
 #include "common/err.h"
 
 #define PROVIDER_NAME_MAX 64        /* bytes of an array's name for a volume, with the NUL */
+#define PROVIDER_NQN_MAX 224        /* bytes of an NVMe host's name, with the NUL */
 #define PROVIDER_UNKNOWN UINT64_MAX /* of a number that the array does not tell */
 
 struct provider_ops;
@@ -47,7 +48,7 @@ struct provider {
 
 /* One volume that is meant. All borrowed. */
 struct provider_ref {
-	const char *owner;    /* id of the service instance */
+	const char *owner; /* id of the service instance; NULL on a cell that has the handle only */
 	const json_t *handle; /* of create(), or NULL: then it is looked for by its name */
 	const json_t *plan;   /* the plan's object in the configuration */
 };
@@ -76,9 +77,10 @@ struct provider_mapping {
 	uint64_t size;     /* bytes that the device has to have; 0: unknown */
 	bool was_mapped;   /* before this call */
 	/* with -EBUSY: who has it, for the sentence and for fencing */
-	char holder[128];      /* name or address */
-	char holder_guid[64];  /* for a host of unmap(); "" unknown */
-	bool holder_connected; /* as the array sees it */
+	char holder[128];                  /* name or address */
+	char holder_guid[64];              /* for a host of unmap(); "" unknown */
+	char holder_nqn[PROVIDER_NQN_MAX]; /* the same */
+	bool holder_connected;             /* as the array sees it */
 	uint64_t holder_since; /* seconds since 1970 of its last sign of life; 0: unknown */
 };
 

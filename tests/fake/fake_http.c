@@ -72,21 +72,26 @@ static void record(struct fake_http *f, struct httpd_request *rq, bool expected)
 	f->nseen++;
 }
 
-static bool next_step(struct fake_http *f, struct httpd_request *rq, struct fake_http_step *out)
+static bool pick_step(struct fake_http *f, struct httpd_request *rq, bool always,
+		      struct fake_http_step *out)
 {
 	for (unsigned i = 0; i < f->nsteps; i++) {
 		const struct fake_http_step *s = &f->steps[i];
 		int times = s->times ? s->times : 1;
 
-		if (f->used[i] >= times || !begins(httpd_method(rq), httpd_path(rq), s->match) ||
-		    !has_query(rq, s->query))
+		if ((times == FAKE_HTTP_ALWAYS) != always || f->used[i] >= times ||
+		    !begins(httpd_method(rq), httpd_path(rq), s->match) || !has_query(rq, s->query))
 			continue;
-		if (times != FAKE_HTTP_ALWAYS)
-			f->used[i]++;
+		f->used[i] += !always;
 		*out = *s;
 		return true;
 	}
 	return false;
+}
+
+static bool next_step(struct fake_http *f, struct httpd_request *rq, struct fake_http_step *out)
+{
+	return pick_step(f, rq, false, out) || pick_step(f, rq, true, out);
 }
 
 static bool may_wait(void *arg, const struct httpd_request *rq)

@@ -2,7 +2,7 @@
 /* fake_http.h - an HTTP server of which a test says what it answers
  *
  * The script is a list of steps; a request takes the first one that matches it and is not
- * used up. What no step matches is answered 404 and counted. Everything that comes is
+ * used up, and those for always only when no other does. What no step matches is answered 404 and counted. Everything that comes is
  * recorded. Failing to start aborts. */
 #ifndef TESTS_FAKE_HTTP_H
 #define TESTS_FAKE_HTTP_H

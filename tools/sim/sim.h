@@ -16,6 +16,8 @@
  * status with a body of JSON without a code), html (not executed, status with a page), empty (not executed, status without a
  * body), garbage (executed, 200 with bytes that are no JSON), half (the kind executes a part and fails; of calls that
  * have parts), slow (executed, then silence for ms before the answer).
+ * Paths below /_sim/NAME/ are control routes of the kind NAME and come to its answer(), past all faults.
+ * Rules are looked at in their order; a call that a rule lets pass by "after" goes on to the next.
  *
  * Threads: a kind's answer() runs in the pool, several at a time; it locks for itself. */
 #ifndef TOOLS_SIM_SIM_H
