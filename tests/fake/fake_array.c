@@ -181,10 +181,13 @@ static int map_locked(struct provider *p, const char *guid, struct provider_mapp
 static int fake_map(struct provider *p, const struct provider_ref *ref,
 		    const struct provider_host *host, struct provider_mapping *out, struct err *err)
 {
+	char *handle = ref->handle ? json_dumps(ref->handle, JSON_SORT_KEYS) : NULL;
 	int rc;
 
-	(void)ref;
 	pthread_mutex_lock(&the->lock);
+	snprintf(the->owner, sizeof the->owner, "%s", ref->owner ? ref->owner : "");
+	snprintf(the->handle, sizeof the->handle, "%s", handle ? handle : "");
+	free(handle);
 	the->maps++;
 	step_locked(the, "map");
 	rc = map_locked(p, guid_of(p, host), out, err);

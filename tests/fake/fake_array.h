@@ -29,6 +29,7 @@ struct fake_array {
 	bool fresh;
 	unsigned maps, unmaps, polls;     /* polls: maps that found it busy */
 	unsigned steps, kill_at;          /* kill_at 0: never */
+	char owner[64], handle[256];      /* as of the last map; "" none */
 	char calls[FAKE_ARRAY_CALLS_MAX]; /* names, a blank behind each */
 };
 

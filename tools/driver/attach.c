@@ -38,16 +38,17 @@ static void held_free(struct held *h)
 	free(h->device);
 	free(h->uri);
 	free(h->owner);
+	free(h->key);
 	free(h);
 }
 
-struct held *held_find_locked(struct attach *a, const struct array *array, const char *owner)
+struct held *held_find_locked(struct attach *a, const struct array *array, const char *key)
 {
 	mutex_assert_held(&a->lock);
 	list_for_each(l, &a->all) {
 		struct held *h = list_entry(l, struct held, link);
 
-		if (h->array == array && !strcmp(h->owner, owner))
+		if (h->array == array && !strcmp(h->key, key))
 			return h;
 	}
 	return NULL;
@@ -64,7 +65,7 @@ static struct held *find_point_locked(struct attach *a, const char *point)
 	return NULL;
 }
 
-struct held *held_add_locked(struct attach *a, const struct array *array, const char *owner)
+struct held *held_add_locked(struct attach *a, const struct array *array, const char *key)
 {
 	struct held *h = a->n < ATTACH_VOLUMES_MAX ? calloc(1, sizeof *h) : NULL;
 
@@ -72,10 +73,10 @@ struct held *held_add_locked(struct attach *a, const struct array *array, const 
 	if (!h)
 		return NULL;
 	h->array = array;
-	h->owner = strdup(owner);
+	h->key = strdup(key);
 	h->points = json_object();
 	h->ended = json_array();
-	if (!h->owner || !h->points || !h->ended) {
+	if (!h->key || !h->points || !h->ended) {
 		held_free(h);
 		return NULL;
 	}
@@ -165,8 +166,8 @@ static void let_go(struct attach *a, struct held *h, unsigned wait_ms, const str
 	h->retry_at_ms = clock_ms() + pause;
 	/* Each time as the pauses grow, not each time. */
 	if (!(h->tries & (h->tries - 1)))
-		log_warn("driver: volume '%s' of '%s' stays with this cell: %s; tried again",
-			 h->owner, h->array->provider->name, err.text);
+		log_warn("driver: volume '%s' stays with this cell: %s; tried again", h->key,
+			 err.text);
 	h->tries++;
 	mutex_unlock(&a->lock);
 }
@@ -228,12 +229,23 @@ static const char *last_component(const char *path)
 	return slash ? slash + 1 : path;
 }
 
+/* What the array calls it, as the providers' mount_config() writes it into a source. */
+static json_t *handle_of(const struct uri *u)
+{
+	const char *name = last_component(u->path), *path = uri_param(u, "path");
+	const char *zone = uri_param(u, "zone");
+
+	if (!strcmp(u->scheme, "scaleio"))
+		return json_pack("{s:s}", "id", name);
+	return json_pack("{s:s, s:s*, s:s*}", "name", name, "path", path, "zone", zone);
+}
+
 static int parse_claim(const struct attach *a, const struct mount_spec *m, struct claim *c,
 		       struct failure *f)
 {
 	AUTO_FREE struct uri *u = malloc(sizeof *u);
 	const char *name = json_string_value(json_object_get(m->volume, "provider"));
-	const char *owner = json_string_value(json_object_get(m->volume, "owner"));
+	bool is_image;
 
 	if (!u)
 		return failure_set(f, -ENOMEM, "out of memory");
@@ -246,14 +258,17 @@ static int parse_claim(const struct attach *a, const struct mount_spec *m, struc
 	if (!c->array)
 		return failure_set_safe(f, -EINVAL,
 					"source names an array that this cell does not know");
-	if (!owner && strcmp(u->scheme, "image"))
-		owner = last_component(u->path);
-	if (!owner || !*owner)
-		return failure_set_safe(f, -EINVAL, "source names no volume");
-	c->owner = strdup(owner);
+	is_image = !strcmp(u->scheme, "image");
+	c->key = m->uri;
+	c->owner = json_string_value(json_object_get(m->volume, "owner"));
 	c->handle = json_object_get(m->volume, "handle");
 	c->plan = json_object_get(m->volume, "plan");
-	return c->owner ? 0 : failure_set(f, -ENOMEM, "out of memory");
+	if (!*last_component(u->path))
+		return failure_set_safe(f, -EINVAL, "source names no volume");
+	if (is_image && (!c->owner || !c->plan))
+		return failure_set_safe(f, -EINVAL, "option volume: an image wants owner and plan");
+	c->from_source = is_image ? NULL : handle_of(u);
+	return c->from_source || is_image ? 0 : failure_set(f, -ENOMEM, "out of memory");
 }
 
 /* --- mount ----------------------------------------------------------------- */
@@ -267,9 +282,9 @@ static struct held *enter_claimed(struct attach *a, const struct claim *c,
 
 	mutex_lock(&a->lock);
 	for (;;) {
-		h = held_find_locked(a, c->array, c->owner);
+		h = held_find_locked(a, c->array, c->key);
 		if (!h)
-			h = held_add_locked(a, c->array, c->owner);
+			h = held_add_locked(a, c->array, c->key);
 		if (!h)
 			break;
 		h->users++;
@@ -291,12 +306,27 @@ static struct held *enter_claimed(struct attach *a, const struct claim *c,
 	return h;
 }
 
-static void replace(json_t **old, json_t *new)
+static void replace(json_t **old, const json_t *new)
 {
 	if (!new)
 		return;
 	json_decref(*old);
-	*old = json_incref(new);
+	*old = json_incref((json_t *)new);
+}
+
+/* A source alone does not make forgotten what is known beside it. */
+static void learn_locked(struct held *h, const struct claim *c)
+{
+	char *owner = c->owner ? strdup(c->owner) : NULL;
+
+	if (owner) {
+		free(h->owner);
+		h->owner = owner;
+	}
+	replace(&h->handle, c->handle);
+	replace(&h->plan, c->plan);
+	if (!h->handle)
+		replace(&h->handle, c->from_source);
 }
 
 /* With the turn: has it mapped, and its uri known. */
@@ -312,8 +342,7 @@ static int begin(struct attach *a, struct held *h, const struct claim *c,
 		h->uri = NULL;
 	}
 	add_point_locked(a, h, m->point);
-	replace(&h->handle, c->handle);
-	replace(&h->plan, c->plan);
+	learn_locked(h, c);
 	mutex_unlock(&a->lock);
 	if (!h->uri)
 		return held_take(a, h, cancel, f);
@@ -401,9 +430,9 @@ static int attach_mount(void *arg, const struct mount_spec *m, const struct canc
 	if (!is_ours(m->uri))
 		return a->config.below->mount(a->config.below_arg, m, cancel, f);
 	rc = parse_claim(a, m, &c, f);
-	if (!rc && c.owner)
+	if (!rc && c.key)
 		rc = mount_claimed(a, &c, m, cancel, f);
-	free(c.owner);
+	json_decref(c.from_source);
 	return rc;
 }
 
@@ -601,8 +630,7 @@ static void note_left(struct attach *a, json_t *left)
 	list_for_each(l, &a->all) {
 		const struct held *h = list_entry(l, struct held, link);
 
-		json_array_append_new(left,
-				      json_sprintf("%s/%s", h->array->provider->name, h->owner));
+		json_array_append_new(left, json_string(h->key));
 	}
 	mutex_unlock(&a->lock);
 }

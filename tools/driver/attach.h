@@ -3,6 +3,8 @@
  *
  * A layer of mounts_ops above another. A source "scaleio://ARRAY/...", "onefs://ARRAY/..." or
  * "image:..." names a volume of an array that the configuration knows; anything else passes through.
+ * The source alone says which volume; what a broker knows beside it (mount_spec.volume: owner, handle, plan) is handed
+ * to the provider. An image has no name of its own, and wants owner and plan.
  *
  *   (unknown) --mount--> taking --mapped, there, formatted if due--> held(1..n points)
  *       ^                  |                                             | last point unmounted
@@ -73,7 +75,7 @@ int attach_restore(struct attach *a, struct err *err);
 int attach_start(struct attach *a);
 /* False: the thread still waits for an array, and nothing may be freed. */
 bool attach_stop(struct attach *a, unsigned limit_ms);
-/* Gives back what has no point, until deadline_ms (clock_ms()); PROVIDER/OWNER of what is left go to the array left. */
+/* Gives back what has no point, until deadline_ms (clock_ms()); sources of what is left go to the array left. */
 void attach_settle(struct attach *a, uint64_t deadline_ms, json_t *left);
 
 /* "never", or "disconnected:SECONDS". */

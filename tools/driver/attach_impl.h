@@ -27,14 +27,15 @@ struct held {
 	unsigned tries;
 	uint64_t retry_at_ms;
 	/* whoever has the turn changes them, under the lock too, for the state file is written by others */
-	json_t *handle, *plan;     /* owned; NULL: unknown */
+	char *owner;               /* owned; NULL: unknown, as the next two */
+	json_t *handle, *plan;     /* owned */
 	char *device;              /* path; NULL: none (yet) */
 	char *uri;                 /* for the layer below; NULL: not ready to be mounted */
 	struct cell cell;          /* as whom it was mapped */
 	uint64_t patient_until_ms; /* access may be denied that long: an entry is on its way */
 	/* set at birth */
 	const struct array *array;
-	char *owner; /* owned */
+	char *key; /* its source; owned */
 };
 
 struct attach {
@@ -54,11 +55,13 @@ struct attach {
 	bool started;
 };
 
-/* What a mount is about; borrowed from its mount_spec, but for owner. */
+/* What a mount is about; borrowed from its mount_spec. */
 struct claim {
 	const struct array *array;
-	char *owner;
-	json_t *handle, *plan; /* may be NULL */
+	const char *key;
+	const char *owner;           /* NULL: the source alone is known */
+	const json_t *handle, *plan; /* NULL: unknown */
+	json_t *from_source;         /* the handle that the source makes; owned */
 };
 
 enum provider_kind held_kind(const struct held *h);
@@ -66,9 +69,9 @@ struct provider_ref held_ref(const struct held *h);
 
 /* --- attach.c --- */
 
-struct held *held_find_locked(struct attach *a, const struct array *array, const char *owner);
+struct held *held_find_locked(struct attach *a, const struct array *array, const char *key);
 /* New, in the table; NULL without memory. */
-struct held *held_add_locked(struct attach *a, const struct array *array, const char *owner);
+struct held *held_add_locked(struct attach *a, const struct array *array, const char *key);
 void held_forget_locked(struct attach *a, struct held *h);
 
 /* --- attach_map.c: with the turn, unlocked --- */

@@ -22,8 +22,7 @@ static const struct provider_ops *ops_of(const struct held *h)
 
 static void log_refusal(const struct held *h, const char *what, const struct err *err)
 {
-	log_warn("driver: volume '%s' of '%s': %s: %s", h->owner, h->array->provider->name, what,
-		 err->text);
+	log_warn("driver: volume '%s': %s: %s", h->key, what, err->text);
 }
 
 /* The provider's sentence is the operator's, it can name hosts; the developer gets one of these. */
@@ -52,7 +51,7 @@ static int explain(int rc, struct failure *f)
  * anew, that this one has no connection. */
 struct siege {
 	uint64_t deadline_ms;
-	char guid[64];
+	char id[PROVIDER_NQN_MAX];
 	uint64_t cut_since_ms; /* 0: it is connected */
 };
 
@@ -88,14 +87,15 @@ static int map_once(struct attach *a, struct held *h, struct provider_mapping *o
 /* The policy says that the holder has been cut off for long enough. */
 static bool is_dead(const struct attach *a, struct siege *s, const struct provider_mapping *m)
 {
+	const char *id = *m->holder_guid ? m->holder_guid : m->holder_nqn;
 	uint64_t now = clock_ms(), cut_s;
 
-	if (m->holder_connected || !*m->holder_guid) {
+	if (m->holder_connected || !*id) {
 		s->cut_since_ms = 0;
 		return false;
 	}
-	if (!s->cut_since_ms || strcmp(s->guid, m->holder_guid)) {
-		snprintf(s->guid, sizeof s->guid, "%s", m->holder_guid);
+	if (!s->cut_since_ms || strcmp(s->id, id)) {
+		snprintf(s->id, sizeof s->id, "%s", id);
 		s->cut_since_ms = now;
 	}
 	cut_s = (now - s->cut_since_ms) / 1000;
@@ -111,15 +111,14 @@ static bool is_dead(const struct attach *a, struct siege *s, const struct provid
 
 static void fence(const struct held *h, const struct provider_mapping *m)
 {
-	bool is_nqn = !strncmp(m->holder_guid, "nqn.", 4);
-	const struct provider_host host = { .sdc_guid = is_nqn ? NULL : m->holder_guid,
-					    .nqn = is_nqn ? m->holder_guid : NULL };
+	const struct provider_host host = { .sdc_guid = *m->holder_guid ? m->holder_guid : NULL,
+					    .nqn = *m->holder_nqn ? m->holder_nqn : NULL };
 	const struct provider_ref ref = held_ref(h);
 	struct err err = { "" };
 
-	log_warn("driver: volume '%s' of '%s' is taken away from '%s', which has no connection to "
-		 "the array: policy \"fence\"",
-		 h->owner, h->array->provider->name, m->holder);
+	log_warn("driver: volume '%s' is taken away from '%s', which has no connection to the "
+		 "array: policy \"fence\"",
+		 h->key, m->holder);
 	if (ops_of(h)->unmap(h->array->provider, &ref, &host, &err))
 		log_refusal(h, "fence", &err);
 }
@@ -174,8 +173,7 @@ static int format(struct attach *a, struct held *h, const struct cancel *cancel,
 	struct err err = { "" };
 	int rc;
 
-	log_info("driver: volume '%s' of '%s' is new: it gets a file system", h->owner,
-		 h->array->provider->name);
+	log_info("driver: volume '%s' is new: it gets a file system", h->key);
 	abort_point("attach: before mkfs");
 	rc = device_format(h->device, a->config.mkfs, id_of(h, "uid"), id_of(h, "gid"), cancel, f);
 	abort_point("attach: after mkfs");
@@ -270,8 +268,7 @@ static int take_block(struct attach *a, struct held *h, const struct provider_ma
 	if (rc == -ECANCELED)
 		return explain(rc, f);
 	if (rc) {
-		log_error("driver: device '%s' of volume '%s' does not appear", h->device,
-			  h->owner);
+		log_error("driver: device '%s' of volume '%s' does not appear", h->device, h->key);
 		return failure_set_safe(f, rc,
 					"the volume's device did not appear on this cell within %u "
 					"seconds",
@@ -398,8 +395,7 @@ int held_give_back(struct attach *a, struct held *h, unsigned wait_ms, const str
 	}
 	if (rc)
 		return rc;
-	log_info("driver: volume '%s' of '%s': this cell does not need it any more", h->owner,
-		 h->array->provider->name);
+	log_info("driver: volume '%s': this cell does not need it any more", h->key);
 	mutex_lock(&a->lock);
 	held_forget_locked(a, h);
 	mutex_unlock(&a->lock);

@@ -2,7 +2,7 @@
 /* attach_state.c - what outlives a driver of what arrays gave to this cell, and sessions that outlive
  * their mounts
  *
- * The state file: {"Version":1,"Volumes":[{"Provider","Owner","Handle","Plan","Device","Uri","Cell":
+ * The state file: {"Version":1,"Volumes":[{"Provider","Source","Owner","Handle","Plan","Device","Uri","Cell":
  * {"sdc_guid","nqn","address"},"Points":{POINT:SESSION},"Ended":[SESSION]},...]}. It holds no secret, and is read as if
  * a stranger had written it. Without volumes there is no file. */
 #include <errno.h>
@@ -76,12 +76,12 @@ static json_t *text_or_null(const char *text)
 
 static json_t *dump_held(const struct held *h)
 {
-	return json_pack("{s:s, s:s, s:O?, s:O?, s:o, s:o, s:{s:s, s:s, s:s}, s:o, s:o}",
-			 "Provider", h->array->provider->name, "Owner", h->owner, "Handle",
-			 h->handle, "Plan", h->plan, "Device", text_or_null(h->device), "Uri",
-			 text_or_null(h->uri), "Cell", "sdc_guid", h->cell.sdc_guid, "nqn",
-			 h->cell.nqn, "address", h->cell.address, "Points", json_copy(h->points),
-			 "Ended", json_copy(h->ended));
+	return json_pack("{s:s, s:s, s:o, s:O?, s:O?, s:o, s:o, s:{s:s, s:s, s:s}, s:o, s:o}",
+			 "Provider", h->array->provider->name, "Source", h->key, "Owner",
+			 text_or_null(h->owner), "Handle", h->handle, "Plan", h->plan, "Device",
+			 text_or_null(h->device), "Uri", text_or_null(h->uri), "Cell", "sdc_guid",
+			 h->cell.sdc_guid, "nqn", h->cell.nqn, "address", h->cell.address, "Points",
+			 json_copy(h->points), "Ended", json_copy(h->ended));
 }
 
 /* *n: volumes in it. NULL without memory. */
@@ -173,29 +173,30 @@ static const struct array *array_of(const struct attach *a, const char *name)
 static int read_held(struct attach *a, const json_t *j, struct err *err)
 {
 	const char *name = json_string_value(json_object_get(j, "Provider"));
-	const char *owner = json_string_value(json_object_get(j, "Owner"));
+	const char *key = json_string_value(json_object_get(j, "Source"));
 	const json_t *cell = json_object_get(j, "Cell");
 	const struct array *array = array_of(a, name);
 	struct held *h = NULL;
 
-	if (!name || !owner || !*owner)
-		return err_set(err, -EINVAL, "an entry has no provider or owner");
+	if (!name || !key || !*key)
+		return err_set(err, -EINVAL, "an entry has no provider or source");
 	/* The operator took the array out of the configuration: nobody can be asked to take it back. */
 	if (!array) {
 		log_error(
 			"driver: volume '%s' is mapped to this cell by provider '%s', which is not "
 			"configured any more",
-			owner, name);
+			key, name);
 		return 0;
 	}
 	mutex_lock(&a->lock);
-	if (!held_find_locked(a, array, owner))
-		h = held_add_locked(a, array, owner);
+	if (!held_find_locked(a, array, key))
+		h = held_add_locked(a, array, key);
 	mutex_unlock(&a->lock);
 	if (!h)
 		return err_set(err, -EINVAL, "volume '%.100s' is there twice, or one too many",
-			       owner);
+			       key);
 	h->mapped = true;
+	h->owner = copy_text(j, "Owner");
 	h->handle = copy_object(j, "Handle");
 	h->plan = copy_object(j, "Plan");
 	h->device = copy_text(j, "Device");

@@ -797,7 +797,7 @@ static void settle_gives_back_or_names_what_is_left(void **state)
 	assert_int_equal(unmount_at(0), 0);
 	attach_settle(fx.attach, clock_ms() + 100, left);
 	assert_int_equal(json_array_size(left), 1);
-	assert_string_equal(json_string_value(json_array_get(left, 0)), "gold/one");
+	assert_string_equal(json_string_value(json_array_get(left, 0)), "scaleio://gold/one");
 	json_array_clear(left);
 	fx.array->unmap_fails = 0;
 	attach_settle(fx.attach, clock_ms() + PATIENCE_MS, left);
@@ -838,19 +838,19 @@ static void restart_gives_back_what_is_not_mounted(void **state)
 static void state_file_of_a_stranger(void **state)
 {
 	static const char twice[] =
-		"{\"Version\":1,\"Volumes\":[{\"Provider\":\"gold\",\"Owner\":\"x\"},"
-		"{\"Provider\":\"gold\",\"Owner\":\"x\"}]}";
+		"{\"Version\":1,\"Volumes\":[{\"Provider\":\"gold\",\"Source\":\"x\"},"
+		"{\"Provider\":\"gold\",\"Source\":\"x\"}]}";
 	static const char *const texts[] = {
 		"{",
 		"[]",
 		"{\"Version\":2,\"Volumes\":[]}",
 		"{\"Version\":1,\"Volumes\":[1]}",
-		"{\"Version\":1,\"Volumes\":[{\"Provider\":\"gold\",\"Owner\":\"\"}]}",
+		"{\"Version\":1,\"Volumes\":[{\"Provider\":\"gold\",\"Source\":\"\"}]}",
 		twice,
 	};
 	static const char odd[] =
-		"{\"Version\":1,\"Volumes\":[{\"Provider\":\"gone\",\"Owner\":\"x\"},"
-		"{\"Provider\":\"gold\",\"Owner\":\"y\",\"Points\":7,\"Ended\":{},\"Cell\":[],"
+		"{\"Version\":1,\"Volumes\":[{\"Provider\":\"gone\",\"Source\":\"x\"},"
+		"{\"Provider\":\"gold\",\"Source\":\"y\",\"Owner\":9,\"Points\":7,\"Ended\":{},\"Cell\":[],"
 		"\"Handle\":3,\"Device\":[],\"Uri\":{}}]}";
 	char bad[128];
 
@@ -883,7 +883,7 @@ static void r15_state_holds_no_secret(void **state)
 	assert_true(fread(text, 1, sizeof text - 1, in) > 0);
 	fclose(in);
 	assert_null(strstr(text, "hunter2"));
-	assert_non_null(strstr(text, "\"Owner\": \"one\""));
+	assert_non_null(strstr(text, "\"Source\": \"scaleio://gold/one\""));
 	assert_int_equal(stat(fx.state, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0600);
 }
@@ -1010,6 +1010,7 @@ static void claims(void **state)
 		{ "scaleio://gold/", NULL, "names no volume" },
 		{ "scaleio://gold/one", "{\"provider\":\"isi\"}", "different arrays" },
 		{ "image:/x/y", "{\"owner\":\"one\"}", "does not know" },
+		{ "scaleio://", NULL, "names no volume" },
 	};
 
 	(void)state;
@@ -1025,6 +1026,28 @@ static void claims(void **state)
 		if (!rc)
 			assert_int_equal(unmount_at(0), 0);
 	}
+}
+
+static void source_alone_or_what_the_broker_knows_names_the_volume(void **state)
+{
+	json_t *volume = json_pack("{s:s, s:{s:s}}", "owner", "inst", "handle", "id", "77");
+
+	(void)state;
+	assert_int_equal(mount_with("scaleio://gold/4f1c", NULL, 0, NULL), 0);
+	assert_string_equal(fx.array->owner, "");
+	assert_string_equal(fx.array->handle, "{\"id\": \"4f1c\"}");
+	assert_int_equal(mount_with("scaleio://gold/4f1c", volume, 1, NULL), 0);
+	assert_int_equal(fx.array->maps, 1); /* it is the same one */
+	assert_int_equal(unmount_at(0), 0);
+	assert_int_equal(unmount_at(1), 0);
+	assert_int_equal(mount_with("scaleio://gold/4f1c", volume, 0, NULL), 0);
+	assert_string_equal(fx.array->owner, "inst");
+	assert_string_equal(fx.array->handle, "{\"id\": \"77\"}");
+	assert_int_equal(unmount_at(0), 0);
+	assert_int_equal(mount_with("onefs://isi/cf-x?path=/ifs/a/cf-x&zone=z", NULL, 0, NULL), 0);
+	assert_string_equal(fx.array->handle,
+			    "{\"name\": \"cf-x\", \"path\": \"/ifs/a/cf-x\", \"zone\": \"z\"}");
+	json_decref(volume);
 }
 
 static void sources_are_those_of_the_configuration(void **state)
@@ -1093,6 +1116,7 @@ int main(void)
 		T(share_is_opened_for_the_cell_and_closed_after_its_last_name),
 		T(new_entry_that_is_not_seen_yet_is_waited_for),
 		T(claims),
+		T(source_alone_or_what_the_broker_knows_names_the_volume),
 		T(sources_are_those_of_the_configuration),
 		T(bad_provider_stops_the_start),
 	};
