@@ -115,10 +115,11 @@ cell_start() { # CELL [KEYS]
 		  "providers": { "gold": { "type": "scaleio", "url": "$sim", "user": "admin", "password": "password" } }, $keys }
 	J
 	"$DRIVER" --config "$work/$1.json" --check-config >/dev/null || fail "the configuration of $1 is refused"
+	: >"$work/log/driver-$1.out"
 	PERSIFS_RUNTIME_DIR=$work/run-$1 "$DRIVER" --config "$work/$1.json" </dev/null >"$work/log/driver-$1.out" 2>>"$work/log/driver-$1" &
 	driver_pid=$! pids[$1]=$driver_pid
 	wait_until 20 cell_says_started || fail "driver $1 neither starts nor ends"
-	grep -q driver-server.started "$work/log/driver-$1.out" || fail "driver $1 does not start: status $(wait "$driver_pid" || echo $?): $(tail -n 2 "$work/log/driver-$1")"
+	grep -q driver-server.started "$work/log/driver-$1.out" || fail "driver $1: $(tail -n 2 "$work/log/driver-$1")"
 }
 
 cell_kill() {
