@@ -15,7 +15,8 @@
 #include "tools/driver/attach_impl.h"
 #include "tools/driver/device.h"
 
-#define TURN_LOOK_MS 100 /* between two looks at whether a waiting mount is still wanted */
+#define SETTLE_LOOK_MS 20 /* between two volumes that an evacuation gives back */
+#define TURN_LOOK_MS 100  /* between two looks at whether a waiting mount is still wanted */
 
 enum provider_kind held_kind(const struct held *h)
 {
@@ -610,15 +611,20 @@ static bool before(void *arg)
 	return clock_ms() < *(const uint64_t *)arg;
 }
 
-static struct held *settle_next_locked(struct attach *a)
+/* *any: there is one, perhaps in another thread's hands. */
+static struct held *settle_next_locked(struct attach *a, bool *any)
 {
 	struct held *next = NULL;
 
+	*any = false;
 	list_for_each(l, &a->all) {
 		struct held *h = list_entry(l, struct held, link);
 
+		if (json_object_size(h->points))
+			continue;
+		*any = true;
 		/* One that nobody can give back does not hold up the others. */
-		if (!h->busy && !json_object_size(h->points) && (!next || h->tries < next->tries))
+		if (!h->busy && (!next || h->tries < next->tries))
 			next = h;
 	}
 	return next;
@@ -638,24 +644,24 @@ static void note_left(struct attach *a, json_t *left)
 void attach_settle(struct attach *a, uint64_t deadline_ms, json_t *left)
 {
 	const struct cancel cancel = { before, &deadline_ms };
+	bool any = true;
 	struct held *h;
 
-	while (clock_ms() < deadline_ms) {
+	while (any && clock_ms() < deadline_ms) {
 		mutex_lock(&a->lock);
-		h = settle_next_locked(a);
+		h = settle_next_locked(a, &any);
 		if (h) {
 			h->busy = true;
 			h->users++;
+			mutex_unlock(&a->lock);
+			let_go(a, h, a->config.poll_ms, &cancel);
+			mutex_lock(&a->lock);
+			leave_locked(a, h);
+			put_locked(h);
 		}
 		mutex_unlock(&a->lock);
-		if (!h)
-			break;
-		let_go(a, h, a->config.poll_ms, &cancel);
-		mutex_lock(&a->lock);
-		leave_locked(a, h);
-		put_locked(h);
-		mutex_unlock(&a->lock);
-		device_pause(DEVICE_LOOK_MS, &cancel);
+		if (any)
+			device_pause(SETTLE_LOOK_MS, &cancel);
 	}
 	note_left(a, left);
 }
