@@ -164,7 +164,9 @@ static int map_locked(struct provider *p, const char *guid, struct provider_mapp
 	}
 	out->was_mapped = *a->holder;
 	snprintf(a->holder, sizeof a->holder, "%s", guid);
-	if (p->ops->kind == PROVIDER_BLOCK) {
+	if (!strcmp(p->ops->type, "local")) {
+		snprintf(out->source, sizeof out->source, "image:%s/IMAGE", a->dir);
+	} else if (p->ops->kind == PROVIDER_BLOCK) {
 		show_device(a);
 		snprintf(out->device, sizeof out->device, "/dev/disk/by-id/LINK");
 		out->size = a->tells_size ? a->tells_size : FAKE_ARRAY_SIZE;
@@ -269,6 +271,13 @@ static void fake_close(struct provider *p)
 }
 
 static const struct provider_ops fakes[] = {
+	{ .type = "local",
+	  .kind = PROVIDER_BLOCK,
+	  .close = fake_close,
+	  .map = fake_map,
+	  .unmap = fake_unmap,
+	  .get = fake_get,
+	  .set_used = fake_set_used },
 	{ .type = "scaleio",
 	  .kind = PROVIDER_BLOCK,
 	  .close = fake_close,

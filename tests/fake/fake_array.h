@@ -45,7 +45,7 @@ void fake_array_hold(struct fake_array *a, const char *guid);
 /* Is it the host's? "" for nobody's. */
 bool fake_array_is_held_by(struct fake_array *a, const char *guid);
 
-/* As provider_open(), of type "scaleio" or "onefs"; the array is the one of fake_array_new(). */
+/* As provider_open(), of type "scaleio", "onefs" or "local" (of images); the array is the one of fake_array_new(). */
 int fake_array_open(const char *name, const json_t *config, struct provider **out, struct err *err);
 
 #endif

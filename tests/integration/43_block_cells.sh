@@ -167,6 +167,24 @@ the_first_mount_formats_and_data_survives() {
 	nothing_is_left a
 }
 
+a_file_that_is_open_keeps_the_volume() {
+	on a
+	create one
+	mounts_at one
+	exec 7>"$root_dir/one/open"
+	ok Unmount '{"Name":"one"}'
+	sleep 1
+	is_mapped_to 'cell-a ' || fail "taken from under an open file"
+	echo late >&7
+	exec 7>&-
+	comes_to_be_mapped_to ''
+	create one
+	mounts_at one
+	[ "$(cat "$root_dir/one/open")" = late ] || fail "what was written late is lost"
+	ok Unmount '{"Name":"one"}'
+	comes_to_be_mapped_to ''
+}
+
 the_second_cell_waits_for_the_first() {
 	local waiting
 	on a
@@ -335,6 +353,7 @@ scenario() {
 	cell_start a
 	cell_start b
 	the_first_mount_formats_and_data_survives
+	a_file_that_is_open_keeps_the_volume
 	the_second_cell_waits_for_the_first
 	the_second_cell_is_told_who_has_it
 	a_dead_holder_is_fenced_by_policy_alone

@@ -390,6 +390,9 @@ int held_give_back(struct attach *a, struct held *h, unsigned wait_ms, const str
 
 	if (h->mapped) {
 		rc = wait_quiet(a, h, wait_ms, cancel, err);
+		/* An array can be slow to answer, an evacuation without time goes on with others. */
+		if (!rc && cancel && !cancel->wanted(cancel->arg))
+			rc = err_set(err, -ECANCELED, "there is no time left");
 		if (!rc)
 			rc = unmap(a, h, cancel, err);
 	}

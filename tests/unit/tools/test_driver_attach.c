@@ -207,8 +207,9 @@ static int fresh(void **state)
 	snprintf(fx.mkfs, sizeof fx.mkfs, "%s/mkfs", fx.dir);
 	snprintf(fx.state, sizeof fx.state, "%s/state.arrays", fx.dir);
 	write_mkfs("");
-	fx.providers = json_pack("{s:{s:s, s:s}, s:{s:s}}", "gold", "type", "scaleio", "password",
-				 "hunter2", "isi", "type", "onefs");
+	fx.providers = json_pack("{s:{s:s, s:s}, s:{s:s}, s:{s:s}}", "gold", "type", "scaleio",
+				 "password", "hunter2", "isi", "type", "onefs", "here", "type",
+				 "local");
 	fx.config = (struct attach_config){
 		.providers = fx.providers,
 		.device_dir = fx.array->dir,
@@ -1009,7 +1010,10 @@ static void claims(void **state)
 		{ "scaleio://gold", NULL, "names no volume" },
 		{ "scaleio://gold/", NULL, "names no volume" },
 		{ "scaleio://gold/one", "{\"provider\":\"isi\"}", "different arrays" },
-		{ "image:/x/y", "{\"owner\":\"one\"}", "does not know" },
+		{ "image:/x/y", NULL, "wants owner and plan" },
+		{ "image:/x/y", "{\"owner\":\"one\"}", "wants owner and plan" },
+		{ "image:/x/y", "{\"owner\":\"one\",\"plan\":{},\"provider\":\"gold\"}",
+		  "does not know" },
 		{ "scaleio://", NULL, "names no volume" },
 	};
 
@@ -1050,6 +1054,24 @@ static void source_alone_or_what_the_broker_knows_names_the_volume(void **state)
 	json_decref(volume);
 }
 
+static void image_is_used_where_it_lies(void **state)
+{
+	json_t *volume = json_pack("{s:s, s:{s:s}, s:s}", "owner", "inst", "plan", "kind", "image",
+				   "provider", "here");
+	char image[PATH_MAX], want[PATH_MAX + 16];
+
+	(void)state;
+	snprintf(image, sizeof image, "%s/IMAGE", fx.array->dir);
+	snprintf(want, sizeof want, "ext4:%s", image);
+	assert_int_equal(mount_with("image:/srv/cf-x", volume, 0, NULL), 0);
+	assert_string_equal(fx.world->uri, want);
+	assert_int_equal(formats(), 1);
+	assert_int_equal(unmount_at(0), 0);
+	held_by("");
+	assert_true(file_is_there(image));
+	json_decref(volume);
+}
+
 static void sources_are_those_of_the_configuration(void **state)
 {
 	const char *const *sources = attach_sources(fx.attach);
@@ -1057,7 +1079,8 @@ static void sources_are_those_of_the_configuration(void **state)
 	(void)state;
 	assert_string_equal(sources[0], "scaleio://gold");
 	assert_string_equal(sources[1], "onefs://isi");
-	assert_null(sources[2]);
+	assert_string_equal(sources[2], "image:");
+	assert_null(sources[3]);
 }
 
 static void bad_provider_stops_the_start(void **state)
@@ -1117,6 +1140,7 @@ int main(void)
 		T(new_entry_that_is_not_seen_yet_is_waited_for),
 		T(claims),
 		T(source_alone_or_what_the_broker_knows_names_the_volume),
+		T(image_is_used_where_it_lies),
 		T(sources_are_those_of_the_configuration),
 		T(bad_provider_stops_the_start),
 	};
