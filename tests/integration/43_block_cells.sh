@@ -225,10 +225,10 @@ cell_kill_and_start() { # CELL KEYS: what is mounted stays
 
 a_dead_holder_is_fenced_by_policy_alone() {
 	host_is b "$guid_b" Disconnected
-	cell_kill_and_start a '"block_wait": 2'
+	cell_kill_and_start a '"block_wait": 1'
 	create one
 	errs Mount '{"Name":"one"}' 'in use on another cell'
-	cell_kill_and_start a '"block_wait": 10, "fence": "disconnected:1"'
+	cell_kill_and_start a '"block_wait": 3, "fence": "disconnected:1"'
 	create one
 	host_is b "$guid_b" Connected
 	errs_soon=$(ask Mount '{"Name":"one"}')
