@@ -120,7 +120,9 @@ static int check_uri(const char *text, struct err *err)
 	struct uri *uri = malloc(sizeof *uri);
 	int rc = uri ? uri_parse(text, uri, err) : -ENOMEM;
 
-	if (!rc && !is_scheme(uri->scheme))
+	if (!rc && !strcmp(uri->scheme, "ext4"))
+		rc = err_set(err, -EINVAL, "URI '%.200s': ext4 is not supported yet", text);
+	else if (!rc && !is_scheme(uri->scheme))
 		rc = err_set(err, -EINVAL,
 			     "URI '%.200s': scheme '%.50s' is not known (dir, memory, nfs)", text,
 			     uri->scheme);

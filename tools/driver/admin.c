@@ -160,6 +160,8 @@ static void evacuate(struct admin *a, struct admin_reply *out)
 	nleft = leftovers_find(&left);
 	volumes_evacuate(a->volumes, a->evacuate_ms, &dirty, &failed);
 	leftovers_drain(left, nleft < 0 ? 0 : (size_t)nleft, deadline, dirty);
+	if (a->attach)
+		attach_settle(a->attach, deadline, failed);
 	mounts_sweep(a->root);
 	settle_state(a);
 	sentence = evacuate_sentence(dirty, failed);

@@ -7,12 +7,14 @@
 
 #include <stdbool.h>
 
+#include "tools/driver/attach.h"
 #include "tools/driver/metrics.h"
 #include "tools/driver/volumes.h"
 
 struct admin {
 	struct volumes *volumes;
 	struct metrics *metrics;
+	struct attach *attach;    /* NULL: no arrays are configured */
 	const char *root, *state; /* folder of the mountpoints; state file */
 	unsigned evacuate_ms;
 	_Atomic bool evacuating;

@@ -11,6 +11,8 @@
 
 #include "common/cleanup.h"
 #include "common/jsonconf.h"
+#include "tools/driver/attach.h"
+#include "tools/driver/device.h"
 #include "tools/driver/source.h"
 
 #define MIB (1024ULL * 1024)
@@ -55,6 +57,21 @@ const struct opt_def config_table[] = {
 	  NULL, "limit of /evacuate", false },
 	{ "budget", OPT_SIZE, "bytes", AT(budget), 0, 0, "0", NULL,
 	  "memory for all caches together; 0: a quarter of the machine's", false },
+	{ "block_wait", OPT_TIME, "seconds", AT(block_wait), 0, HOUR_MS, "60", NULL,
+	  "how long a mount waits for another cell to let go of a block volume, within mount_timeout",
+	  false },
+	{ "device_wait", OPT_TIME, "seconds", AT(device_wait), 100, HOUR_MS, "30", NULL,
+	  "how long the device of a mapped volume may take to appear or go", false },
+	TEXT("device_dir", device_dir, DEVICE_BY_ID,
+	     "folder of the links by which devices are found"),
+	TEXT("mkfs", mkfs, "mkfs.ext4", "program that makes the file system of a new volume"),
+	TEXT("fence", fence, "never",
+	     "never, or disconnected:SECONDS: when a volume is taken from a dead cell"),
+	TEXT("cell.sdc_guid", cell_sdc_guid, NULL, "this machine to ScaleIO; default asks drv_cfg"),
+	TEXT("cell.drv_cfg", cell_drv_cfg, CELL_DRV_CFG, "program that knows the SDC's GUID"),
+	TEXT("cell.nqn", cell_nqn, NULL, "this machine as an NVMe host; default " CELL_HOSTNQN),
+	TEXT("cell.address", cell_address, NULL,
+	     "this machine to a file server; default the address used towards it"),
 	{ "scope", OPT_ENUM, NULL, AT(scope), 0, 0, "local", config_scopes,
 	  "what Docker is told: global when a volume made on one node exists on all", false },
 	{ "log_level", OPT_ENUM, NULL, AT(log_level), 0, 0, "info", levels,
@@ -167,6 +184,28 @@ static int load_listen(struct config *c, const char *path, const json_t *value, 
 	return 0;
 }
 
+/* What is in them, the providers check when they are opened. */
+static int load_providers(struct config *c, const char *path, json_t *value, struct err *err)
+{
+	const char *name;
+	json_t *one;
+
+	if (!json_is_object(value))
+		return jsonconf_bad(err, path, "providers", "want an object");
+	json_object_foreach(value, name, one) {
+		if (!*name || strlen(name) > CONFIG_PROVIDER_NAME_MAX ||
+		    strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				 "0123456789_.-") != strlen(name))
+			return jsonconf_bad(err, path, "providers",
+					    "a name is 1 to 63 letters, digits, '_', '.' or '-'");
+		if (!json_is_object(one))
+			return jsonconf_bad(err, path, "providers", "want an object for each name");
+	}
+	json_decref(c->providers);
+	c->providers = json_incref(value);
+	return 0;
+}
+
 static int load_key(struct config *c, const char *path, const char *key, json_t *value,
 		    struct err *err)
 {
@@ -176,7 +215,9 @@ static int load_key(struct config *c, const char *path, const char *key, json_t 
 		return load_list(path, key, value, &c->sources, &c->nsources, err);
 	if (!strcmp(key, "allowed_options"))
 		return load_list(path, key, value, &c->allowed_options, &c->nallowed_options, err);
-	if (!strcmp(key, "tls") || !strcmp(key, "ldap"))
+	if (!strcmp(key, "providers"))
+		return load_providers(c, path, value, err);
+	if (!strcmp(key, "tls") || !strcmp(key, "ldap") || !strcmp(key, "cell"))
 		return jsonconf_inner(config_table, c, key, value, path, err);
 	if (strchr(key, '.'))
 		return jsonconf_bad(err, path, key, "is not known");
@@ -209,6 +250,7 @@ int config_defaults(struct config *c)
 	int rc = opt_defaults(config_table, c);
 
 	c->file = NULL;
+	c->providers = NULL;
 	c->nlisten = c->nsources = c->nallowed_options = 0;
 	c->sources = c->allowed_options = NULL;
 	if (!rc)
@@ -226,6 +268,8 @@ void config_done(struct config *c)
 	config_clear_listen(c);
 	free(c->file);
 	c->file = NULL;
+	json_decref(c->providers);
+	c->providers = NULL;
 	list_free(c->sources, c->nsources);
 	list_free(c->allowed_options, c->nallowed_options);
 	c->sources = c->allowed_options = NULL;
@@ -293,6 +337,7 @@ static int check_addresses(const struct config *c, struct err *err)
 static int check_paths(const struct config *c, struct err *err)
 {
 	const char *const paths[][2] = { { "mount_root", c->mount_root },
+					 { "device_dir", c->device_dir },
 					 { "state", c->state },
 					 { "discovery", c->discovery } };
 
@@ -373,10 +418,19 @@ int config_check_files(const struct config *c, struct err *err)
 int config_check(struct config *c, struct err *err)
 {
 	struct err why;
+	unsigned fence_s;
+	bool fence;
 
 	if (!c->mount_root || !c->admin)
 		return err_set(err, -EINVAL, "%s: may not be empty",
 			       c->mount_root ? "admin" : "mount_root");
+	if (!c->device_dir || !c->mkfs || !c->fence)
+		return err_set(err, -EINVAL, "%s: may not be empty",
+			       !c->device_dir ? "device_dir" :
+			       !c->mkfs       ? "mkfs" :
+						"fence");
+	if (attach_parse_fence(c->fence, &fence, &fence_s, &why))
+		return blame_file(c, &why, err);
 	if (check_lists(c, &why) || check_pairs(c, &why))
 		return blame_file(c, &why, err);
 	return fill_in(c, err) || check_paths(c, err) || check_addresses(c, err) ? -EINVAL : 0;

@@ -6,6 +6,7 @@
 #ifndef TOOLS_DRIVER_CONFIG_H
 #define TOOLS_DRIVER_CONFIG_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,6 +16,7 @@
 #include "common/opt.h"
 
 #define CONFIG_LISTEN_MAX 8
+#define CONFIG_PROVIDER_NAME_MAX 63
 #define CONFIG_LIST_MAX 256 /* entries of sources or allowed_options */
 
 struct config {
@@ -27,6 +29,11 @@ struct config {
 	bool ldap_start_tls;
 	uint64_t mount_timeout, unmount_wait, evacuate_timeout; /* ms */
 	uint64_t budget;                                        /* bytes; 0: a quarter of memory */
+	/* of volumes of arrays */
+	char *device_dir, *mkfs, *fence;
+	char *cell_sdc_guid, *cell_drv_cfg, *cell_nqn, *cell_address;
+	uint64_t block_wait, device_wait; /* ms */
+	json_t *providers;                /* object with secrets, owned; NULL: none */
 	unsigned scope, log_level;
 	char *file; /* that it was read from, for what is wrong with its keys; owned */
 	/* lists; owned */

@@ -24,6 +24,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/paths.h"
+#include "tools/driver/attach.h"
 #include "tools/driver/budget.h"
 #include "tools/driver/config.h"
 #include "tools/driver/discovery.h"
@@ -48,6 +49,8 @@ struct driver {
 	struct directory directory;
 	struct mountopts_rules rules;
 	struct volumes_env env;
+	char *arrays_state;    /* owned */
+	struct attach *attach; /* NULL: no providers */
 	struct volumes *volumes;
 	struct budget *budget;
 	struct metrics metrics;
@@ -195,13 +198,58 @@ static int check_mount_defaults(struct driver *d, struct err *err)
 	return 0;
 }
 
+/* Opens the providers of the configuration, if there are any; they ask nobody yet. */
+static int open_arrays(struct driver *d, struct err *err)
+{
+	const struct config *c = &d->config;
+	struct attach_config ac = {
+		.providers = c->providers,
+		.device_dir = c->device_dir,
+		.mkfs = c->mkfs,
+		.cell = { .sdc_guid = c->cell_sdc_guid,
+			  .drv_cfg = c->cell_drv_cfg,
+			  .nqn = c->cell_nqn,
+			  .address = c->cell_address },
+		/* Docker's patience is for the whole mount. */
+		.block_wait_ms = (unsigned)(c->block_wait < c->mount_timeout ? c->block_wait :
+									       c->mount_timeout),
+		.device_wait_ms = (unsigned)c->device_wait,
+		.poll_ms = ATTACH_POLL_MS,
+		.open = provider_open,
+		.below = &mounts_real,
+		.below_arg = &d->mounts,
+	};
+
+	if (!json_object_size(c->providers))
+		return 0;
+	if (attach_parse_fence(c->fence, &ac.fence, &ac.fence_s, err))
+		return -EINVAL;
+	if (asprintf(&d->arrays_state, "%s" ATTACH_STATE_TAIL, c->state) < 0) {
+		d->arrays_state = NULL;
+		return err_set(err, -ENOMEM, "out of memory");
+	}
+	ac.state = d->arrays_state;
+	return attach_new(&ac, &d->attach, err);
+}
+
+static int check_arrays(struct driver *d, struct err *err)
+{
+	int rc = open_arrays(d, err);
+
+	attach_free(d->attach);
+	free(d->arrays_state);
+	d->attach = NULL;
+	d->arrays_state = NULL;
+	return rc;
+}
+
 static int check_only(struct driver *d)
 {
 	struct err err, why;
 
 	if (config_check_files(&d->config, &err))
 		return complain(EXIT_USAGE, err.text);
-	if (check_mount_defaults(d, &why)) {
+	if (check_mount_defaults(d, &why) || check_arrays(d, &why)) {
 		err_set(&err, 0, "%.150s: %.340s", d->config.file, why.text);
 		return complain(EXIT_USAGE, err.text);
 	}
@@ -297,6 +345,7 @@ static void wire(struct driver *d)
 	d->rules = (struct mountopts_rules){
 		.sources = (const char *const *)c->sources,
 		.nsources = c->nsources,
+		.arrays = d->attach ? attach_sources(d->attach) : NULL,
 		.options = (const char *const *)c->allowed_options,
 		.noptions = c->nallowed_options,
 		.defaults = c->mount_defaults,
@@ -305,8 +354,8 @@ static void wire(struct driver *d)
 	};
 	d->env = (struct volumes_env){ .root = d->root,
 				       .reserved = *d->reserved ? d->reserved : NULL,
-				       .mounts = &mounts_real,
-				       .mounts_arg = &d->mounts,
+				       .mounts = d->attach ? &attach_ops : &mounts_real,
+				       .mounts_arg = d->attach ? (void *)d->attach : &d->mounts,
 				       .rules = &d->rules,
 				       .unmount_wait_ms = (unsigned)c->unmount_wait,
 				       .save = save_state,
@@ -327,8 +376,11 @@ static int restore(struct driver *d, struct err *err)
 	char bad[PATH_MAX];
 	json_t *state = NULL;
 	struct failure f;
-	int rc = state_read(d->config.state, &state, err);
+	int rc = d->attach ? attach_restore(d->attach, err) : 0;
 
+	if (rc)
+		return rc;
+	rc = state_read(d->config.state, &state, err);
 	if (!rc)
 		rc = volumes_restore(d->volumes, state, err);
 	json_decref(state);
@@ -345,6 +397,8 @@ static int restore(struct driver *d, struct err *err)
 	mounts_sweep(d->root);
 	if (volumes_save(d->volumes, &f))
 		return err_set(err, -EIO, "%.400s", f.err.text);
+	if (d->attach && attach_start(d->attach))
+		return err_set(err, -EAGAIN, "cannot start a thread");
 	return 0;
 }
 
@@ -357,6 +411,8 @@ static int start(struct driver *d, struct err *err)
 	d->budget = budget_new(d->config.budget);
 	if (!d->budget)
 		return err_set(err, -ENOMEM, "out of memory");
+	if (open_arrays(d, err))
+		return -1;
 	wire(d);
 	d->volumes = volumes_new(&d->env);
 	if (!d->volumes)
@@ -370,6 +426,7 @@ static int start(struct driver *d, struct err *err)
 				       .scope = config_scopes[d->config.scope] };
 	d->service.admin.volumes = d->volumes;
 	d->service.admin.metrics = &d->metrics;
+	d->service.admin.attach = d->attach;
 	d->service.admin.root = d->root;
 	d->service.admin.state = d->config.state;
 	d->service.admin.evacuate_ms = (unsigned)d->config.evacuate_timeout;
@@ -426,11 +483,13 @@ static void stop(struct driver *d)
 	discovery_remove(d->discovery);
 	if (d->volumes)
 		volumes_close(d->volumes);
-	ended = service_stop(&d->service, &d->config, STOP_MS);
+	ended = service_stop(&d->service, &d->config, STOP_MS) && attach_stop(d->attach, STOP_MS);
 	if (!ended)
 		_exit(0);
 	budget_stop(d->budget);
 	volumes_free(d->volumes);
+	attach_free(d->attach);
+	free(d->arrays_state);
 	budget_free(d->budget);
 	free(d->discovery);
 	config_done(&d->config);

@@ -28,6 +28,7 @@ enum key {
 	KEY_CACHE,
 	KEY_USERNAME,
 	KEY_PASSWORD,
+	KEY_VOLUME,
 	KEY_IGNORED,
 	KEYS,
 };
@@ -46,6 +47,7 @@ static const struct {
 	{ "cache", KEY_CACHE, false },
 	{ "username", KEY_USERNAME, true },
 	{ "password", KEY_PASSWORD, true },
+	{ "volume", KEY_VOLUME, false },
 	{ "mount", KEY_IGNORED, false },
 	{ "experimental", KEY_IGNORED, false },
 	{ "auto_cache", KEY_IGNORED, false },
@@ -150,7 +152,7 @@ static int parse_known(json_t *opts, struct parsed *p, struct failure *f)
 		const json_t *v = json_object_get(opts, known_keys[i].name);
 		enum key key = known_keys[i].key;
 
-		if (!v || json_is_null(v) || key == KEY_IGNORED)
+		if (!v || json_is_null(v) || key == KEY_IGNORED || key == KEY_VOLUME)
 			continue;
 		free(p->value[key]);
 		p->value[key] = value_text(v);
@@ -243,6 +245,61 @@ static int find_identity(const struct parsed *p, const struct mountopts_rules *r
 	return r->identify(r->identify_arg, user, p->value[KEY_PASSWORD], uid, gid, f);
 }
 
+static const struct {
+	const char *name;
+	json_type type;
+} volume_members[] = { { "provider", JSON_STRING },
+		       { "owner", JSON_STRING },
+		       { "handle", JSON_OBJECT },
+		       { "plan", JSON_OBJECT } };
+
+/* The broker's word on a volume of an array. */
+static int take_volume(json_t *opts, struct mountopts *m, struct failure *f)
+{
+	json_t *volume = json_object_get(opts, "volume"), *value;
+	const char *key;
+
+	if (!volume || json_is_null(volume))
+		return 0;
+	if (!json_is_object(volume))
+		return failure_set_safe(f, -EINVAL, "option volume: want an object");
+	json_object_foreach(volume, key, value) {
+		size_t i = 0;
+
+		while (i < ARRAY_LEN(volume_members) && strcmp(volume_members[i].name, key))
+			i++;
+		if (i == ARRAY_LEN(volume_members))
+			return failure_set_safe(f, -EINVAL, "option volume: %.60s is not known",
+						key);
+		if (json_typeof(value) != volume_members[i].type ||
+		    (json_is_string(value) && (!json_string_length(value) ||
+					       json_string_length(value) > MOUNTOPTS_NAME_MAX)))
+			return failure_set_safe(f, -EINVAL, "option volume: %s: want %s", key,
+						volume_members[i].type == JSON_STRING ?
+							"a short string" :
+							"an object");
+	}
+	m->volume = json_incref(volume);
+	return 0;
+}
+
+static int resolve(const char *text, const struct mountopts_rules *r, char **uri, struct failure *f)
+{
+	AUTO_FREE const char **allowed = NULL;
+	size_t n = 0;
+
+	while (r->arrays && r->arrays[n])
+		n++;
+	allowed = calloc(r->nsources + n + 1, sizeof *allowed);
+	if (!allowed)
+		return failure_set(f, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < r->nsources; i++)
+		allowed[i] = r->sources[i];
+	for (size_t i = 0; i < n; i++)
+		allowed[r->nsources + i] = r->arrays[i];
+	return source_resolve(text, allowed, r->nsources + n, uri, f);
+}
+
 /* --- the list -------------------------------------------------------------- */
 
 static void put_option(FILE *out, const char *name, const char *value)
@@ -327,7 +384,9 @@ static int build(json_t *opts, struct parsed *p, const struct mountopts_rules *r
 
 	if (refuse_unknown(opts, r, f) || parse_known(opts, p, f) || refuse_missing(p, f))
 		return -EINVAL;
-	rc = source_resolve(p->value[KEY_SOURCE], r->sources, r->nsources, &m->uri, f);
+	rc = resolve(p->value[KEY_SOURCE], r, &m->uri, f);
+	if (!rc)
+		rc = take_volume(opts, m, f);
 	if (rc)
 		return rc;
 	out = open_memstream(&m->options, &len);
@@ -344,7 +403,7 @@ int mountopts_build(const json_t *opts, const struct mountopts_rules *rules, str
 {
 	json_t *all = json_is_object(opts) ? json_incref((json_t *)opts) : json_object();
 	struct parsed p = { { NULL } };
-	struct mountopts m = { NULL, NULL, 0 };
+	struct mountopts m = { NULL, NULL, 0, NULL };
 	int rc = build(all, &p, rules, &m, f);
 
 	parsed_done(&p);
@@ -360,7 +419,9 @@ void mountopts_done(struct mountopts *m)
 {
 	free(m->uri);
 	free(m->options);
+	json_decref(m->volume);
 	m->uri = m->options = NULL;
+	m->volume = NULL;
 }
 
 /* --- copies without secrets ------------------------------------------------ */
@@ -397,6 +458,46 @@ static bool may_show(const char *key, const json_t *value)
 	       !names_a_user(json_string_value(value));
 }
 
+#define VOLUME_DEPTH_MAX 8 /* of handle and plan; what lies deeper is not stored */
+
+static bool is_plain(const json_t *value)
+{
+	return !json_is_object(value) && !json_is_array(value);
+}
+
+/* A stranger may have written anything into it: no secret, whatever it is a member of. */
+static json_t *without_secrets(const json_t *value, unsigned depth)
+{
+	json_t *copy = json_is_array(value) ? json_array() : json_object(), *member;
+	const char *key;
+
+	if (is_plain(value) || depth == VOLUME_DEPTH_MAX) {
+		json_decref(copy);
+		return is_plain(value) ? json_incref((json_t *)value) : json_null();
+	}
+	for (size_t i = 0; i < json_array_size(value); i++)
+		json_array_append_new(copy, without_secrets(json_array_get(value, i), depth + 1));
+	json_object_foreach((json_t *)value, key, member) {
+		if (!is_secret(key))
+			json_object_set_new(copy, key, without_secrets(member, depth + 1));
+	}
+	return copy;
+}
+
+static json_t *volume_stored(const json_t *volume)
+{
+	json_t *copy = json_object();
+
+	for (size_t i = 0; i < ARRAY_LEN(volume_members); i++) {
+		const json_t *member = json_object_get(volume, volume_members[i].name);
+
+		if (member)
+			json_object_set_new(copy, volume_members[i].name,
+					    without_secrets(member, 0));
+	}
+	return copy;
+}
+
 static json_t *copy_shown(const json_t *opts, bool keep_secret_keys, bool *had_secret)
 {
 	json_t *copy = json_object(), *value;
@@ -410,6 +511,8 @@ static json_t *copy_shown(const json_t *opts, bool keep_secret_keys, bool *had_s
 			continue;
 		if (may_show(key, value))
 			json_object_set(copy, key, value);
+		else if (!keep_secret_keys && !strcmp(key, "volume") && json_is_object(value))
+			json_object_set_new(copy, key, volume_stored(value));
 		else
 			json_object_set_new(copy, key, json_string(REDACTED));
 	}

@@ -13,12 +13,14 @@
 
 #include "tools/driver/failure.h"
 
+#define MOUNTOPTS_NAME_MAX 255   /* of a provider or an owner */
 #define MOUNTOPTS_VALUE_MAX 4096 /* bytes of one value */
 
 /* What the operator allows. Everything borrowed, read only. */
 struct mountopts_rules {
 	const char *const *sources;
 	size_t nsources;
+	const char *const *arrays; /* more of sources: those of attach.h, NULL-ended; may be NULL */
 	const char *const *options; /* allowed as persifs.NAME */
 	size_t noptions;
 	const char *defaults; /* options in the form of -o; may be NULL */
@@ -32,6 +34,7 @@ struct mountopts {
 	char *uri;             /* owned */
 	char *options;         /* owned; without cache_size */
 	uint64_t cache_wanted; /* bytes; 0: nothing was said */
+	json_t *volume; /* a count of it; NULL: none. Strings "provider", "owner", objects "handle", "plan" */
 };
 
 /* 0 with *out, or -errno. */
@@ -41,7 +44,7 @@ void mountopts_done(struct mountopts *m);
 
 /* A copy for the log: values of secrets, and of keys that nobody knows, are REDACTED. */
 json_t *mountopts_redacted(const json_t *opts);
-/* A copy for the state file: the same, without the secrets; *had_secret says whether there were any. */
+/* A copy for the state file: the same, without the secrets, with what names a volume of an array; *had_secret says whether there were any. */
 json_t *mountopts_stored(const json_t *opts, bool *had_secret);
 
 #endif

@@ -136,6 +136,9 @@ static int explain(int status, const char *text, unsigned limit_ms, struct failu
 		return failure_set(f, status, "cannot run persifs: %s", strerror(-status));
 	if (status == MOUNTS_USAGE && option)
 		return failure_set_safe(f, -EINVAL, "%.300s", option);
+	if (strstr(text, "is not supported"))
+		return failure_set_safe(f, -EOPNOTSUPP,
+					"a volume of this kind cannot be mounted by this version");
 	if (strstr(text, strerror(EACCES)) || strstr(text, strerror(EPERM)))
 		return failure_set_safe(f, -EACCES, "no access to the share");
 	if (strstr(text, strerror(ENOENT)))

@@ -6,6 +6,7 @@
 #ifndef TOOLS_DRIVER_MOUNTS_H
 #define TOOLS_DRIVER_MOUNTS_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -16,6 +17,7 @@
 struct mount_spec {
 	const char *uri, *options; /* of persifs mount */
 	const char *point;         /* absolute */
+	const json_t *volume;      /* of mountopts.h; NULL: none */
 };
 
 /* Asked now and then by what waits; true ends the wait with -ECANCELED. */

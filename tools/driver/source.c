@@ -16,7 +16,7 @@
 #include "common/cleanup.h"
 #include "common/uri.h"
 
-static const char *const schemes[] = { "dir", "memory", "nfs" };
+static const char *const schemes[] = { "dir", "memory", "nfs", "image" };
 
 static bool has_scheme(const char *text)
 {
@@ -57,6 +57,11 @@ static char *join_escaped(const char *head, size_t nhead, const char *path)
 		return NULL;
 	}
 	return text;
+}
+
+char *source_join(const char *head, const char *path)
+{
+	return join_escaped(head, strlen(head), path);
 }
 
 /* "server:/path" as mount(8) writes it; anything else as it is. NULL without memory. */

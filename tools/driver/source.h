@@ -18,6 +18,9 @@
 int source_resolve(const char *text, const char *const *allowed, size_t nallowed, char **out,
 		   struct failure *f);
 
+/* head ("dir:") and a path, in which what a URI would take for something else is escaped; the caller's. */
+char *source_join(const char *head, const char *path);
+
 /* A prefix that source_resolve() can compare with; -EINVAL with a sentence. */
 int source_check_prefix(const char *prefix, struct err *err);
 

@@ -126,7 +126,7 @@ static int do_mount(struct attempt *a, struct failure *f)
 {
 	const struct volumes_env *env = &a->vs->env;
 	const struct cancel cancel = { still_wanted, a };
-	struct mountopts m = { NULL, NULL, 0 };
+	struct mountopts m = { NULL, NULL, 0, NULL };
 	AUTO_FREE char *options = NULL;
 	struct mount_spec spec;
 	int rc = build_spec(a, &m, &options, f);
@@ -136,7 +136,9 @@ static int do_mount(struct attempt *a, struct failure *f)
 	/* On disk before it is begun: a successor knows what to undo. */
 	rc = set_state(a, VOLUME_MOUNTING, f);
 	if (!rc) {
-		spec = (struct mount_spec){ .uri = m.uri, .options = options, .point = a->point };
+		spec = (struct mount_spec){
+			.uri = m.uri, .options = options, .point = a->point, .volume = m.volume
+		};
 		lock_assert_none();
 		rc = env->mounts->mount(env->mounts_arg, &spec, &cancel, f);
 	}

@@ -68,6 +68,27 @@ static void mistakes_in_the_file_name_it(void **state)
 	assert_non_null(strstr(err.text, "tls.cert '/nonexistent': No such file"));
 }
 
+static void arrays_and_cell(void **state)
+{
+	(void)state;
+	assert_int_equal(
+		load("{\"providers\":{\"gold\":{\"type\":\"scaleio\"}},\"fence\":"
+		     "\"disconnected:300\",\"cell\":{\"sdc_guid\":\"G\"},\"block_wait\":5}"),
+		0);
+	assert_int_equal(json_object_size(c.providers), 1);
+	assert_string_equal(c.cell_sdc_guid, "G");
+	assert_int_equal(c.block_wait, 5000);
+	assert_string_equal(c.device_dir, "/dev/disk/by-id");
+	refuse("{\"providers\":[]}", "key \"providers\": want an object");
+	refuse("{\"providers\":{\"a/b\":{}}}", "a name is 1 to 63");
+	refuse("{\"providers\":{\"\":{}}}", "a name is 1 to 63");
+	refuse("{\"providers\":{\"gold\":\"x\"}}", "want an object for each name");
+	refuse("{\"cell\":{\"colour\":1}}", "key \"cell.colour\": is not known");
+	refuse("{\"fence\":\"always\"}", "fence 'always'");
+	refuse("{\"device_dir\":\"x\"}", "device_dir 'x'");
+	refuse("{\"mkfs\":\"\"}", "mkfs: may not be empty");
+}
+
 static void everything_has_a_default(void **state)
 {
 	(void)state;
@@ -162,9 +183,13 @@ static void missing_file_is_named(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(everything_has_a_default),     TEST(every_key_is_read),
-		TEST(errors_say_file_line_and_key), TEST(whole_is_checked),
-		TEST(missing_file_is_named),        TEST(mistakes_in_the_file_name_it),
+		TEST(arrays_and_cell),
+		TEST(everything_has_a_default),
+		TEST(every_key_is_read),
+		TEST(errors_say_file_line_and_key),
+		TEST(whole_is_checked),
+		TEST(missing_file_is_named),
+		TEST(mistakes_in_the_file_name_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -261,6 +261,62 @@ static void r15_copies_hold_no_secret(void **state)
 	json_decref(stored);
 }
 
+#define ARRAY_SOURCE "\"source\":\"scaleio://gold/4f1c\""
+
+static void volume_of_an_array_is_handed_on(void **state)
+{
+	static const char *const arrays[] = { "scaleio://gold", "image:", NULL };
+
+	(void)state;
+	refuse("{" ARRAY_SOURCE "}", "source is not among those that are allowed here");
+	rules.arrays = arrays;
+	assert_int_equal(build("{" ARRAY_SOURCE "}"), 0);
+	assert_string_equal(m.uri, "scaleio://gold/4f1c");
+	assert_null(m.volume);
+	assert_int_equal(build("{" ARRAY_SOURCE ",\"volume\":{\"owner\":\"o\",\"provider\":"
+			       "\"gold\",\"handle\":{\"id\":1},\"plan\":{}}}"),
+			 0);
+	assert_string_equal(json_string_value(json_object_get(m.volume, "owner")), "o");
+	assert_int_equal(build("{\"source\":\"image:/a/b\",\"volume\":null}"), 0);
+	refuse("{\"source\":\"scaleio://silver/4f1c\"}",
+	       "source is not among those that are allowed here");
+	refuse("{\"source\":\"scaleio://goldfish/4f1c\"}",
+	       "source is not among those that are allowed here");
+	assert_int_equal(build("{" S "}"), 0);
+}
+
+static void mistakes_in_a_volume_are_named(void **state)
+{
+	(void)state;
+	refuse("{" S ",\"volume\":\"x\"}", "option volume: want an object");
+	refuse("{" S ",\"volume\":{\"colour\":1}}", "option volume: colour is not known");
+	refuse("{" S ",\"volume\":{\"owner\":7}}", "option volume: owner: want a short string");
+	refuse("{" S ",\"volume\":{\"owner\":\"\"}}", "option volume: owner: want a short string");
+	refuse("{" S ",\"volume\":{\"handle\":[]}}", "option volume: handle: want an object");
+	refuse("{" S ",\"volume\":{\"plan\":\"small\"}}", "option volume: plan: want an object");
+}
+
+static void volume_outlives_a_restart_without_secrets(void **state)
+{
+	json_t *opts = json_loads("{" ARRAY_SOURCE
+				  ",\"volume\":{\"owner\":\"o\",\"plan\":{\"pool\":[{"
+				  "\"a\":5,\"password\":\"s3c1\"}],\"username\":\"s3c2\"},"
+				  "\"password\":\"s3c3\"}}",
+				  0, NULL);
+	json_t *shown = mountopts_redacted(opts);
+	bool had;
+	json_t *stored = mountopts_stored(opts, &had);
+	AUTO_FREE char *text = json_dumps(json_object_get(stored, "volume"), JSON_SORT_KEYS);
+
+	(void)state;
+	assert_string_equal(text, "{\"owner\": \"o\", \"plan\": {\"pool\": [{\"a\": 5}]}}");
+	assert_string_equal(json_string_value(json_object_get(shown, "volume")), "REDACTED");
+	assert_false(had);
+	json_decref(opts);
+	json_decref(shown);
+	json_decref(stored);
+}
+
 #define TEST(t) cmocka_unit_test_setup_teardown(t, fresh, finish)
 
 int main(void)
@@ -268,6 +324,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(r3_values_are_taken_as_string_number_or_boolean),
 		TEST(r5_mistakes_are_named_for_the_developer),
+		TEST(volume_of_an_array_is_handed_on),
+		TEST(mistakes_in_a_volume_are_named),
+		TEST(volume_outlives_a_restart_without_secrets),
 		TEST(keys_of_earlier_releases_are_ignored),
 		TEST(hostile_values_stay_values),
 		TEST(operators_defaults_come_before_what_the_developer_may_set),

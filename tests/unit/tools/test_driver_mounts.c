@@ -23,7 +23,7 @@ static int mount_by(const char *script, unsigned limit_ms, struct failure *f)
 {
 	char program[96], point[96];
 	struct mounts m = { .persifs = program, .mount_timeout_ms = limit_ms };
-	const struct mount_spec spec = { "nfs://secret.host/x", "ro", point };
+	const struct mount_spec spec = { "nfs://secret.host/x", "ro", point, NULL };
 	FILE *out;
 	int rc;
 
@@ -81,6 +81,8 @@ static void r12_failed_mount_leaves_no_folder_and_tells_no_host(void **state)
 		  "the share does not exist", true },
 		{ "echo 'persifs: secret.host: bogus' >&2; exit 32", "the share cannot be mounted",
 		  true },
+		{ "echo 'persifs: URI: ext4 is not supported yet' >&2; exit 1",
+		  "a volume of this kind cannot be mounted by this version", true },
 		{ "echo 'persifs: option policy=x: want lru' >&2; exit 1",
 		  "option policy=x: want lru", true },
 	};
@@ -117,7 +119,7 @@ static void something_in_the_way_is_left_alone(void **state)
 	snprintf(file, sizeof file, "%s/persifs", root);
 	{
 		const struct mounts m = { .persifs = "false", .mount_timeout_ms = 1000 };
-		const struct mount_spec spec = { "nfs://h/x", "ro", inner };
+		const struct mount_spec spec = { "nfs://h/x", "ro", inner, NULL };
 
 		assert_int_equal(mounts_real.mount((void *)(uintptr_t)&m, &spec, NULL, &f),
 				 -EEXIST);

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* device.c - see device.h. Whether a device is in use is asked of the kernel in three ways, for it has no
+ * one answer: the table of mounts, loop devices, and the descriptors of all processes, read as
+ * links, which asks no file system that may hang. */
+#include "tools/driver/device.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/runtime.h"
+#include "tools/driver/spawn.h"
+
+/* The superblock of ext2, 3 and 4, little-endian. */
+#define SB_OFFSET 1024
+#define SB_BYTES 128
+#define SB_MOUNT_TIME 44
+#define SB_MOUNT_COUNT 52
+#define SB_MAGIC 56
+
+int device_path(const char *dir, const char *name, char *buf, size_t cap)
+{
+	size_t n = strlen(DEVICE_BY_ID "/");
+
+	if (!strncmp(name, DEVICE_BY_ID "/", n))
+		name += n;
+	n = (size_t)snprintf(buf, cap, "%s%s%s", *name == '/' ? "" : dir, *name == '/' ? "" : "/",
+			     name);
+	return n < cap ? 0 : -ENAMETOOLONG;
+}
+
+int device_pause(unsigned ms, const struct cancel *cancel)
+{
+	uint64_t end = clock_us() / 1000 + ms;
+
+	for (;;) {
+		uint64_t now = clock_us() / 1000;
+		useconds_t step;
+
+		if (cancel && !cancel->wanted(cancel->arg))
+			return -ECANCELED;
+		if (now >= end)
+			return 0;
+		step = (useconds_t)(end - now < DEVICE_LOOK_MS ? end - now : DEVICE_LOOK_MS);
+		usleep(step * 1000);
+	}
+}
+
+int device_wait(const char *path, bool there, unsigned limit_ms, const struct cancel *cancel)
+{
+	uint64_t end = clock_us() / 1000 + limit_ms;
+
+	for (;;) {
+		struct stat st;
+
+		if (!stat(path, &st) == there)
+			return 0;
+		if (clock_us() / 1000 >= end)
+			return -ETIMEDOUT;
+		if (device_pause(DEVICE_LOOK_MS, cancel))
+			return -ECANCELED;
+	}
+}
+
+/* --- who has it ------------------------------------------------------------ */
+
+static bool is_mounted(const char *real, const struct stat *st, char *who, size_t cap)
+{
+	AUTO_FREE struct mount_entry *e = malloc(sizeof *e);
+	AUTO_FREE char *line = NULL;
+	FILE *in = fopen("/proc/self/mountinfo", "re");
+	bool found = false;
+	size_t n = 0;
+
+	if (!in || !e)
+		snprintf(who, cap, "nobody knows whom: /proc/self/mountinfo cannot be read");
+	while (in && e && !found && getline(&line, &n, in) > 0) {
+		if (mount_entry_parse(line, e) || !strcmp(e->fstype, RUNTIME_FSTYPE))
+			continue;
+		found = !strcmp(e->source, real) ||
+			(S_ISBLK(st->st_mode) && e->maj == major(st->st_rdev) &&
+			 e->min == minor(st->st_rdev));
+		if (found)
+			snprintf(who, cap, "the mount at '%.200s'", e->point);
+	}
+	if (in)
+		fclose(in);
+	return found || !in || !e;
+}
+
+static void read_first_line(const char *path, char *buf, size_t cap)
+{
+	FILE *in = fopen(path, "re");
+
+	*buf = '\0';
+	if (in && !fgets(buf, (int)cap, in))
+		*buf = '\0';
+	if (in)
+		fclose(in);
+	buf[strcspn(buf, "\n")] = '\0';
+}
+
+static bool is_behind_loop(const char *real, char *who, size_t cap)
+{
+	DIR *d = opendir("/sys/block");
+	const struct dirent *e;
+	bool found = false;
+
+	while (d && !found && (e = readdir(d))) {
+		char path[PATH_MAX], file[PATH_MAX];
+
+		if (strncmp(e->d_name, "loop", 4))
+			continue;
+		snprintf(path, sizeof path, "/sys/block/%.200s/loop/backing_file", e->d_name);
+		read_first_line(path, file, sizeof file);
+		found = !strcmp(file, real);
+		if (found)
+			snprintf(who, cap, "the loop device %.100s", e->d_name);
+	}
+	if (d)
+		closedir(d);
+	return found;
+}
+
+static bool process_has(const char *pid, const char *real)
+{
+	char path[300], target[PATH_MAX];
+	const struct dirent *e;
+	bool found = false;
+	DIR *d;
+
+	snprintf(path, sizeof path, "/proc/%.200s/fd", pid);
+	d = opendir(path);
+	while (d && !found && (e = readdir(d))) {
+		ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof target - 1);
+
+		if (n <= 0)
+			continue;
+		target[n] = '\0';
+		found = !strcmp(target, real);
+	}
+	if (d)
+		closedir(d);
+	return found;
+}
+
+static bool is_open(const char *real, char *who, size_t cap)
+{
+	DIR *d = opendir("/proc");
+	const struct dirent *e;
+	bool found = false;
+
+	while (d && !found && (e = readdir(d))) {
+		found = isdigit((unsigned char)e->d_name[0]) && process_has(e->d_name, real);
+		if (found)
+			snprintf(who, cap, "process %.20s", e->d_name);
+	}
+	if (d)
+		closedir(d);
+	return found;
+}
+
+/* Through the link. -errno when it is not there. */
+static int look_up(const char *path, char *real, struct stat *st)
+{
+	memset(st, 0, sizeof *st);
+	return realpath(path, real) && !stat(real, st) ? 0 : -errno;
+}
+
+void device_users(const char *path, char *who, size_t cap)
+{
+	char real[PATH_MAX];
+	struct stat st;
+
+	*who = '\0';
+	if (!look_up(path, real, &st) && !is_mounted(real, &st, who, cap) &&
+	    !is_behind_loop(real, who, cap))
+		is_open(real, who, cap);
+}
+
+/* --- what it is ------------------------------------------------------------ */
+
+static int size_of(const char *real, const struct stat *st, uint64_t *size)
+{
+	AUTO_FD int fd = -1;
+
+	*size = (uint64_t)st->st_size;
+	if (S_ISREG(st->st_mode))
+		return 0;
+	if (!S_ISBLK(st->st_mode))
+		return -ENOTBLK;
+	fd = open(real, O_RDONLY | O_CLOEXEC);
+	return fd < 0 || ioctl(fd, BLKGETSIZE64, size) ? -errno : 0;
+}
+
+int device_check(const char *path, uint64_t size, struct failure *f)
+{
+	char real[PATH_MAX], who[300];
+	struct stat st;
+	uint64_t has = 0;
+	int rc = look_up(path, real, &st);
+
+	if (!rc)
+		rc = size_of(real, &st, &has);
+	if (rc) {
+		log_error("driver: device '%s': %s", path, strerror(-rc));
+		return failure_set_safe(f, rc, "the volume's device cannot be read on this cell");
+	}
+	if (size && has < size) {
+		log_error("driver: device '%s' has %" PRIu64 " bytes, the array says %" PRIu64,
+			  path, has, size);
+		return failure_set_safe(
+			f, -EIO, "the volume's device is smaller than the storage system says");
+	}
+	if (!is_mounted(real, &st, who, sizeof who) && !is_behind_loop(real, who, sizeof who))
+		return 0;
+	log_error("driver: device '%s' is used by %s", path, who);
+	return failure_set_safe(f, -EBUSY,
+				"the volume's device is already in use on this cell, by something "
+				"other than the driver");
+}
+
+int device_content(const char *path, enum device_content *out)
+{
+	static const unsigned char none[4];
+	unsigned char sb[SB_BYTES];
+	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : pread(fd, sb, sizeof sb, SB_OFFSET);
+
+	if (n < 0)
+		return -errno;
+	if (n < SB_BYTES || sb[SB_MAGIC] != 0x53 || sb[SB_MAGIC + 1] != 0xef)
+		*out = DEVICE_BLANK;
+	else if (!memcmp(sb + SB_MOUNT_TIME, none, 4) && !memcmp(sb + SB_MOUNT_COUNT, none, 2))
+		*out = DEVICE_MADE;
+	else
+		*out = DEVICE_FILLED;
+	return 0;
+}
+
+/* --- writing --------------------------------------------------------------- */
+
+int device_flush(const char *path)
+{
+	AUTO_FD int fd = open(path, O_RDWR | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0)
+		return errno == ENOENT || errno == ENXIO ? 0 : -errno;
+	if (fsync(fd) || fstat(fd, &st))
+		return -errno;
+	/* What another cell writes later is not to be read from this one's memory. */
+	if (S_ISBLK(st.st_mode) && ioctl(fd, BLKFLSBUF, 0))
+		return -errno;
+	return 0;
+}
+
+int device_format(const char *path, const char *mkfs, int64_t uid, int64_t gid,
+		  const struct cancel *cancel, struct failure *f)
+{
+	char real[PATH_MAX], options[200], text[SPAWN_STDERR_MAX];
+	/* For thin volumes: a new one has nothing to discard, and tables of inodes that nobody
+	 * needs yet stay unwritten, so unallocated. The journal is written whole: what it
+	 * held before could be taken for transactions. */
+	const char *const argv[] = { mkfs, "-q", "-F", "-m", "0", "-E", options, real, NULL };
+	int rc;
+
+	snprintf(options, sizeof options,
+		 "nodiscard,lazy_itable_init=1,lazy_journal_init=0,root_owner=%" PRId64 ":%" PRId64,
+		 uid < 0 ? 0 : uid, gid < 0 ? 0 : gid);
+	if (!realpath(path, real))
+		return failure_set(f, -errno, "device '%.200s': %s", path, strerror(errno));
+	rc = spawn_wait(argv, DEVICE_MKFS_MS, cancel, text, sizeof text);
+	log_info("driver: '%s' on '%s': status %d%s%.600s", mkfs, real, rc, *text ? ": " : "",
+		 text);
+	if (rc == -ECANCELED)
+		return failure_set(f, rc, "nobody waits for this mount any more");
+	if (!rc)
+		rc = device_flush(path);
+	return rc ? failure_set_safe(f, rc < 0 ? rc : -EIO,
+				     "the new volume could not be prepared for its first use") :
+		    0;
+}
