@@ -125,6 +125,29 @@ const char *httpd_query(struct httpd_request *rq, const char *name)
 	return value ? value : "";
 }
 
+struct query_walk {
+	void (*each)(void *arg, const char *name, const char *value);
+	void *arg;
+};
+
+static enum MHD_Result walk_query(void *cls, enum MHD_ValueKind kind, const char *name,
+				  const char *value)
+{
+	const struct query_walk *w = cls;
+
+	(void)kind;
+	w->each(w->arg, name, value ? value : "");
+	return MHD_YES;
+}
+
+void httpd_each_query(struct httpd_request *rq,
+		      void (*each)(void *arg, const char *name, const char *value), void *arg)
+{
+	struct query_walk w = { each, arg };
+
+	MHD_get_connection_values(rq->mhd, MHD_GET_ARGUMENT_KIND, walk_query, &w);
+}
+
 bool httpd_add_header(struct httpd_request *rq, const char *name, const char *value)
 {
 	unsigned n = rq->nheaders;

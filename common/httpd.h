@@ -73,6 +73,10 @@ const char *httpd_body(const struct httpd_request *rq, size_t *len);
 const char *httpd_header(struct httpd_request *rq, const char *name);
 /* The value of a query argument, decoded, "" without one; or NULL. Only in may_wait() and answer(). */
 const char *httpd_query(struct httpd_request *rq, const char *name);
+/* Every query argument in order, repeated ones too, decoded; value is "" without one. Only in may_wait()
+ * and answer(). */
+void httpd_each_query(struct httpd_request *rq,
+		      void (*each)(void *arg, const char *name, const char *value), void *arg);
 /* The client has closed, or half-closed, its connection. Only in answer(); never waits. */
 bool httpd_client_gone(const struct httpd_request *rq);
 /* Status and text (taken, from malloc; NULL: out of memory, status 500) of the answer. type NULL is

@@ -60,11 +60,31 @@ int state_write(const char *path, const char *text, mode_t mode)
 	return sync_folder(path);
 }
 
+static ssize_t read_all(int fd, char *text, size_t cap)
+{
+	size_t done = 0;
+
+	while (done < cap) {
+		ssize_t n = read(fd, text + done, cap - done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (!n)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
 int state_read(const char *path, json_t **out, struct err *err)
 {
 	AUTO_FD int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	AUTO_FREE char *text = NULL;
 	struct stat st;
 	json_error_t e;
+	ssize_t len;
 
 	*out = NULL;
 	if (fd < 0)
@@ -74,7 +94,14 @@ int state_read(const char *path, json_t **out, struct err *err)
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size > (off_t)STATE_BYTES_MAX)
 		return err_set(err, -EINVAL, "state file '%s' is none: not a file, or too long",
 			       path);
-	*out = json_loadfd(fd, 0, &e);
+	text = malloc((size_t)st.st_size + 1);
+	if (!text)
+		return err_set(err, -ENOMEM, "state file '%s': out of memory", path);
+	/* At once: json_loadfd() makes a system call for each byte. */
+	len = read_all(fd, text, (size_t)st.st_size);
+	if (len < 0)
+		return err_set(err, (int)len, "state file '%s': %s", path, strerror((int)-len));
+	*out = json_loadb(text, (size_t)len, 0, &e);
 	return *out ? 0 :
 		      err_set(err, -EINVAL, "state file '%s', line %d: %s", path, e.line, e.text);
 }

@@ -123,6 +123,7 @@ struct scaleio {
 	bool stopping;
 	struct sio_volume **volumes; /* owned; by id, which grows */
 	size_t nvolumes, volumes_cap;
+	size_t nremoved; /* of them, those whose removal has begun */
 	struct sio_sdc sdcs[SIO_HOSTS_MAX];
 	size_t nsdcs;
 	uint64_t next; /* low half of the next id */

@@ -210,6 +210,27 @@ static json_t *volume_statistics(struct scaleio *s, uint64_t id)
 	return o;
 }
 
+/* A tree's: the blocks of its volumes and of their snapshots. */
+static json_t *vtree_statistics(const struct scaleio *s, uint64_t id)
+{
+	json_t *o = json_object();
+	uint64_t used = 0, volumes = 0;
+
+	for (size_t i = 0; i < s->nvolumes; i++) {
+		const struct sio_volume *v = s->volumes[i];
+
+		if (v->vtree != id || v->removed_ms)
+			continue;
+		used += v->thin ? sio_image_used_kib(s, v) : v->kib;
+		volumes++;
+	}
+	if (s->version >= 300)
+		add(o, "netCapacityInUseInKb", used);
+	add(o, "capacityInUseInKb", used * 2);
+	add(o, "numOfVolumes", volumes);
+	return o;
+}
+
 static json_t *sdc_statistics(const struct scaleio *s, uint64_t id)
 {
 	json_t *o = json_object();
@@ -244,6 +265,8 @@ json_t *sio_statistics(struct sio_call *c, const char *type, uint64_t id)
 		return pool_statistics(c->s, (unsigned)(id & UINT32_MAX));
 	if (!strcmp(type, "Volume"))
 		return volume_statistics(c->s, id);
+	if (!strcmp(type, "VTree"))
+		return vtree_statistics(c->s, id);
 	if (!strcmp(type, "Sdc"))
 		return sdc_statistics(c->s, id);
 	if (!strcmp(type, "System"))

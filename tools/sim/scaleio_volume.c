@@ -59,6 +59,7 @@ static void drop_volume(struct scaleio *s, struct sio_volume *v)
 		i++;
 	memmove(&s->volumes[i], &s->volumes[i + 1], (s->nvolumes - i - 1) * sizeof(void *));
 	s->nvolumes--;
+	s->nremoved -= v->removed_ms > 0;
 	for (i = 0; i < s->nvolumes; i++)
 		if (s->volumes[i]->ancestor == v->id)
 			s->volumes[i]->ancestor = v->ancestor;
@@ -69,7 +70,7 @@ void sio_reap(struct scaleio *s)
 {
 	uint64_t now = clock_ms();
 
-	for (size_t i = s->nvolumes; i-- > 0;)
+	for (size_t i = s->nvolumes; s->nremoved && i-- > 0;)
 		if (s->volumes[i]->removed_ms && s->volumes[i]->removed_ms <= now)
 			drop_volume(s, s->volumes[i]);
 }
@@ -372,6 +373,7 @@ bool sio_begin_removal(struct sio_call *c, struct sio_volume *v)
 		return false;
 	}
 	v->removed_ms = clock_ms() + c->s->opt->remove_delay_ms;
+	c->s->nremoved++;
 	sio_image_remove(c->s, v);
 	return true;
 }

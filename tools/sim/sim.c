@@ -136,7 +136,7 @@ static char *state_text(struct sim *s)
 	json_t *all = array ? json_pack("{s:s, s:I, s:o}", "kind", s->kind->name, "advance",
 					(json_int_t)atomic_load(&s->advance), "state", array) :
 			      NULL;
-	char *text = all ? json_dumps(all, JSON_INDENT(1)) : NULL;
+	char *text = all ? json_dumps(all, JSON_COMPACT) : NULL;
 
 	json_decref(all);
 	return text;

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CLIENT_LIMIT_MS 20000L
+#define CLIENT_LIMIT_MS 60000L
 
 struct client {
 	unsigned port;
@@ -26,7 +26,7 @@ struct reply {
 	CURLcode rc;
 	long status;
 	char *body; /* never NULL */
-	size_t len;
+	size_t len, cap;
 	json_t *json; /* NULL: the body is none */
 	char type[64];
 };
@@ -34,8 +34,12 @@ struct reply {
 static inline size_t client_take(char *data, size_t size, size_t n, void *arg)
 {
 	struct reply *r = arg;
-	char *body = realloc(r->body, r->len + size * n + 1);
+	char *body = r->body;
 
+	if (r->len + size * n >= r->cap) {
+		r->cap = (r->len + size * n + 1) * 2;
+		body = realloc(body, r->cap);
+	}
 	if (!body)
 		return 0;
 	r->body = body;

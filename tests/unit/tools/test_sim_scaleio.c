@@ -30,13 +30,17 @@ static void wrong_password_and_no_token_are_401(void **state)
 static void token_lives_eight_hours_ten_minutes_idle(void **state)
 {
 	(void)state;
-	for (int i = 0; i < 47; i++) { /* 7:50 h in use */
-		advance(600);
+	for (int i = 0; i < 50; i++) { /* 7:30 h in use */
+		advance(540);
 		succeeds(call("GET", "/api/version", NULL));
 	}
-	advance(590);
+	advance(500);
 	succeeds(call("GET", "/api/version", NULL));
-	advance(60); /* used, but old */
+	advance(500);
+	succeeds(call("GET", "/api/version", NULL));
+	advance(500);
+	succeeds(call("GET", "/api/version", NULL));
+	advance(400); /* used, but old */
 	refused(call("GET", "/api/version", NULL), 401, 0);
 	login();
 	succeeds(call("GET", "/api/version", NULL));
@@ -345,28 +349,57 @@ static void removal_takes_time(void **state)
 	refused(get("Volume", id), 500, 79);
 }
 
+/* A state file with so many volumes: thousands of creations would take their time. */
+static void write_many(void)
+{
+	json_t *volumes = json_array(), *all;
+	char name[32], id[20], vtree[20];
+
+	for (int i = 0; i < MANY; i++) {
+		snprintf(name, sizeof name, "cf-%d", i);
+		snprintf(id, sizeof id, "4f1c20a9%08x", i + 3);
+		snprintf(vtree, sizeof vtree, "77d0b1e5%08x", i + 3);
+		json_array_append_new(
+			volumes,
+			json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:b, s:b, s:b, "
+				  "s:b, s:i, s:[]}",
+				  "id", id, "vtree", vtree, "ancestor", "0000000000000000", "group",
+				  "0000000000000000", "name", name, "class", "", "kib", 8388608,
+				  "created", 1700000123, "pool", 0, "thin", 1, "snapshot", 0,
+				  "compressed", 0, "all_sdcs", 0, "limit", 0, "maps"));
+	}
+	all = json_pack("{s:s, s:i, s:{s:i, s:o, s:[]}}", "kind", "scaleio", "advance", 0, "state",
+			"next", MANY + 3, "volumes", volumes, "hosts");
+	assert_int_equal(json_dump_file(all, fx.state, 0), 0);
+	json_decref(all);
+}
+
+static uint64_t cpu_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
 static void lists_are_whole_and_quick(void **state)
 {
 	uint64_t begin;
 	struct reply r;
-	char name[32];
 	const json_t *last;
 
 	(void)state;
-	restart("overcommit=100", "capacity=1024t");
-	for (int i = 0; i < MANY; i++) {
-		snprintf(name, sizeof name, "cf-%d", i);
-		succeeds(create_of(name, POOL1, "8388608"));
-	}
-	begin = clock_us();
+	snprintf(fx.state, sizeof fx.state, "%s/state", fx.dir);
+	write_many();
+	restart(NULL, NULL);
+	begin = cpu_ms(); /* of both sides, however busy the machine is */
 	r = call("GET", CREATE, NULL);
-	assert_true(clock_us() - begin < 10000000);
+	assert_true(cpu_ms() - begin < 5000);
 	assert_int_equal(json_array_size(r.json), MANY);
 	last = json_array_get(r.json, MANY - 1);
-	assert_string_equal(text_of(last, "name"), name);
+	assert_string_equal(text_of(last, "name"), "cf-4999");
 	assert_true(json_is_null(json_object_get(last, "mappedSdcInfo")));
 	client_done(&r);
-	assert_int_equal(count("/api/instances/StoragePool::" POOL1 "/relationships/Volume"), MANY);
 	assert_int_equal(count("/api/instances/StoragePool::" POOL2 "/relationships/Volume"), 0);
 }
 
@@ -379,6 +412,7 @@ static void selected_volumes_are_answered(void **state)
 	(void)state;
 	make("a", a);
 	make("b", b);
+	assert_int_equal(count("/api/instances/StoragePool::" POOL1 "/relationships/Volume"), 2);
 	snprintf(body, sizeof body, "{\"ids\":[\"%s\",\"%s\"]}", b, a);
 	r = post(CREATE "/action/queryBySelectedIds", body);
 	assert_int_equal(json_array_size(r.json), 2);
@@ -466,9 +500,9 @@ static void unknown_routes_are_pages(void **state)
 		"/api/types/Domain/instances",
 		"/api/types/Volume/instances/getByName::a",
 		"/api/instances/Volume",
-		"/api/instances/Volume::" NOBODY "/relationships",
-		"/api/instances/Nothing::" NOBODY,
-		"/api/instances/System::" SYSTEM "/relationships/Volume",
+		"/api/instances/Volume::ffffffffffffffff/relationships",
+		"/api/instances/Nothing::ffffffffffffffff",
+		"/api/instances/System::5e8d0c3a7b91f20f/relationships/Volume",
 		"/rest/v1/file-systems",
 		"/dtapi/rest/v1/metrics/query",
 	};

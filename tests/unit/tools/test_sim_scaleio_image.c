@@ -81,6 +81,37 @@ static void snapshot_keeps_the_content(void **state)
 	holds_at(image_of(a), "first", 0);
 }
 
+/* What a thin volume has taken is told of its tree and of its pool. */
+static void blocks_that_are_written_are_counted(void **state)
+{
+	AUTO_FREE char *data = malloc(1 << 20);
+	AUTO_FD int fd = -1;
+	char path[128];
+	struct reply r;
+	id_text id;
+	json_t *v;
+
+	(void)state;
+	make("a", id);
+	v = get_json("Volume", id);
+	snprintf(path, sizeof path, "/api/instances/VTree::%s/relationships/Statistics",
+		 text_of(v, "vtreeId"));
+	json_decref(v);
+	r = call("GET", path, NULL);
+	assert_int_equal(int_of(r.json, "netCapacityInUseInKb"), 0);
+	client_done(&r);
+	memset(data, 'x', 1 << 20);
+	fd = open(image_of(id), O_WRONLY);
+	assert_int_equal(pwrite(fd, data, 1 << 20, 1LL << 30), 1 << 20);
+	fsync(fd);
+	r = call("GET", path, NULL);
+	assert_in_range(int_of(r.json, "netCapacityInUseInKb"), 1024, 1280);
+	client_done(&r);
+	r = call("GET", "/api/instances/StoragePool::" POOL1 "/relationships/Statistics", NULL);
+	assert_in_range(int_of(r.json, "netCapacityInUseInKb"), 1024, 1280);
+	client_done(&r);
+}
+
 static void device_comes_after_its_delay(void **state)
 {
 	uint64_t begin, deadline;
@@ -256,6 +287,7 @@ int main(void)
 		TEST(many_clients_disturb_nobody),
 		BACKED(volume_is_an_image_and_a_device_while_mapped),
 		BACKED(snapshot_keeps_the_content),
+		BACKED(blocks_that_are_written_are_counted),
 		BACKED(device_comes_after_its_delay),
 		BACKED(array_outlives_a_restart),
 		BACKED(array_is_told_without_a_login),
