@@ -81,6 +81,52 @@ static bool volume_id(const struct osb *o, const char *mode, const json_t *confi
 	return true;
 }
 
+/* Cells ask an array about these, so that they have to know what it knows them by. */
+static bool is_of_array(const json_t *config)
+{
+	static const char *const schemes[] = { "scaleio:", "onefs:", "image:" };
+	const char *source = json_string_value(json_object_get(config, "source"));
+
+	for (size_t i = 0; source && i < ARRAY_LEN(schemes); i++)
+		if (!strncmp(source, schemes[i], strlen(schemes[i])))
+			return true;
+	return false;
+}
+
+/* What the driver and the provider on a cell read of a plan, and no more: the rest is long, and the operator's. A new
+ * object; NULL: no memory. */
+static json_t *plan_for_cells(const struct bplan *plan)
+{
+	const char *const *key = plan->p->ops->plan_keys;
+	json_t *out = json_object();
+	bool bad = !out;
+
+	for (; key && *key; key++) {
+		json_t *value = json_object_get(plan->object, *key);
+
+		if (value)
+			bad |= json_object_set(out, *key, value) != 0;
+	}
+	if (plan->uid >= 0)
+		bad |= json_object_set_new(out, "uid", json_integer(plan->uid)) != 0;
+	if (plan->gid >= 0)
+		bad |= json_object_set_new(out, "gid", json_integer(plan->gid)) != 0;
+	if (!bad)
+		return out;
+	json_decref(out);
+	return NULL;
+}
+
+static int add_volume(const struct bind *b, const struct instance *i, json_t *config)
+{
+	json_t *plan = plan_for_cells(b->plan);
+	json_t *volume = plan ? json_pack("{s:s, s:s, s:O*, s:o}", "provider", b->plan->provider,
+					  "owner", i->id, "handle", i->handle, "plan", plan) :
+				NULL;
+
+	return json_object_set_new(config, "volume", volume) ? -ENOMEM : 0;
+}
+
 /* source, then what the plan, the instance and the bind say. */
 static int mount_config(const struct bind *b, const struct instance *i, const json_t *merged,
 			json_t **out, struct err *err)
@@ -96,6 +142,8 @@ static int mount_config(const struct bind *b, const struct instance *i, const js
 	}
 	if (!rc && json_object_update(config, (json_t *)merged))
 		rc = -ENOMEM;
+	if (!rc && is_of_array(config))
+		rc = add_volume(b, i, config);
 	if (rc)
 		json_decref(config);
 	else
