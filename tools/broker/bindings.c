@@ -21,6 +21,7 @@
 #define BIND_TRIES 5     /* against updates that come between */
 #define DIGEST_BYTES 8   /* of a mount's options, in the volume's id */
 #define PLAIN_ID_MAX 128 /* longer ids of instances are cut: a volume's id becomes a file name */
+#define APP_ID 2000      /* uid and gid as which a platform runs apps */
 #define NO_CHANGE (-ECANCELED)
 
 enum verdict {
@@ -93,6 +94,14 @@ static bool is_of_array(const json_t *config)
 	return false;
 }
 
+/* The root of a disk's new file system has to be somebody's, and apps are to write there. */
+static bool set_id(const struct bplan *plan, json_t *out, const char *key, int64_t id)
+{
+	if (id < 0 && bplan_is_block(plan))
+		id = APP_ID;
+	return id >= 0 && json_object_set_new(out, key, json_integer(id));
+}
+
 /* What the driver and the provider on a cell read of a plan, and no more: the rest is long, and the operator's. A new
  * object; NULL: no memory. */
 static json_t *plan_for_cells(const struct bplan *plan)
@@ -107,10 +116,8 @@ static json_t *plan_for_cells(const struct bplan *plan)
 		if (value)
 			bad |= json_object_set(out, *key, value) != 0;
 	}
-	if (plan->uid >= 0)
-		bad |= json_object_set_new(out, "uid", json_integer(plan->uid)) != 0;
-	if (plan->gid >= 0)
-		bad |= json_object_set_new(out, "gid", json_integer(plan->gid)) != 0;
+	bad |= set_id(plan, out, "uid", plan->uid);
+	bad |= set_id(plan, out, "gid", plan->gid);
 	if (!bad)
 		return out;
 	json_decref(out);

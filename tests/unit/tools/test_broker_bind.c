@@ -73,8 +73,8 @@ static void a_volume_of_an_array_comes_with_what_the_array_knows_it_by(void **st
 	assert_string_equal(text_at(volume, "provider"), "blocks");
 	assert_string_equal(text_at(volume, "owner"), "a");
 	assert_true(*text_at(json_object_get(volume, "handle"), "name"));
-	/* The driver reads numbers, however the operator has written them; and nothing that it does not read is told. */
-	assert_int_equal(json_integer_value(json_object_get(plan, "uid")), 2000);
+	/* The driver reads numbers, however the operator has written them, or not; and nothing that it does not read is told. */
+	assert_int_equal(json_integer_value(json_object_get(plan, "uid")), 3000);
 	assert_int_equal(json_integer_value(json_object_get(plan, "gid")), 2000);
 	assert_string_equal(text_at(plan, "pool"), "gold");
 	assert_int_equal(json_object_size(plan), 3);
