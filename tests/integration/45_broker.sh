@@ -197,15 +197,27 @@ life_of_a_disk() { # ID GROWS-TO BYTES
 	it_grows "$1" "$2"
 	the_storage_has "$1" "$3"
 	unbind "$1" d3
-	in_app writer "echo third >>$dir/file; sync" || fail "an unbind takes the volume from a running app"
-	unmount_it
-	wait_until 20 nothing_is_held || fail "the cell still holds $(cat "$root_dir/driver-state.json.arrays")"
+	a_deletion_waits_for_the_last_app "$1"
 	[ "$(formats)" = 1 ] || fail "formatted $(formats) times"
-	deprovision "$1"
 	nothing_is_left
 	log "plan $plan: the whole life, and nothing left"
 }
 before_first_mount() { :; }
+
+# Unbound and deleted by the developer, and the app was not restarted yet.
+a_deletion_waits_for_the_last_app() { # ID
+	local operation
+	answers 202 DELETE "service_instances/$1?accepts_incomplete=true&$(ids)"
+	operation=$(word operation)
+	sleep 1
+	answers 200 GET "service_instances/$1/last_operation?operation=$operation"
+	[ "$(word state)" = "in progress" ] || fail "deleted under an app: $(cat "$body")"
+	in_app writer "echo third >>$dir/file; sync" || fail "an unbind takes the volume from a running app"
+	unmount_it
+	wait_operation "$1" "$operation"
+	[ "$outcome" = succeeded ] || fail "the deletion: $(cat "$body")"
+	answers 410 DELETE "service_instances/$1?accepts_incomplete=true&$(ids)"
+}
 
 # ---- the death of parts ---------------------------------------------------------------
 
@@ -425,9 +437,17 @@ scenario() {
 	broker_prepare
 	stand_in_programs
 	"scenario_$target"
+	no_secret_is_seen
 	driver_stop
 	broker_stop
 	sim_stop
+}
+
+no_secret_is_seen() { # R15, B3
+	local found
+	found=$(grep -rsaE 'secret-(one|two)|admin:password|"password"' "$work/log" "$work/audit.log" "$root_dir" "$work"/broker.db* || true)
+	[ -z "$found" ] || fail "a secret is seen: $found"
+	grep -q '"status":20' "$work/audit.log" || fail "the audit log has $(tail -n 1 "$work/audit.log")"
 }
 
 run_scenario "$@"
