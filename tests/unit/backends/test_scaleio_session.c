@@ -190,8 +190,8 @@ static void many_threads_make_one_login(void **state)
 			fake_http_add(fx.f, &gone);
 		}
 	}
-	/* Those whose first call came after the new login may have met the 401 a second time. */
-	assert_in_range(logins(), 2, 3);
+	/* Without sharing there would be nine. Who came late may have met a 401 with the new session. */
+	assert_in_range(logins(), 2, 5);
 }
 
 static void threads_that_wait_share_the_failure(void **state)
