@@ -22,7 +22,8 @@
 #define SECRET "s3cr3t-word"
 
 static struct {
-	struct fake_http *a, *b;
+	struct fake_http *a, *b, *tls;
+	struct fake_cert own, other;
 	struct rest *r;
 } fx;
 
@@ -58,6 +59,9 @@ static int stop(void **state)
 	rest_free(fx.r);
 	fake_http_stop(fx.a);
 	fake_http_stop(fx.b);
+	fake_http_stop(fx.tls);
+	fake_cert_done(&fx.own);
+	fake_cert_done(&fx.other);
 	memset(&fx, 0, sizeof fx);
 	return 0;
 }
@@ -564,29 +568,25 @@ static int over_tls(const char *url, const char *ca_file, bool insecure, struct 
 static void certificates_are_verified(void **state)
 {
 	const struct fake_http_step ok = { .body = "{}", .times = FAKE_HTTP_ALWAYS };
-	struct fake_cert own = { 0 }, other = { 0 };
-	struct fake_http *f;
 	struct err err;
 	char name[80];
 
 	(void)state;
-	fake_cert_make(&own);
-	fake_cert_make(&other);
-	f = fake_http_start(own.cert, own.key);
-	fake_http_add(f, &ok);
-	assert_int_equal(over_tls(fake_http_url(f), own.ca_file, false, &err), 0);
-	assert_int_equal(over_tls(fake_http_url(f), other.ca_file, false, &err), -EACCES);
-	assert_non_null(strstr(err.text, fake_http_url(f)));
-	assert_int_equal(over_tls(fake_http_url(f), NULL, false, &err), -EACCES);
-	assert_int_equal(over_tls(fake_http_url(f), "/nonexistent/ca.pem", false, &err), -EACCES);
-	assert_int_equal(over_tls(fake_http_url(f), NULL, true, &err), 0);
+	fake_cert_make(&fx.own);
+	fake_cert_make(&fx.other);
+	fx.tls = fake_http_start(fx.own.cert, fx.own.key);
+	fake_http_add(fx.tls, &ok);
+	assert_int_equal(over_tls(fake_http_url(fx.tls), fx.own.ca_file, false, &err), 0);
+	assert_int_equal(over_tls(fake_http_url(fx.tls), fx.other.ca_file, false, &err), -EACCES);
+	assert_non_null(strstr(err.text, fake_http_url(fx.tls)));
+	assert_int_equal(over_tls(fake_http_url(fx.tls), NULL, false, &err), -EACCES);
+	assert_int_equal(over_tls(fake_http_url(fx.tls), "/nonexistent/ca.pem", false, &err),
+			 -EACCES);
+	assert_int_equal(over_tls(fake_http_url(fx.tls), NULL, true, &err), 0);
 	/* The authority is right, the name is not. */
-	snprintf(name, sizeof name, "https://localhost%s", strrchr(fake_http_url(f), ':'));
-	assert_int_equal(over_tls(name, own.ca_file, false, &err), -EACCES);
-	assert_int_equal(fake_http_count(f), 2);
-	fake_http_stop(f);
-	fake_cert_done(&own);
-	fake_cert_done(&other);
+	snprintf(name, sizeof name, "https://localhost%s", strrchr(fake_http_url(fx.tls), ':'));
+	assert_int_equal(over_tls(name, fx.own.ca_file, false, &err), -EACCES);
+	assert_int_equal(fake_http_count(fx.tls), 2);
 }
 
 static void a_server_without_tls_is_not_spoken_to_in_clear(void **state)

@@ -580,19 +580,21 @@ static void kinds_are_known_by_their_type(void **state)
 
 static void passwords_are_read_anew_from_their_file(void **state)
 {
-	char path[] = "/tmp/persifs-password.XXXXXX";
-	int fd = mkstemp(path);
-	json_t *c = json_pack("{s:s, s:s, s:s, s:s}", "type", "scaleio", "url", fake_http_url(fx.f),
-			      "user", "svc", "password_file", path);
+	json_t *c;
+	int fd;
 
 	(void)state;
+	strcpy(fx.path, "/tmp/persifs-password.XXXXXX");
+	fd = mkstemp(fx.path);
+	assert_true(fd >= 0);
+	c = json_pack("{s:s, s:s, s:s, s:s}", "type", "scaleio", "url", fake_http_url(fx.f), "user",
+		      "svc", "password_file", fx.path);
 	assert_int_equal(write(fd, "first\n", 6), 6);
 	open_with(c);
 	assert_int_equal(pwrite(fd, PASSWORD "\n", strlen(PASSWORD) + 1, 0), strlen(PASSWORD) + 1);
 	close(fd);
 	basics("3.6");
 	assert_int_equal(health(), 0);
-	unlink(path);
 	assert_string_equal(fake_http_seen(fx.f, 0)->authorization,
 			    "Basic c3ZjOnA0c3Mtb2YtdGhlLXVzZXI=");
 }
