@@ -44,7 +44,7 @@ POD_FILES := $(sort $(shell find $(FOLDERS) -name '*.pod'))
 LIB_SRC := $(wildcard common/*.c backends/*.c backends/*/*.c cache/*.c) \
 	$(filter-out %/main.c,$(wildcard fusefs/*.c tools/driver/*.c tools/broker/*.c tools/sim/*.c))
 LIB := $(B)/libpersifs.a
-PROGRAMS := $(B)/persifs $(B)/persifs-ctl $(B)/persifs-driver $(B)/persifs-sim
+PROGRAMS := $(B)/persifs $(B)/persifs-ctl $(B)/persifs-driver $(B)/persifs-broker $(B)/persifs-sim
 UNIT := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*/test_*.c))
 REPLAY := $(patsubst tests/fuzz/%.c,$(B)/replay/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ ?= $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -77,6 +77,8 @@ $(B)/persifs: $(B)/fusefs/main.o $(LIB)
 $(B)/persifs-ctl: $(patsubst %.c,$(B)/%.o,$(wildcard tools/ctl/*.c)) $(LIB)
 	$(Q)$(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/persifs-driver: $(B)/tools/driver/main.o $(LIB)
+	$(Q)$(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/persifs-broker: $(B)/tools/broker/main.o $(LIB)
 	$(Q)$(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/persifs-sim: $(B)/tools/sim/main.o $(LIB)
 	$(Q)$(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
@@ -189,7 +191,7 @@ install: all man ## programs, manual pages, mount helpers, completion; DESTDIR= 
 	$(Q)ln -sfn $(PREFIX)/bin/persifs $(DESTDIR)/sbin/mount.fuse.persifs
 	$(Q)ln -sfn $(PREFIX)/bin/persifs $(DESTDIR)/sbin/umount.fuse.persifs
 	$(Q)install -m 644 dist/persifs.bash $(SHARE)/bash-completion/completions/persifs
-	$(Q)for name in persifs-ctl persifs-driver persifs-sim; do ln -sfn persifs $(SHARE)/bash-completion/completions/$$name; done
+	$(Q)for name in persifs-ctl persifs-driver persifs-broker persifs-sim; do ln -sfn persifs $(SHARE)/bash-completion/completions/$$name; done
 dist: ## build/persifs-VERSION.tar.gz of the commit checked out
 	$(Q)mkdir -p build && git archive --prefix=persifs-$(VERSION)/ -o build/persifs-$(VERSION).tar.gz HEAD
 help: ## this list

@@ -686,3 +686,23 @@ bool httpd_stop(struct httpd *h, unsigned limit_ms)
 	httpd_free(h);
 	return true;
 }
+
+void httpd_quiesce(struct httpd *h)
+{
+	for (unsigned i = 0; i < h->nlisteners; i++) {
+		int fd = MHD_quiesce_daemon(h->mhd[i]);
+
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
+unsigned httpd_connections(struct httpd *h)
+{
+	unsigned n;
+
+	mutex_lock(&h->lock);
+	n = h->nconns;
+	mutex_unlock(&h->lock);
+	return n;
+}

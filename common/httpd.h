@@ -65,6 +65,12 @@ int httpd_start(const struct httpd_config *cfg, struct httpd **out, struct err *
  * run: then nothing is freed, and the process should end. NULL is fine. */
 bool httpd_stop(struct httpd *h, unsigned limit_ms);
 
+/* Accepts no more connections; those that are open go on until httpd_stop(). The listening sockets are not shut
+ * down, only closed here: a service that has duplicates of them goes on accepting. */
+void httpd_quiesce(struct httpd *h);
+/* How many connections are open. */
+unsigned httpd_connections(struct httpd *h);
+
 const char *httpd_method(const struct httpd_request *rq);
 const char *httpd_path(const struct httpd_request *rq); /* without query */
 /* The body, a NUL behind it; NULL when it was longer than HTTPD_BODY_MAX. */

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
-# bash completion for persifs, persifs-ctl, persifs-driver and persifs-sim; the programs themselves tell their options.
+# bash completion for persifs and the other programs; the programs themselves tell their options.
 
 _persifs_mounts() {
 	awk '$0 ~ / - fuse\.persifs / { print $5 }' /proc/self/mountinfo
@@ -91,7 +91,32 @@ _persifs_sim() {
 	esac
 }
 
+_persifs_broker() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} names
+	COMPREPLY=()
+	case $prev in
+	--config | --key-file | make-key)
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		;;
+	--listen)
+		mapfile -t COMPREPLY < <(compgen -W 'unix:/ tcp:127.0.0.1:' -- "$cur")
+		compopt -o nospace
+		;;
+	--store)
+		mapfile -t COMPREPLY < <(compgen -W 'sqlite:/ postgresql://' -- "$cur")
+		compopt -o nospace
+		;;
+	--admin | --grace) ;;
+	*)
+		names=$(persifs-broker --help 2>/dev/null | grep '^ *--' | grep -o -e '--[a-z][a-z-]*')
+		((COMP_CWORD == 1)) && names="sweep reseal hash-password make-key $names"
+		mapfile -t COMPREPLY < <(compgen -W "$names" -- "$cur")
+		;;
+	esac
+}
+
 complete -F _persifs persifs
 complete -F _persifs_ctl persifs-ctl
 complete -F _persifs_driver persifs-driver
+complete -F _persifs_broker persifs-broker
 complete -F _persifs_sim persifs-sim

@@ -432,18 +432,32 @@ static bool is_writer(int flags)
 	return (flags & O_ACCMODE) != O_RDONLY;
 }
 
-void inode_opened(struct inode *in, struct session *s, int flags)
+bool inode_opened(struct inode *in, struct session *s, int flags)
 {
 	struct inode_use *use;
+	bool ok;
 
 	mutex_lock(&s->v->inode_lock);
-	in->opens++;
-	use = use_of_locked(in, s->slot); /* made by the lookup */
+	ok = !in->forsaken;
+	use = ok ? use_of_locked(in, s->slot) : NULL; /* made by the lookup */
 	if (use) {
 		use->opens++;
 		use->writers += is_writer(flags);
 	}
+	in->opens += ok;
 	mutex_unlock(&s->v->inode_lock);
+	return ok;
+}
+
+/* Nobody will ask for the unwritten data of a file without names that is not open. An open that
+ * comes later must not find the file without it. */
+static bool forsake_locked(struct inode *in)
+{
+	if (!in->gone || in->opens || !in->file ||
+	    (!cache_file_dirty(in->file) && !cache_file_owes(in->file)))
+		return false;
+	in->forsaken = true;
+	return true;
 }
 
 void inode_closed(struct inode *in, struct session *s, int flags)
@@ -451,9 +465,8 @@ void inode_closed(struct inode *in, struct session *s, int flags)
 	struct volume *v = in->v;
 	uint64_t nodeid = in->nodeid;
 	struct inode_use *use;
+	bool discard;
 
-	if (in->opens == 1 && in->gone && in->file)
-		cache_file_discard(in->file);
 	mutex_lock(&v->inode_lock);
 	use = use_of_locked(in, s->slot);
 	if (use) {
@@ -461,7 +474,15 @@ void inode_closed(struct inode *in, struct session *s, int flags)
 		use->writers -= is_writer(flags);
 	}
 	in->opens--;
+	discard = forsake_locked(in);
+	in->opens += discard; /* lives until its data is dropped */
 	mutex_unlock(&v->inode_lock);
+	if (discard) {
+		cache_file_discard(in->file);
+		mutex_lock(&v->inode_lock);
+		in->opens--;
+		mutex_unlock(&v->inode_lock);
+	}
 	inode_release(v, nodeid);
 }
 
@@ -486,13 +507,18 @@ bool inode_write_shared(struct inode *in)
 void inode_unlinked(struct session *s, struct be_removed *removed)
 {
 	struct inode *in;
+	bool discard = false;
 
 	if (!removed->node)
 		return;
 	in = inode_hold(s->v, removed->node);
-	if (in && removed->gone)
+	if (in && removed->gone) {
+		mutex_lock(&s->v->inode_lock);
 		in->gone = true;
-	if (in && removed->gone && !in->opens && in->file)
+		discard = forsake_locked(in);
+		mutex_unlock(&s->v->inode_lock);
+	}
+	if (discard)
 		cache_file_discard(in->file);
 	if (in) {
 		inode_changed(in, s, BE_CHANGED_ATTR);

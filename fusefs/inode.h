@@ -39,6 +39,7 @@ struct inode {
 	struct mutex lock;
 	struct cache_file *_Atomic file; /* made at need, under lock; regular files only */
 	_Atomic bool gone;               /* its last name was removed */
+	bool forsaken; /* guarded by inode_lock: gone, not open, and its unwritten data is dropped */
 	_Atomic unsigned opens;
 	/* of a directory, guarded by lock: its times at the last opendir, when they were
 	 * first seen, and since when the kernel may have kept what it read */
@@ -94,7 +95,8 @@ static inline struct cache_file *inode_file_peek(struct inode *in)
 	return in->file;
 }
 /* flags: of open(2). */
-void inode_opened(struct inode *in, struct session *s, int flags);
+/* False: its data was dropped with its last name; nothing is counted. */
+bool inode_opened(struct inode *in, struct session *s, int flags);
 /* The last close of a removed file drops its dirty data. */
 void inode_closed(struct inode *in, struct session *s, int flags);
 /* Open in several sessions, and in one of them for writing. */

@@ -107,7 +107,9 @@ int op_open(struct request *rq)
 	if (rc || request_must_punt(rq))
 		return rc ? rc : OP_PUNT;
 	flags = (int)arg->flags & ~NOT_FOR_BACKENDS;
-	inode_opened(in, rq->s, flags); /* first: an unlink meanwhile must not take it for closed */
+	/* First: an unlink meanwhile must not take it for closed. */
+	if (!inode_opened(in, rq->s, flags))
+		return request_result(rq, -ESTALE);
 	rc = backend_open_node(rq->v->be, &rq->call, in->node, flags);
 	if (rc) {
 		inode_closed(in, rq->s, flags);
@@ -140,9 +142,10 @@ static int created(struct request *rq, struct be_entry *entry, int flags, bool t
 	struct inode *in = NULL;
 	struct handle *h = NULL;
 	int rc = entry_out(rq, entry, &out.entry, &in);
+	bool opened = !rc && inode_opened(in, rq->s, flags); /* first, as in op_open() */
 
-	if (!rc)
-		inode_opened(in, rq->s, flags); /* first, as in op_open() */
+	if (!rc && !opened)
+		rc = -ESTALE;
 	if (!rc && !inode_file(in, size))
 		rc = -ENOMEM;
 	if (!rc && truncate && size)
@@ -154,8 +157,9 @@ static int created(struct request *rq, struct be_entry *entry, int flags, bool t
 	if (!h)
 		backend_release(rq->v->be, node, flags);
 	be_node_put(node);
-	if (!h && in) {
+	if (!h && opened)
 		inode_closed(in, rq->s, flags);
+	if (!h && in) {
 		inode_forget(rq->s, in->nodeid, 1); /* the kernel is not told of it */
 	}
 	if (!h)

@@ -14,7 +14,10 @@
 
 /* All kinds, one a line. */
 static const struct provider_ops *const kinds[] = {
+	&provider_onefs,
 	&provider_scaleio,
+	&provider_existing,
+	&provider_local,
 };
 
 static const struct provider_ops *find_kind(const char *type)

@@ -29,7 +29,7 @@ server_faults() {
 		name_of_255_bytes_works symlink_target_is_kept_to_the_byte
 		link_count_follows_every_name link_count_of_a_folder_counts_subfolders
 		rename_replaces_only_what_fits rename_of_hard_links_to_one_file_keeps_both
-		rename_over_a_name_is_atomic_for_others replaced_file_lives_while_open
+		rename_over_a_name_is_atomic_for_others file_opened_while_it_is_replaced_is_whole replaced_file_lives_while_open
 		folder_needs_write_and_search_to_change_names sticky_folder_protects_names_of_others
 		statfs_is_sane truncate_across_borders_leaves_zeros
 		mapping_beyond_the_end_is_zero_then_sigbus write_moves_mtime_and_ctime_only
@@ -48,7 +48,7 @@ scenario() {
 	target_mount
 	mkdir "$mnt/posix"
 	chmod 755 "$mnt" "$mnt/posix"
-	for prog in posix_name posix_data posix_perm posix_lock; do
+	for prog in posix_name posix_race posix_data posix_perm posix_lock; do
 		# shellcheck disable=SC2207 # words on purpose
 		only=($(comm -12 <("$(tool $prog)" --list | sort) <(tr ' ' '\n' <<<"${ONLY:-}" | sort)))
 		[ -z "${ONLY:-}" ] || [ ${#only[@]} -gt 0 ] || continue

@@ -29,14 +29,14 @@ over_mutual_tls() {
 	driver_stop
 	driver_tls
 	driver_start
-	as_docker "https://127.0.0.1:$driver_port" --cacert "$tls/ca.crt" --cert "$tls/client.crt" --key "$tls/client.key"
-	as_docker "https://127.0.0.1:$driver_port" --cert "$tls/client.crt" --key "$tls/client.key" --only activate # as Docker without CAFile
+	as_docker "https://127.0.0.1:$driver_port" --cacert "$tls/ca.pem" --cert "$tls/client.pem" --key "$tls/client.key"
+	as_docker "https://127.0.0.1:$driver_port" --cert "$tls/client.pem" --key "$tls/client.key" --only activate # as Docker without CAFile
 	as_volman
-	if curl -sf --cacert "$tls/ca.crt" -X POST "https://127.0.0.1:$driver_port/VolumeDriver.List"; then
+	if curl -sf --cacert "$tls/ca.pem" -X POST "https://127.0.0.1:$driver_port/VolumeDriver.List"; then
 		fail "section 1: a client without certificate is served"
 	fi
 	if curl -sf -X POST "http://127.0.0.1:$driver_port/VolumeDriver.List"; then fail "section 1: plain HTTP is served"; fi
-	if curl -sf --tls-max 1.1 --cacert "$tls/ca.crt" --cert "$tls/client.crt" --key "$tls/client.key" \
+	if curl -sf --tls-max 1.1 --cacert "$tls/ca.pem" --cert "$tls/client.pem" --key "$tls/client.key" \
 		--ciphers DEFAULT@SECLEVEL=0 -X POST "https://127.0.0.1:$driver_port/VolumeDriver.List"; then
 		fail "section 1: TLS 1.1 is served"
 	fi

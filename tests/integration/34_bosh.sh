@@ -122,8 +122,7 @@ disabled() {
 over_tls() {
 	local tls=$work/tls name arguments=(tls.enabled=true)
 	certificates
-	cp "$tls/ca.crt" "$tls/ca.pem"
-	for name in ca_cert:ca.crt server_cert:server.crt server_key:server.key client_cert:client.crt client_key:client.key; do
+	for name in ca_cert:ca.pem server_cert:server.pem server_key:server.key client_cert:client.pem client_key:client.key; do
 		arguments+=("tls.${name%%:*}=$(python3 -c 'import json, sys; print(json.dumps(open(sys.argv[1]).read()))' "$tls/${name#*:}")")
 	done
 	render "${arguments[@]}"

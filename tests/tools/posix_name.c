@@ -379,29 +379,6 @@ static void rename_exchange_swaps_two_names(void)
 	FAILS(renameat2(AT_FDCWD, "d", AT_FDCWD, "none", RENAME_EXCHANGE), ENOENT);
 }
 
-static void swap_names(void *arg)
-{
-	char name[32];
-
-	(void)arg;
-	for (int i = 0; i < 200; i++) {
-		snprintf(name, sizeof name, "new%d", i);
-		make_file(name, "text", 0644);
-		OK(rename(name, "target"));
-	}
-}
-
-static void rename_over_a_name_is_atomic_for_others(void)
-{
-	make_file("target", "text", 0644);
-	pid_t pid = start_child(swap_names, NULL);
-	int status;
-
-	while (waitpid(pid, &status, WNOHANG) == 0)
-		expect_text("target", "text");
-	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-}
-
 /* ---- open files that lose their name ---------------------------------- */
 
 static void unlinked_file_lives_while_open(void)
@@ -838,7 +815,6 @@ static const struct subtest tests[] = {
 	SUBTEST(rename_of_hard_links_to_one_file_keeps_both),
 	SUBTEST(rename_noreplace_refuses_an_existing_name),
 	SUBTEST(rename_exchange_swaps_two_names),
-	SUBTEST(rename_over_a_name_is_atomic_for_others),
 	SUBTEST(unlinked_file_lives_while_open),
 	SUBTEST(replaced_file_lives_while_open),
 	SUBTEST(folder_of_unlinked_open_file_can_be_removed),

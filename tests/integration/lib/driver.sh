@@ -4,15 +4,15 @@
 #
 #   driver_prepare           folders; sets $root_dir, $socket, $admin, $source
 #   driver_start [KEYS]      starts it; KEYS are more of its configuration, JSON
-#   driver_stop, driver_kill by SIGTERM, which it obeys at once; by SIGKILL
 #   ask ROUTE [BODY]         the answer
 #   ok ROUTE BODY            must be without Err
 #   errs ROUTE BODY PATTERN  must have an Err that matches
 #   mounts_at NAME [KEYS]    Mount must answer the right folder, mounted
-#   certificates             makes $work/tls; tls PORT [CURL-OPTION...] calls Activate
+#   tls PORT [CURL-OPTION...]   calls Activate
+# driver_stop, driver_kill, certificates: cell.sh
 
-DRIVER=${DRIVER:-$root/build/$VARIANT/persifs-driver}
-driver_pid=''
+# shellcheck source=cell.sh
+. "$lib/cell.sh"
 
 driver_prepare() {
 	need curl
@@ -38,19 +38,6 @@ driver_start() {
 	driver_pid=$!
 	wait_until 20 driver_started_or_dead || fail "the driver neither starts nor ends"
 	driver_started || fail "the driver does not start: $(tail -n 2 "$work/log/driver")"
-}
-
-driver_stop() {
-	kill -TERM "$driver_pid"
-	wait_until 10 process_is_gone "$driver_pid" || fail "SIGTERM does not end the driver"
-	wait "$driver_pid" || fail "the driver ended with status $?"
-	driver_pid=''
-}
-
-driver_kill() {
-	kill -KILL "$driver_pid"
-	wait "$driver_pid" 2>/dev/null || true
-	driver_pid=''
 }
 
 ask() { # ROUTE [BODY]
@@ -80,25 +67,6 @@ mounts_at() {
 	answer=$(ask Mount "{\"Name\":\"$1\"${2:+,$2}}") || fail "Mount $1: curl ended with $?"
 	[ "$answer" = "{\"Mountpoint\":\"$root_dir/$1\",\"Err\":\"\"}" ] || fail "Mount $1: $answer"
 	grep -qF " $root_dir/$1 fuse.persifs " /proc/self/mounts || fail "$1 is not mounted"
-}
-
-signed() { # NAME CA SUBJECT
-	openssl req -newkey rsa:2048 -nodes -subj "/CN=$3" -keyout "$work/tls/$1.key" -out "$work/tls/$1.csr" 2>/dev/null
-	openssl x509 -req -in "$work/tls/$1.csr" -CA "$work/tls/$2.pem" -CAkey "$work/tls/$2.key" -CAcreateserial \
-		-days 2 -extfile <(echo 'subjectAltName=IP:127.0.0.1') -out "$work/tls/$1.pem" 2>/dev/null
-}
-
-certificates() {
-	local ca
-	need openssl
-	mkdir -p "$work/tls"
-	for ca in ca otherca; do
-		openssl req -x509 -newkey rsa:2048 -nodes -subj "/CN=$ca" -days 2 \
-			-keyout "$work/tls/$ca.key" -out "$work/tls/$ca.pem" 2>/dev/null
-	done
-	signed server ca localhost
-	signed client ca client
-	signed stranger otherca client
 }
 
 tls() { # PORT [CURL-OPTION...]

@@ -4,15 +4,15 @@
 #
 #   driver_prepare          once a run: the mount root, shared as a cell's is, and certificates
 #   driver_start [ARGUMENT...]   starts it, waits until it is ready; $driver_pid
-#   driver_stop, driver_kill     SIGTERM, promptly; SIGKILL
 #   driver_tls              TCP is mutual TLS from the next start on; certificates in $work/tls
 #   driver_done             what must hold at the end: nothing mounted, known or left
+# driver_stop, driver_kill, certificates: cell.sh
 #
 # It listens at $driver_socket and at 127.0.0.1:$driver_port; $driver_root is its mount root,
 # $driver_specs where its discovery files are, $driver_admin its admin address.
 
-DRIVER=${PERSIFS_DRIVER:-$root/build/$VARIANT/persifs-driver}
-driver_pid=''
+# shellcheck source=cell.sh
+. "$lib/cell.sh"
 
 driver_prepare() {
 	need python3 curl openssl
@@ -38,26 +38,11 @@ driver_configure() {
 	PY
 }
 
-# An authority, and certificates that it signed for the driver and for its client.
-certificates() {
-	local name tls=$work/tls
-	mkdir -p "$tls"
-	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=authority \
-		-keyout "$tls/ca.key" -out "$tls/ca.crt" 2>/dev/null || fail "openssl makes no authority"
-	printf 'subjectAltName=IP:127.0.0.1\n' >"$tls/san"
-	for name in server client; do
-		openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$name" \
-			-keyout "$tls/$name.key" -out "$tls/$name.csr" 2>/dev/null
-		openssl x509 -req -in "$tls/$name.csr" -CA "$tls/ca.crt" -CAkey "$tls/ca.key" -CAcreateserial -days 2 \
-			-extfile "$tls/san" -out "$tls/$name.crt" 2>/dev/null || fail "openssl signs nothing"
-	done
-}
-
 driver_tls() {
 	local tls=$work/tls
 	certificates
-	driver_configure "tls={\"cert\":\"$tls/server.crt\",\"key\":\"$tls/server.key\",\"client_ca\":\"$tls/ca.crt\",
-		\"discovery_ca\":\"$tls/ca.crt\",\"discovery_cert\":\"$tls/client.crt\",\"discovery_key\":\"$tls/client.key\"}" "$@"
+	driver_configure "tls={\"cert\":\"$tls/server.pem\",\"key\":\"$tls/server.key\",\"client_ca\":\"$tls/ca.pem\",
+		\"discovery_ca\":\"$tls/ca.pem\",\"discovery_cert\":\"$tls/client.pem\",\"discovery_key\":\"$tls/client.key\"}" "$@"
 }
 
 driver_says() { grep -q "$1" "$driver_log"; }
@@ -72,17 +57,6 @@ driver_start() {
 	driver_pid=$!
 	wait_until 10 driver_is_up_or_dead || fail "the driver is not ready"
 	! process_is_gone "$driver_pid" || fail "the driver did not start: $(tail -n 3 "$driver_log")"
-}
-
-driver_stop() {
-	kill -TERM "$driver_pid"
-	wait_until 5 process_is_gone "$driver_pid" || fail "SIGTERM does not end the driver"
-	wait "$driver_pid" || fail "the driver ended with status $?"
-}
-
-driver_kill() {
-	kill -KILL "$driver_pid"
-	wait "$driver_pid" 2>/dev/null || true
 }
 
 driver_mounts() { grep -F " $driver_root/" /proc/self/mountinfo || true; }
