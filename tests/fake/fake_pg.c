@@ -227,6 +227,12 @@ void fake_pg_free(struct fake_pg *pg)
 	free(pg);
 }
 
+static void no_notice(void *arg, const char *text)
+{
+	(void)arg;
+	(void)text;
+}
+
 static bool run_sql(const struct fake_pg *pg, const char *sql)
 {
 	char uri[256];
@@ -236,6 +242,7 @@ static bool run_sql(const struct fake_pg *pg, const char *sql)
 
 	base_uri(pg, uri, sizeof uri);
 	h = PQconnectdb(uri);
+	PQsetNoticeProcessor(h, no_notice, NULL);
 	r = PQexec(h, sql);
 	ok = PQresultStatus(r) == PGRES_COMMAND_OK || PQresultStatus(r) == PGRES_TUPLES_OK;
 	if (!ok)

@@ -20,7 +20,6 @@
 #include "common/clock.h"
 #include "common/lock.h"
 
-#define MARK_MAX 64     /* of a commit */
 #define VERDICT_MS 5000 /* to learn what became of a commit */
 #define VERDICT_PAUSE_MS 100
 
@@ -249,7 +248,7 @@ static int verdict(struct db *db, const char *mark, struct err *err)
 int db_commit(struct db_tx *tx, struct err *err)
 {
 	AUTO_FREE struct db_tx *owned = tx;
-	char mark[MARK_MAX] = "";
+	char mark[DB_MARK_MAX] = "";
 	int rc = 0;
 
 	if (tx->mode == DB_WRITE)

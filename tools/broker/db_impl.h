@@ -7,6 +7,8 @@
 
 #include "tools/broker/db.h"
 
+#define DB_MARK_MAX 64 /* of a commit */
+
 struct db_conn {
 	const struct db_driver *driver;
 	struct db_conn *next; /* in the list of free ones */

@@ -5,15 +5,22 @@
  * by poll() and for so long only. Statements are prepared at their first use on a connection.
  *
  * The limits are told to the server too, so that it gives up before we do and the connection lives on; one that
- * idles within a transaction (a stopped broker) is ended by it, and its row locks with it. */
+ * idles within a transaction (a stopped broker) is ended by it, and its row locks with it.
+ *
+ * Was a commit made whose answer is lost? Each connection has a row in persifs_writers, and a transaction that
+ * has written sets the number of that row as its last step. Who asks writes the same row, and so waits until
+ * the old transaction is over, one way or the other; then the number tells. (The server's own txid_status() does
+ * not: after a crash it gives out numbers of transactions that were lost again.) */
 #include "tools/broker/db_impl.h"
 
 #include <errno.h>
 #include <libpq-fe.h>
 #include <poll.h>
 #include <stdio.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "common/cleanup.h"
 #include "common/clock.h"
@@ -21,6 +28,7 @@
 #define CONNECT_S "3" /* to one address, as text for libpq */
 #define GRACE_MS 2000 /* beyond DB_ANSWER_MS, for the way */
 #define SCHEMA_LOCK "7305800612"
+#define ID_BYTES 16 /* of a connection */
 #define STRINGIFY_(x) #x
 #define STRINGIFY(x) STRINGIFY_(x)
 
@@ -34,6 +42,9 @@ struct pg_conn {
 	PGconn *h;                       /* owned */
 	const char *texts[DB_TEXTS_MAX]; /* prepared as "s0", "s1", ...; borrowed */
 	unsigned ntexts;
+	char id[ID_BYTES * 2 + 1]; /* in persifs_writers */
+	uint64_t writes;           /* transactions that were told there */
+	bool wrote;                /* the transaction that runs */
 };
 
 static struct pg_conn *pg(struct db_conn *c)
@@ -211,7 +222,19 @@ static int answer(struct pg_conn *p, int sent, PGresult **out, struct err *err)
 
 static int pg_script(struct db_conn *c, const char *sql, struct err *err)
 {
+	pg(c)->wrote = true; /* maybe */
 	return answer(pg(c), PQsendQuery(pg(c)->h, sql), NULL, err);
+}
+
+static void make_id(char id[ID_BYTES * 2 + 1])
+{
+	unsigned char bytes[ID_BYTES];
+
+	/* So few bytes come whole once the system is up. */
+	if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
+		abort();
+	for (int i = 0; i < ID_BYTES; i++)
+		snprintf(id + (size_t)i * 2, 3, "%02x", bytes[i]);
 }
 
 static int pg_connect(void *config, bool writer, struct db_conn **out, struct err *err)
@@ -240,6 +263,7 @@ static int pg_connect(void *config, bool writer, struct db_conn **out, struct er
 		return rc;
 	}
 	PQsetNoticeProcessor(p->h, no_notice, NULL);
+	make_id(p->id);
 	rc = pg_script(
 		&p->base,
 		"SET statement_timeout = " STRINGIFY(DB_ANSWER_MS) ";SET lock_timeout = " STRINGIFY(
@@ -301,6 +325,8 @@ static int pg_query(struct db_conn *c, const char *sql, const char *const *args,
 	rc = answer(p, PQsendQueryPrepared(p->h, name, (int)nargs, args, NULL, NULL, 0), &r, err);
 	if (rc)
 		return rc;
+	if (PQresultStatus(r) == PGRES_COMMAND_OK && strtoull(PQcmdTuples(r), NULL, 10))
+		p->wrote = true;
 	if (changed)
 		*changed = strtoull(PQcmdTuples(r), NULL, 10);
 	if (rows && copy_rows(r, rows)) {
@@ -329,24 +355,39 @@ static int ask(struct db_conn *c, const char *sql, const char *arg, char *buf, s
 
 static int pg_begin(struct db_conn *c, struct err *err)
 {
+	pg(c)->wrote = false;
 	return pg_query(c, "BEGIN", NULL, 0, NULL, NULL, err);
+}
+
+/* The last step of a transaction that has written; *mark is what was_committed() takes. */
+static int tell_write(struct pg_conn *p, char *mark, size_t cap, struct err *err)
+{
+	char number[24];
+	const char *const args[] = { p->id, number };
+
+	snprintf(number, sizeof number, "%" PRIu64, p->writes + 1);
+	snprintf(mark, cap, "%s %s", p->id, number);
+	return pg_query(&p->base,
+			"INSERT INTO persifs_writers (id, writes, at) VALUES ($1, $2, now())"
+			" ON CONFLICT (id) DO UPDATE SET writes = EXCLUDED.writes, at = now()",
+			args, 2, NULL, NULL, err);
 }
 
 static int pg_commit(struct db_conn *c, char *mark, size_t cap, struct err *err)
 {
 	struct pg_conn *p = pg(c);
 	PGresult *r = NULL;
-	char id[32];
-	/* "" when nothing was written. */
-	int rc = ask(c, "SELECT txid_current_if_assigned()::text", NULL, id, sizeof id, err);
+	char told[DB_MARK_MAX] = "";
+	int rc = p->wrote ? tell_write(p, told, sizeof told, err) : 0;
 
 	if (rc)
 		return rc;
 	rc = answer(p, PQsendQuery(p->h, "COMMIT"), &r, err);
 	if (rc) {
-		snprintf(mark, cap, "%s", id);
+		snprintf(mark, cap, "%s", told);
 		return rc;
 	}
+	p->writes++;
 	/* A transaction that has failed is told to commit, and is undone without an error. */
 	if (strcmp(PQcmdStatus(r), "COMMIT"))
 		rc = err_set(err, -EIO, "store: the database has undone a change");
@@ -362,22 +403,27 @@ static void pg_rollback(struct db_conn *c)
 
 static int pg_was_committed(struct db_conn *c, const char *mark, struct err *err)
 {
-	char state[32];
-	int rc = ask(c, "SELECT txid_status($1::text::bigint)", mark, state, sizeof state, err);
+	char id[ID_BYTES * 2 + 1], writes[24];
+	int rc;
 
-	/* A number that the server does not know (any more) was lost with it. */
-	if (rc == -EIO)
-		return 0;
-	if (rc)
-		return rc;
-	if (!strcmp(state, "committed") || !strcmp(state, "aborted"))
-		return *state == 'c';
-	return err_set(err, -EAGAIN, "store: a change is still being written");
+	snprintf(id, sizeof id, "%s", mark);
+	/* A row that is being made is waited for as one that is being changed is. */
+	rc = ask(c,
+		 "INSERT INTO persifs_writers (id, writes, at) VALUES ($1, 0, now())"
+		 " ON CONFLICT (id) DO UPDATE SET at = now() RETURNING writes",
+		 id, writes, sizeof writes, err);
+	return rc ? rc : !strcmp(writes, mark + strlen(id) + 1);
 }
 
 static int pg_lock_schema(struct db_conn *c, struct err *err)
 {
-	return pg_script(c, "SELECT pg_advisory_xact_lock(" SCHEMA_LOCK ")", err);
+	/* Rows of connections that are gone since long go too. */
+	return pg_script(c,
+			 "SELECT pg_advisory_xact_lock(" SCHEMA_LOCK ");"
+			 "CREATE TABLE IF NOT EXISTS persifs_writers (id TEXT PRIMARY KEY,"
+			 " writes BIGINT NOT NULL, at TIMESTAMPTZ NOT NULL);"
+			 "DELETE FROM persifs_writers WHERE at < now() - interval '1 day'",
+			 err);
 }
 
 static int pg_now(struct db_conn *c, uint64_t *ms, struct err *err)

@@ -151,29 +151,37 @@ static int read_file(const char *file, char *buf, struct err *err)
 	return 0;
 }
 
+/* All that is in the file, in s, which nobody may write any more. */
+static int load(struct seal *s, const char *key_file, char *buf, struct err *err)
+{
+	int rc;
+
+	memset(s, 0, sizeof *s);
+	rc = read_file(key_file, buf, err);
+	if (!rc)
+		rc = add_keys(s, key_file, buf, err);
+	if (!rc && sodium_mprotect_readonly(s))
+		rc = err_set(err, -ENOMEM, "key file '%s': no memory", key_file);
+	return rc;
+}
+
 int seal_open(const char *key_file, struct seal **out, struct err *err)
 {
-	struct seal *s = NULL;
-	char *buf = NULL;
+	struct seal *s;
+	char *buf;
 	int rc;
 
 	if (sodium_init() < 0)
 		return err_set(err, -EIO, "libsodium does not start");
 	s = sodium_malloc(sizeof *s);
-	buf = malloc(FILE_BYTES_MAX + 1);
-	if (!s || !buf) {
-		rc = err_set(err, -ENOMEM, "key file '%s': no memory", key_file);
+	buf = sodium_malloc(FILE_BYTES_MAX + 1);
+	if (s && buf) {
+		*buf = '\0';
+		rc = load(s, key_file, buf, err);
 	} else {
-		memset(s, 0, sizeof *s);
-		rc = read_file(key_file, buf, err);
-		if (!rc)
-			rc = add_keys(s, key_file, buf, err);
-	}
-	if (buf)
-		sodium_memzero(buf, FILE_BYTES_MAX + 1);
-	free(buf);
-	if (!rc && sodium_mprotect_readonly(s))
 		rc = err_set(err, -ENOMEM, "key file '%s': no memory", key_file);
+	}
+	sodium_free(buf);
 	if (rc)
 		seal_close(s);
 	else
@@ -220,6 +228,18 @@ int seal_make_key(const char *key_file, struct err *err)
 	return rc;
 }
 
+/* The bytes of a base64 text, or false. libsodium 1.0.18 takes some bytes above 127 for digits, and a
+ * changed text must not pass for the one that it was. */
+static bool decode(const char *text, unsigned char *buf, size_t cap, size_t *got)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+	size_t len = strlen(text);
+
+	return strspn(text, digits) == len &&
+	       !sodium_base642bin(buf, cap, text, len, NULL, got, NULL, BASE64);
+}
+
 /* --- texts -------------------------------------------------------------------------- */
 
 char *seal_text(const struct seal *s, const char *text, const char *belongs)
@@ -262,14 +282,12 @@ char *seal_open_text(const struct seal *s, const char *sealed, const char *belon
 	size_t len = k ? strlen(sealed + HEAD_LEN) : 0, bytes;
 	AUTO_FREE unsigned char *box = NULL;
 	AUTO_FREE char *out = NULL;
-	const char *end;
 
 	if (!k || len > SEALED_MAX)
 		return NULL;
 	box = malloc(len + 1);
-	if (!box ||
-	    sodium_base642bin(box, len + 1, sealed + HEAD_LEN, len, NULL, &bytes, &end, BASE64) ||
-	    *end || bytes < NONCE_BYTES + TAG_BYTES)
+	if (!box || !decode(sealed + HEAD_LEN, box, len + 1, &bytes) ||
+	    bytes < NONCE_BYTES + TAG_BYTES)
 		return NULL;
 	len = bytes - NONCE_BYTES - TAG_BYTES;
 	out = malloc(len + 1);
@@ -330,15 +348,14 @@ static bool read_expiry(const char *token, uint64_t *out, const char **rest)
 bool seal_check(const struct seal *s, const char *what, const char *token, uint64_t now_s)
 {
 	unsigned char mac[MAC_BYTES], given[MAC_BYTES];
-	const char *rest, *end;
+	const char *rest;
 	uint64_t expires_s;
 	bool ok = false;
 	size_t got;
 
 	if (!read_expiry(token, &expires_s, &rest) || now_s >= expires_s)
 		return false;
-	if (sodium_base642bin(given, sizeof given, rest, strlen(rest), NULL, &got, &end, BASE64) ||
-	    *end || got != sizeof given)
+	if (!decode(rest, given, sizeof given, &got) || got != sizeof given)
 		return false;
 	for (unsigned i = 0; i < s->nkeys; i++) {
 		mac_of(&s->keys[i], what, expires_s, mac);

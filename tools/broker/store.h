@@ -10,13 +10,21 @@
  *  I2 A row is gone, or a tombstone, only after remove() of its volume has succeeded.
  *  I3 An operation that is not over has one worker at a time: who holds its lease. A worker that lost
  *     its lease writes no outcome (store_op_finish() refuses), and another begins anew.
- *  I4 A binding exists only with an instance that is READY or UPDATING.
+ *  I4 A binding exists only with an instance that is READY or UPDATING: a rule that takes an
+ *     instance to another state makes tombstones of its bindings, and one that would bind it there is
+ *     refused (-EINVAL).
  *  I5 What may be secret (parameters, context, mount options) is stored sealed (seal.h).
  *
  * Threads: any. A call waits for the disk or the server, never for a provider. Rules are functions
  * run inside a transaction on the locked row: they may run several times and must not have effects
- * of their own. Errors: -EAGAIN (server away, lock not had in time), -EIO (with the sentence of the
- * library), -EPROTO (a row that makes no sense), -ENOMEM; what a rule returned. */
+ * of their own. A change whose answer was lost is looked for before it is tried again.
+ *
+ * Errors: -EAGAIN (server away, lock not had in time; where the change may be done all the same, the
+ * sentence says so), -EIO (with the sentence of the library), -EPROTO (a row that makes no sense),
+ * -EINVAL (an id, text or number that no row can hold), -ENOMEM; what a rule returned.
+ *
+ * Times that the store keeps (begun_ms of a new operation and created_ms where a rule leaves them, changed_ms at
+ * each write, leases) are by the clock of the database's machine. */
 #ifndef TOOLS_BROKER_STORE_H
 #define TOOLS_BROKER_STORE_H
 
@@ -88,7 +96,8 @@ struct binding {
 void instance_done(struct instance *i);
 void binding_done(struct binding *b);
 
-/* Migrates the schema (numbered steps; a store that is newer than the program is refused). */
+/* Migrates the schema (numbered steps). -EOPNOTSUPP: a newer program has used it; -EACCES: no key of the
+ * seal is this store's; -EINVAL: the URI. seal is borrowed. */
 int store_open(const char *uri, struct seal *seal, struct store **out, struct err *err);
 void store_close(struct store *s);
 /* 0: it answers. */
@@ -111,17 +120,19 @@ int store_list(struct store *s, const char *after, unsigned limit, struct instan
 /* --- operations -------------------------------------------------------------- */
 
 /* Takes an operation in progress that is due and that nobody holds, for lease_ms. -ENOENT: none;
- * *wait_ms (UINT64_MAX: none at all) says when the next may be due. */
+ * *wait_ms (UINT64_MAX: none at all) says when the next may be due. worker: a name that no
+ * other thread of any broker has. -EPROTO: a row that makes no sense was put off for lease_ms; call again. */
 int store_claim(struct store *s, const char *worker, uint64_t lease_ms, struct instance *out,
 		uint64_t *wait_ms, struct err *err);
-/* -ESTALE: the lease is lost. */
+/* -ESTALE: the lease is lost: another has claimed the operation, or there is another operation. One that
+ * ran out and that nobody took can be renewed. */
 int store_renew(struct store *s, const char *worker, const char *id, const char *op,
 		uint64_t lease_ms, struct err *err);
 /* Writes the outcome by rule, as store_change(), if worker still holds op's lease; gives it up.
  * Otherwise -ESTALE. */
 int store_op_finish(struct store *s, const char *worker, const char *id, const char *op,
 		    store_rule *rule, void *arg, struct err *err);
-/* Removes tombstones older than that; *n: how many. */
+/* Removes tombstones (of bindings too) written before that; *n: how many. */
 int store_bury(struct store *s, uint64_t before_ms, unsigned *n, struct err *err);
 
 /* --- bindings ---------------------------------------------------------------- */
@@ -137,7 +148,8 @@ int store_binding(struct store *s, const char *instance, const char *id, struct 
 int store_bindings(struct store *s, const char *instance, const char *after, unsigned limit,
 		   struct binding *out, unsigned *n, struct err *err);
 
-/* Seals all rows anew with the first key of the seal; *n rows were changed. Resumes where it ended. */
+/* Seals all rows anew with the first key of the seal; *n rows were changed. Resumes where it ended. -EPROTO: all
+ * but one at least that no key opens. */
 int store_reseal(struct store *s, uint64_t *n, struct err *err);
 
 #endif

@@ -8,6 +8,7 @@
  *   persifs_meta  name, value: "schema", and "seal", a known text sealed by the first key, by
  *                 which a key file that is not this store's is told before it does harm
  *   instances     worker and lease_ms: who works on the operation, until when (0: nobody)
+ *   persifs_writers  PostgreSQL's driver keeps it (db_pg.c)
  *   bindings      go with their instance; changed_ms: when it was written last
  *
  * Ids are compared by their bytes, in PostgreSQL too, whatever its locale: pages go by them. Numbers are BIGINT,
