@@ -57,6 +57,14 @@ bool sgw_bare(const struct rest_reply *a, char *buf, size_t cap)
 	return true;
 }
 
+int sgw_rest(struct scaleio *s, const struct rest_request *q, struct rest_reply *out,
+	     struct err *err)
+{
+	int rc = rest_call(s->rest, q, out, err);
+
+	return rc == -EMSGSIZE ? -EPROTO : rc; /* provider.h does not tell them apart */
+}
+
 int sgw_send(struct scaleio *s, const struct sgw_call *q, const struct sgw_session *c,
 	     struct rest_reply *out, struct err *err)
 {
@@ -79,7 +87,7 @@ int sgw_send(struct scaleio *s, const struct sgw_call *q, const struct sgw_sessi
 		rq.user = s->cfg.user;
 		rq.password = c->token;
 	}
-	rc = rest_call(s->rest, &rq, out, err);
+	rc = sgw_rest(s, &rq, out, err);
 	if (header)
 		explicit_bzero(header, strlen(header));
 	return rc;
@@ -155,9 +163,9 @@ static bool session_has_gone(const struct sgw_session *c, const struct rest_repl
 	return a->status == 401 || (a->status == 403 && !c->by_rest && c->version.major < 3);
 }
 
-/* One round: a session, the request, and once more with a new session. */
+/* One round: a session, the request, and once more with a new session. *status: of the answer, or 0. */
 static int call_once(struct scaleio *s, const struct sgw_call *q, json_t **out,
-		     enum sgw_fault *fault, struct err *err)
+		     enum sgw_fault *fault, long *status, struct err *err)
 {
 	struct sgw_session c = { 0 };
 	struct rest_reply a = { 0 };
@@ -178,6 +186,7 @@ static int call_once(struct scaleio *s, const struct sgw_call *q, json_t **out,
 		}
 		sgw_session_drop(s, c.serial);
 	}
+	*status = rc ? 0 : a.status;
 	if (!rc && a.status >= 200 && a.status < 300)
 		rc = accept_answer(s, q, &a, out, fault, err);
 	else if (!rc)
@@ -189,25 +198,33 @@ static int call_once(struct scaleio *s, const struct sgw_call *q, json_t **out,
 	return rc;
 }
 
+/* Whether the array itself, not the way to it, wants to be asked again: rest.c has done the other. */
+static bool ask_again(const struct sgw_call *q, enum sgw_fault fault, long status, unsigned n)
+{
+	if (fault == SGW_BUSY)
+		return true;
+	return fault == SGW_LOST && status == 500 && q->safe && n == 0;
+}
+
 int sgw_call(struct scaleio *s, const struct sgw_call *q, json_t **out, enum sgw_fault *fault,
 	     struct err *err)
 {
 	enum sgw_fault ignored;
-	int rc;
+	long status;
 
 	if (!fault)
 		fault = &ignored;
 	for (unsigned n = 0;; n++) {
-		rc = call_once(s, q, out, fault, err);
-		/* What the transport lost was sent again below; here it is the array that says so. */
-		if (rc != -EAGAIN || n + 1 == SGW_TRIES ||
-		    !(*fault == SGW_BUSY || (*fault == SGW_LOST && q->safe && n == 0)))
+		int rc = call_once(s, q, out, fault, &status, err);
+
+		if (rc != -EAGAIN || n + 1 == SGW_TRIES || !ask_again(q, *fault, status, n))
 			return rc;
 		sgw_pause(n + 1);
 	}
 }
 
-static int path_by(char path[SGW_PATH_MAX], const char *fmt, va_list ap, struct err *err)
+static int __attribute__((format(printf, 2, 0)))
+path_by(char path[SGW_PATH_MAX], const char *fmt, va_list ap, struct err *err)
 {
 	int n = vsnprintf(path, SGW_PATH_MAX, fmt, ap);
 

@@ -36,8 +36,9 @@ static int handle_new(struct scaleio *s, const struct sgw_volume *v, json_t **ou
 	return *out ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
-/* Waits a little until what was just made can be seen. */
-static int read_new(struct scaleio *s, const char *id, struct sgw_volume *out, struct err *err)
+/* Waits a little until what was just made can be seen. What has another name is not what was made. */
+static int read_new(struct scaleio *s, const char *id, const struct sgw_names *names,
+		    struct sgw_volume *out, struct err *err)
 {
 	int rc = -ENOENT;
 
@@ -46,10 +47,13 @@ static int read_new(struct scaleio *s, const char *id, struct sgw_volume *out, s
 			sgw_pause(n);
 		rc = sgw_volume_by_id(s, id, out, err);
 	}
-	/* It was there a moment ago. */
-	return rc == -ENOENT ? err_set(err, -EAGAIN, "%s: the new volume is not to be seen yet",
-				       s->base.name) :
-			       rc;
+	if (rc == -ENOENT) /* it was there a moment ago */
+		return err_set(err, -EAGAIN, "%s: the new volume is not to be seen yet",
+			       s->base.name);
+	if (rc || !strcmp(out->name, names->fresh) || !strcmp(out->name, names->used))
+		return rc;
+	sgw_volume_done(out);
+	return err_set(err, -EPROTO, "%s: the new volume has another name", s->base.name);
 }
 
 /* Whether a call whose answer says that the name is taken, or nothing, is to be followed by a look. */
@@ -116,15 +120,17 @@ static int post_volume(struct scaleio *s, const struct wish *w, char id[SGW_ID_M
 static int settle(struct scaleio *s, const struct sgw_names *names, struct sgw_volume *v,
 		  struct err *err)
 {
-	struct sgw_volume other;
+	struct sgw_volume other = { .mapped = NULL };
 	int rc = sgw_volume_by_name(s, names->used, &other, err);
 
 	if (rc == -ENOENT)
 		return 0;
 	if (!rc && strcasecmp(other.id, v->id) != 0)
 		rc = sgw_volume_remove(s, v, err);
-	if (rc)
+	if (rc) {
+		sgw_volume_done(&other);
 		return rc;
+	}
 	sgw_volume_done(v);
 	*v = other;
 	return 0;
@@ -143,7 +149,7 @@ static int make_volume(struct scaleio *s, const struct wish *w, struct sgw_volum
 			sgw_pause(n);
 		rc = post_volume(s, w, id, fault, err);
 		if (!rc)
-			rc = read_new(s, id, out, err);
+			rc = read_new(s, id, w->names, out, err);
 		if (!rc)
 			return settle(s, w->names, out, err);
 		if (!look_again(rc))
@@ -270,9 +276,11 @@ static int post_snapshot(struct scaleio *s, const struct sgw_volume *source, con
 }
 
 /* The snapshot of source with that name, made or there already. */
-static int have_snapshot(struct scaleio *s, const struct sgw_volume *source, const char *name,
-			 const char *mode, struct sgw_volume *out, struct err *err)
+static int have_snapshot(struct scaleio *s, const struct sgw_volume *source,
+			 const struct sgw_names *names, const char *mode, struct sgw_volume *out,
+			 struct err *err)
 {
+	const char *name = names->used;
 	char id[SGW_ID_MAX];
 	int rc = -EAGAIN;
 
@@ -294,7 +302,7 @@ static int have_snapshot(struct scaleio *s, const struct sgw_volume *source, con
 			sgw_pause(n);
 		rc = post_snapshot(s, source, name, mode, id, err);
 		if (!rc)
-			return read_new(s, id, out, err);
+			return read_new(s, id, names, out, err);
 		if (!look_again(rc))
 			return rc;
 	}
@@ -306,7 +314,7 @@ static int copy(struct scaleio *s, const struct provider_ref *of, const struct p
 		const char *mode, uint64_t size, struct sgw_volume *out, struct err *err)
 {
 	struct sgw_version version;
-	struct sgw_volume source;
+	struct sgw_volume source = { .mapped = NULL };
 	struct sgw_names names;
 	int rc = sgw_volume_find(s, of, &source, err);
 
@@ -320,8 +328,8 @@ static int copy(struct scaleio *s, const struct provider_ref *of, const struct p
 			     "cannot be smaller",
 			     s->base.name, source.size >> 30);
 	if (!rc)
-		rc = have_snapshot(s, &source, names.used,
-				   version.major >= VERSION_MODES ? mode : NULL, out, err);
+		rc = have_snapshot(s, &source, &names, version.major >= VERSION_MODES ? mode : NULL,
+				   out, err);
 	sgw_volume_done(&source);
 	return rc;
 }
@@ -330,7 +338,7 @@ int scaleio_snapshot(struct provider *p, const struct provider_ref *of,
 		     const struct provider_ref *ref, json_t **handle, struct err *err)
 {
 	struct scaleio *s = scaleio_of(p);
-	struct sgw_volume v;
+	struct sgw_volume v = { .mapped = NULL };
 	int rc = copy(s, of, ref, "ReadOnly", 0, &v, err);
 
 	if (rc)
@@ -345,7 +353,7 @@ int scaleio_restore(struct provider *p, const struct provider_ref *of,
 		    json_t **handle, uint64_t *size, struct err *err)
 {
 	struct scaleio *s = scaleio_of(p);
-	struct sgw_volume v;
+	struct sgw_volume v = { .mapped = NULL };
 	uint64_t want = 0;
 	int rc = spec->size ? sgw_round(spec->size, SGW_STEP, &want, err) : 0;
 

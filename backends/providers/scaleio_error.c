@@ -226,7 +226,7 @@ static void reason(const json_t *answer, const char **symbol, const char **messa
 	*symbol = rest_text(detail, "error");
 	*message = rest_text(detail, "errorMessage");
 	if (!**message)
-		*message = rest_text(answer, "message");
+		*message = **symbol ? *symbol : rest_text(answer, "message");
 	if (!json_is_object(detail) || !rest_u64(json_object_get(detail, "rc"), code) || !*code)
 		if (!rest_u64(json_object_get(answer, "errorCode"), code))
 			*code = 0;

@@ -147,6 +147,9 @@ struct sgw_call {
 	bool safe;          /* see rest.h */
 };
 
+/* rest_call(), with errors that a provider has. */
+int sgw_rest(struct scaleio *s, const struct rest_request *q, struct rest_reply *out,
+	     struct err *err);
 /* One request as the session says; no judgement. */
 int sgw_send(struct scaleio *s, const struct sgw_call *q, const struct sgw_session *c,
 	     struct rest_reply *out, struct err *err);

@@ -95,7 +95,7 @@ static int confirm(struct scaleio *s, struct sgw_volume *v, const struct sgw_hos
 		   struct err *err)
 {
 	for (unsigned n = 0; n < SGW_VISIBLE_TRIES; n++) {
-		struct sgw_volume now;
+		struct sgw_volume now = { .mapped = NULL };
 		int rc;
 
 		if (n)
@@ -168,7 +168,7 @@ static int add_host(struct scaleio *s, struct sgw_volume *v, const struct sgw_ho
 	enum sgw_fault fault;
 	int rc = post_map(s, v, h, &fault, err);
 	bool other = fault == SGW_MAPPED_OTHER || fault == SGW_MAPPED_ALL;
-	struct sgw_volume now;
+	struct sgw_volume now = { .mapped = NULL };
 
 	if (rc && !other && fault != SGW_MAPPED_HERE)
 		return rc;
@@ -235,7 +235,7 @@ int scaleio_map(struct provider *p, const struct provider_ref *ref,
 		const struct provider_host *host, struct provider_mapping *out, struct err *err)
 {
 	struct scaleio *s = scaleio_of(p);
-	struct sgw_volume v;
+	struct sgw_volume v = { .mapped = NULL };
 	struct sgw_plan plan;
 	struct sgw_host h;
 	int rc = sgw_plan_read(ref->plan, &plan, err);
@@ -253,6 +253,10 @@ int scaleio_map(struct provider *p, const struct provider_ref *ref,
 		sgw_volume_done(&v);
 	}
 	sgw_plan_done(&plan);
+	if (rc == -EBUSY && !*out->holder) { /* the array says so, but not of whom */
+		snprintf(out->holder, sizeof out->holder, "another host");
+		out->holder_connected = true;
+	}
 	return rc;
 }
 
@@ -260,7 +264,7 @@ int scaleio_unmap(struct provider *p, const struct provider_ref *ref,
 		  const struct provider_host *host, struct err *err)
 {
 	struct scaleio *s = scaleio_of(p);
-	struct sgw_volume v;
+	struct sgw_volume v = { .mapped = NULL };
 	struct sgw_host h;
 	int rc = sgw_volume_find(s, ref, &v, err);
 

@@ -230,6 +230,7 @@ static int object_by_id(struct scaleio *s, const char *type, const char *id, jso
 	}
 	if (!rc && !json_is_object(*out)) {
 		json_decref(*out);
+		*out = NULL;
 		return err_set(err, -EPROTO, "%s: read pool: the answer is no object",
 			       s->base.name);
 	}

@@ -88,7 +88,7 @@ static int token_set(char **out, const char *text, struct err *err)
 static int login_classic(struct scaleio *s, struct sgw_session *c, enum way *way, struct err *err)
 {
 	char password[ARRAY_PASSWORD_MAX];
-	AUTO_FREE char *token = malloc(SGW_TOKEN_MAX);
+	char token[SGW_TOKEN_MAX];
 	const struct rest_request q = { .call = "login",
 					.method = "GET",
 					.path = "/api/login",
@@ -96,25 +96,23 @@ static int login_classic(struct scaleio *s, struct sgw_session *c, enum way *way
 					.password = password,
 					.safe = true };
 	struct rest_reply a = { 0 };
-	int rc = token ? array_password(&s->cfg, password, err) :
-			 err_set(err, -ENOMEM, "out of memory");
+	int rc = array_password(&s->cfg, password, err);
 
 	*way = WAY_CLOSED;
 	if (!rc)
-		rc = rest_call(s->rest, &q, &a, err);
+		rc = sgw_rest(s, &q, &a, err);
 	explicit_bzero(password, sizeof password);
 	if (!rc) {
 		*way = way_of(&a);
 		if (*way != WAY_OPEN)
 			rc = login_refused(s, &a, err);
-		else if (!sgw_bare(&a, token, SGW_TOKEN_MAX))
+		else if (!sgw_bare(&a, token, sizeof token))
 			rc = err_set(err, -EPROTO, "%s: login: the answer is no token",
 				     s->base.name);
 		else
 			rc = token_set(&c->token, token, err);
 	}
-	if (token)
-		explicit_bzero(token, SGW_TOKEN_MAX);
+	explicit_bzero(token, sizeof token);
 	rest_reply_done(&a);
 	c->bearer = c->by_rest = false;
 	c->life_ms = CLASSIC_LIFE_MS;
@@ -155,7 +153,7 @@ static int login_bearer(struct scaleio *s, struct sgw_session *c, enum way *way,
 		body = json_pack("{s:s, s:s}", "username", s->cfg.user, "password", password);
 		text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 		q.body = text;
-		rc = text ? rest_call(s->rest, &q, &a, err) :
+		rc = text ? sgw_rest(s, &q, &a, err) :
 			    err_set(err, -EINVAL, "%s: user or password is no UTF-8", s->base.name);
 	}
 	explicit_bzero(password, sizeof password);
@@ -236,7 +234,7 @@ static void log_out(struct scaleio *s, const struct sgw_session *c)
 		text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 		q.body = text;
 	}
-	if (!rest_call(s->rest, &q, &a, NULL))
+	if (!sgw_rest(s, &q, &a, NULL))
 		rest_reply_done(&a);
 	json_decref(body);
 }

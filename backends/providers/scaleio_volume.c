@@ -260,7 +260,7 @@ int scaleio_get(struct provider *p, const struct provider_ref *ref, struct provi
 		struct err *err)
 {
 	struct scaleio *s = scaleio_of(p);
-	struct sgw_volume v;
+	struct sgw_volume v = { .mapped = NULL };
 	int rc = sgw_volume_find(s, ref, &v, err);
 
 	if (rc)
@@ -286,7 +286,7 @@ int scaleio_list(struct provider *p, provider_found *found, void *arg, struct er
 	}
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		struct provider_volume told;
-		struct sgw_volume v;
+		struct sgw_volume v = { .mapped = NULL };
 		struct sgw_names names;
 		bool more = true;
 
@@ -367,7 +367,7 @@ int sgw_volume_remove(struct scaleio *s, const struct sgw_volume *v, struct err 
 /* Whatever has one of the names. What was just removed may be found for another moment. */
 static int remove_names(struct scaleio *s, const struct sgw_names *names, struct err *err)
 {
-	struct sgw_volume v;
+	struct sgw_volume v = { .mapped = NULL };
 
 	for (unsigned n = 0; n < REMOVES_MAX + SGW_VISIBLE_TRIES; n++) {
 		int rc = sgw_volume_by_names(s, names, &v, err);
@@ -388,7 +388,7 @@ int scaleio_remove(struct provider *p, const struct provider_ref *ref, struct er
 {
 	struct scaleio *s = scaleio_of(p);
 	struct sgw_names names;
-	struct sgw_volume v;
+	struct sgw_volume v = { .mapped = NULL };
 	int rc = sgw_volume_find(s, ref, &v, err);
 
 	if (rc == -ENOENT)
@@ -426,7 +426,7 @@ static int grow_to(struct scaleio *s, struct sgw_volume *v, uint64_t size, struc
 	snprintf(gib, sizeof gib, "%" PRIu64, size / GIB);
 	memcpy(id, v->id, sizeof id);
 	for (unsigned n = 0; n < SGW_TRIES; n++) {
-		struct sgw_volume now;
+		struct sgw_volume now = { .mapped = NULL };
 		int read;
 
 		if (n)
@@ -474,7 +474,7 @@ int scaleio_grow(struct provider *p, const struct provider_ref *ref, uint64_t wa
 		 struct err *err)
 {
 	struct scaleio *s = scaleio_of(p);
-	struct sgw_volume v;
+	struct sgw_volume v = { .mapped = NULL };
 	int rc = sgw_volume_find(s, ref, &v, err);
 
 	if (rc)
@@ -489,7 +489,7 @@ int scaleio_grow(struct provider *p, const struct provider_ref *ref, uint64_t wa
 /* As with sizes: the name that it has then decides. A name that is in use may be in use by itself. */
 static int rename_once(struct scaleio *s, struct sgw_volume *v, const char *name, struct err *err)
 {
-	struct sgw_volume now;
+	struct sgw_volume now = { .mapped = NULL };
 	int read,
 		rc = sgw_post(s, "rename volume", false, json_pack("{s:s}", "newName", name), NULL,
 			      NULL, err, "/api/instances/Volume::%s/action/setVolumeName", v->id);
@@ -512,7 +512,7 @@ int scaleio_set_used(struct provider *p, const struct provider_ref *ref, struct 
 {
 	struct scaleio *s = scaleio_of(p);
 	struct sgw_names names;
-	struct sgw_volume v;
+	struct sgw_volume v = { .mapped = NULL };
 	int rc = sgw_volume_find(s, ref, &v, err);
 
 	if (rc)
