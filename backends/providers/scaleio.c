@@ -14,7 +14,7 @@
 
 static const char *const logins[] = { "auto", "classic", "bearer", NULL };
 
-#define AT(member) offsetof(struct sio_config, member)
+#define AT(member) offsetof(struct sgw_config, member)
 
 static const struct opt_def own_table[] = {
 	{ "system", OPT_STRING, NULL, AT(system), 0, 0, NULL, NULL,
@@ -60,16 +60,16 @@ static int configure(struct scaleio *s, const json_t *config, struct err *err)
 		return rc;
 	n = strlen(s->cfg.name_prefix);
 	/* Prefixes "x" and "xn" would take each other's volumes for their own. */
-	if (n > SIO_PREFIX_MAX || s->cfg.name_prefix[n - 1] == 'n')
+	if (n > SGW_PREFIX_MAX || s->cfg.name_prefix[n - 1] == 'n')
 		return err_set(
 			err, -EINVAL,
 			"provider %s: key \"name_prefix\": want at most %d characters, the last "
 			"of them no \"n\"",
-			name, SIO_PREFIX_MAX);
+			name, SGW_PREFIX_MAX);
 	snprintf(s->fresh_prefix, sizeof s->fresh_prefix, "%sn", s->cfg.name_prefix);
 	for (size_t i = 0; i < s->cfg.nurls; i++)
 		strip_api(s->cfg.urls[i]);
-	s->style = (enum sio_login)s->own.login;
+	s->style = (enum sgw_login)s->own.login;
 	rc = array_rest_new(&s->cfg, &s->rest, &why);
 	return rc ? err_set(err, rc, "provider %s: %.400s", name, why.text) : 0;
 }
@@ -100,20 +100,20 @@ static void scaleio_close(struct provider *p)
 {
 	struct scaleio *s = scaleio_of(p);
 
-	sio_logout(s);
+	sgw_logout(s);
 	free_all(s);
 }
 
 static int check_plan(struct provider *p, const json_t *plan, struct err *err)
 {
-	struct sio_plan read;
-	int rc = sio_plan_read(plan, &read, err);
+	struct sgw_plan read;
+	int rc = sgw_plan_read(plan, &read, err);
 
 	if (rc)
 		return rc;
 	if (!read.pool)
 		rc = err_set(err, -EINVAL, "%s: the plan has no key \"pool\"", p->name);
-	sio_plan_done(&read);
+	sgw_plan_done(&read);
 	return rc;
 }
 
@@ -129,13 +129,13 @@ static int mount_config(struct provider *p, const struct provider_ref *ref, json
 {
 	const char *id = rest_text(ref->handle, "id");
 	char source[160];
-	struct sio_volume v = { .mapped = NULL };
-	int rc = sio_is_id(id) ? 0 : sio_volume_find(scaleio_of(p), ref, &v, err);
+	struct sgw_volume v = { .mapped = NULL };
+	int rc = sgw_is_id(id) ? 0 : sgw_volume_find(scaleio_of(p), ref, &v, err);
 
 	if (rc)
 		return rc;
 	snprintf(source, sizeof source, "scaleio://%s/%s", p->name, *v.id ? v.id : id);
-	sio_volume_done(&v);
+	sgw_volume_done(&v);
 	return json_object_set_new(config, "source", json_string(source)) ?
 		       err_set(err, -ENOMEM, "out of memory") :
 		       0;
@@ -191,7 +191,7 @@ static int coded_capacity(struct scaleio *s, const char *id, struct provider_cap
 			  struct err *err)
 {
 	json_t *answer = NULL;
-	int rc = sio_post(s, "capacity", true,
+	int rc = sgw_post(s, "capacity", true,
 			  json_pack("{s:s, s:[s], s:[s, s]}", "resource_type", "storage_pool",
 				    "ids", id, "metrics", "physical_total", "physical_free"),
 			  &answer, NULL, err, "/dtapi/rest/v1/metrics/query");
@@ -207,16 +207,16 @@ static int coded_capacity(struct scaleio *s, const char *id, struct provider_cap
 	return 0;
 }
 
-static int pool_capacity(struct scaleio *s, const struct sio_pool *pool,
-			 struct provider_capacity *out, enum sio_fault *fault, struct err *err)
+static int pool_capacity(struct scaleio *s, const struct sgw_pool *pool,
+			 struct provider_capacity *out, enum sgw_fault *fault, struct err *err)
 {
 	json_t *stats = NULL;
 	int rc;
 
-	*fault = SIO_OK;
+	*fault = SGW_OK;
 	if (pool->coded)
 		return coded_capacity(s, pool->id, out, err);
-	rc = sio_get(s, "capacity", &stats, fault, err,
+	rc = sgw_get(s, "capacity", &stats, fault, err,
 		     "/api/instances/StoragePool::%s/relationships/Statistics", pool->id);
 	if (!rc)
 		rc = take_capacity(s, stats, out, err);
@@ -228,32 +228,32 @@ static int capacity(struct provider *p, const json_t *plan, struct provider_capa
 		    struct err *err)
 {
 	struct scaleio *s = scaleio_of(p);
-	enum sio_fault fault;
-	struct sio_plan read;
-	struct sio_pool pool;
-	int rc = sio_plan_read(plan, &read, err);
+	enum sgw_fault fault;
+	struct sgw_plan read;
+	struct sgw_pool pool;
+	int rc = sgw_plan_read(plan, &read, err);
 
 	if (rc)
 		return rc;
-	rc = sio_pool_get(s, &read, &pool, err);
+	rc = sgw_pool_get(s, &read, &pool, err);
 	if (!rc) {
 		rc = pool_capacity(s, &pool, out, &fault, err);
-		if (fault == SIO_CONFIG || fault == SIO_ABSENT)
-			sio_pools_forget(s); /* the next call looks for another of its name */
+		if (fault == SGW_CONFIG || fault == SGW_ABSENT)
+			sgw_pools_forget(s); /* the next call looks for another of its name */
 	}
-	sio_plan_done(&read);
+	sgw_plan_done(&read);
 	return rc;
 }
 
 static int health(struct provider *p, struct err *err)
 {
 	struct scaleio *s = scaleio_of(p);
-	struct sio_system system;
+	struct sgw_system system;
 	json_t *version = NULL;
-	int rc = sio_get(s, "version", &version, NULL, err, "/api/version");
+	int rc = sgw_get(s, "version", &version, NULL, err, "/api/version");
 
 	json_decref(version);
-	rc = rc ? rc : sio_system_get(s, true, &system, err);
+	rc = rc ? rc : sgw_system_get(s, true, &system, err);
 	if (!rc && (strcasestr(system.state, "degraded") || strcasestr(system.state, "error") ||
 		    strcasestr(system.state, "fail")))
 		rc = err_set(err, -EAGAIN, "%s: the array's management cluster is %.60s", p->name,

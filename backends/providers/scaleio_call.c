@@ -15,7 +15,7 @@
 #define TEXT_MAX 240 /* of what the array says, in a sentence */
 #define PAUSE_DOUBLINGS_MAX 4
 
-void sio_pause(unsigned n)
+void sgw_pause(unsigned n)
 {
 	uint64_t ms = (uint64_t)atomic_load(&rest_pause_ms)
 		      << (n < PAUSE_DOUBLINGS_MAX ? n : PAUSE_DOUBLINGS_MAX);
@@ -24,7 +24,7 @@ void sio_pause(unsigned n)
 	clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL);
 }
 
-bool sio_is_id(const char *text)
+bool sgw_is_id(const char *text)
 {
 	size_t n = strspn(text, "0123456789abcdefABCDEF");
 
@@ -32,7 +32,7 @@ bool sio_is_id(const char *text)
 }
 
 /* Builds differ: with quotes, without, with a newline behind. */
-bool sio_bare(const struct rest_reply *a, char *buf, size_t cap)
+bool sgw_bare(const struct rest_reply *a, char *buf, size_t cap)
 {
 	const char *text = json_string_value(a->json);
 	size_t n;
@@ -57,7 +57,15 @@ bool sio_bare(const struct rest_reply *a, char *buf, size_t cap)
 	return true;
 }
 
-int sio_send(struct scaleio *s, const struct sio_call *q, const struct sio_session *c,
+int sgw_rest(struct scaleio *s, const struct rest_request *q, struct rest_reply *out,
+	     struct err *err)
+{
+	int rc = rest_call(s->rest, q, out, err);
+
+	return rc == -EMSGSIZE ? -EPROTO : rc; /* provider.h does not tell them apart */
+}
+
+int sgw_send(struct scaleio *s, const struct sgw_call *q, const struct sgw_session *c,
 	     struct rest_reply *out, struct err *err)
 {
 	AUTO_FREE char *body = q->body ? json_dumps(q->body, JSON_COMPACT) : NULL;
@@ -79,7 +87,7 @@ int sio_send(struct scaleio *s, const struct sio_call *q, const struct sio_sessi
 		rq.user = s->cfg.user;
 		rq.password = c->token;
 	}
-	rc = rest_call(s->rest, &rq, out, err);
+	rc = sgw_rest(s, &rq, out, err);
 	if (header)
 		explicit_bzero(header, strlen(header));
 	return rc;
@@ -88,7 +96,7 @@ int sio_send(struct scaleio *s, const struct sio_call *q, const struct sio_sessi
 /* --- judgement ------------------------------------------------------------- */
 
 /* A server that is not what it should be may send back what it was sent. */
-static bool tells_secret(const struct scaleio *s, const struct sio_session *c, const char *text)
+static bool tells_secret(const struct scaleio *s, const struct sgw_session *c, const char *text)
 {
 	char password[ARRAY_PASSWORD_MAX];
 	bool tells = !array_password(&s->cfg, password, NULL) && strstr(text, password);
@@ -98,45 +106,45 @@ static bool tells_secret(const struct scaleio *s, const struct sio_session *c, c
 	       (c->refresh && strstr(text, c->refresh));
 }
 
-static int refuse(const struct scaleio *s, const struct sio_call *q, const struct sio_session *c,
-		  const struct rest_reply *a, enum sio_fault *fault, struct err *err)
+static int refuse(const struct scaleio *s, const struct sgw_call *q, const struct sgw_session *c,
+		  const struct rest_reply *a, enum sgw_fault *fault, struct err *err)
 {
 	char text[TEXT_MAX], whole[64];
 	unsigned code;
 
-	*fault = sio_judge(a->status, a->json, text, sizeof text, &code);
+	*fault = sgw_judge(a->status, a->json, text, sizeof text, &code);
 	if (!*text || tells_secret(s, c, text))
 		snprintf(text, sizeof text, "refused without a reason");
 	if (code)
 		snprintf(whole, sizeof whole, "code %u", code);
 	else
 		snprintf(whole, sizeof whole, "HTTP status %ld", a->status);
-	if (*fault == SIO_DENIED && a->status == 401)
+	if (*fault == SGW_DENIED && a->status == 401)
 		return err_set(err, -EACCES, "%s: %s: user or password of \"%s\" is refused",
 			       s->base.name, q->call, s->cfg.user);
-	return err_set(err, sio_errno(*fault), "%s: %s: %s (%s)", s->base.name, q->call, text,
+	return err_set(err, sgw_errno(*fault), "%s: %s: %s (%s)", s->base.name, q->call, text,
 		       whole);
 }
 
 /* What a success holds. */
-static int accept_answer(const struct scaleio *s, const struct sio_call *q, struct rest_reply *a,
-			 json_t **out, enum sio_fault *fault, struct err *err)
+static int accept_answer(const struct scaleio *s, const struct sgw_call *q, struct rest_reply *a,
+			 json_t **out, enum sgw_fault *fault, struct err *err)
 {
 	char text[TEXT_MAX];
 	json_t *value;
 
-	*fault = SIO_OK;
+	*fault = SGW_OK;
 	if (a->json)
 		value = json_incref(a->json);
 	else if (!a->len)
 		value = json_null();
-	else if (sio_bare(a, text, sizeof text))
+	else if (sgw_bare(a, text, sizeof text))
 		value = json_string(text);
 	else
 		value = NULL;
 	if (!value) {
 		/* A change was carried out, perhaps; a read says nothing that can be used. */
-		*fault = SIO_LOST;
+		*fault = SGW_LOST;
 		return err_set(err, q->safe ? -EPROTO : -EAGAIN,
 			       "%s: %s: the answer cannot be understood", s->base.name, q->call);
 	}
@@ -150,103 +158,112 @@ static int accept_answer(const struct scaleio *s, const struct sio_call *q, stru
 /* --- calls ----------------------------------------------------------------- */
 
 /* Some builds of 2.x say 403 of a session that has ended. */
-static bool session_has_gone(const struct sio_session *c, const struct rest_reply *a)
+static bool session_has_gone(const struct sgw_session *c, const struct rest_reply *a)
 {
 	return a->status == 401 || (a->status == 403 && !c->by_rest && c->version.major < 3);
 }
 
-/* One round: a session, the request, and once more with a new session. */
-static int call_once(struct scaleio *s, const struct sio_call *q, json_t **out,
-		     enum sio_fault *fault, struct err *err)
+/* One round: a session, the request, and once more with a new session. *status: of the answer, or 0. */
+static int call_once(struct scaleio *s, const struct sgw_call *q, json_t **out,
+		     enum sgw_fault *fault, long *status, struct err *err)
 {
-	struct sio_session c = { 0 };
+	struct sgw_session c = { 0 };
 	struct rest_reply a = { 0 };
 	int rc = 0;
 
-	*fault = SIO_LOST;
+	*fault = SGW_LOST;
 	for (int round = 0; round < 2; round++) {
 		rest_reply_done(&a);
-		sio_session_done(&c);
-		rc = sio_session_get(s, &c, err);
+		sgw_session_done(&c);
+		rc = sgw_session_get(s, &c, err);
 		if (!rc)
-			rc = sio_send(s, q, &c, &a, err);
+			rc = sgw_send(s, q, &c, &a, err);
 		if (rc)
 			break;
 		if (!session_has_gone(&c, &a)) {
-			sio_session_used(s, c.serial);
+			sgw_session_used(s, c.serial);
 			break;
 		}
-		sio_session_drop(s, c.serial);
+		sgw_session_drop(s, c.serial);
 	}
+	*status = rc ? 0 : a.status;
 	if (!rc && a.status >= 200 && a.status < 300)
 		rc = accept_answer(s, q, &a, out, fault, err);
 	else if (!rc)
 		rc = refuse(s, q, &c, &a, fault, err);
 	else if (rc == -EACCES)
-		*fault = SIO_DENIED;
-	sio_session_done(&c);
+		*fault = SGW_DENIED;
+	sgw_session_done(&c);
 	rest_reply_done(&a);
 	return rc;
 }
 
-int sio_call(struct scaleio *s, const struct sio_call *q, json_t **out, enum sio_fault *fault,
+/* Whether the array itself, not the way to it, wants to be asked again: rest.c has done the other. */
+static bool ask_again(const struct sgw_call *q, enum sgw_fault fault, long status, unsigned n)
+{
+	if (fault == SGW_BUSY)
+		return true;
+	return fault == SGW_LOST && status == 500 && q->safe && n == 0;
+}
+
+int sgw_call(struct scaleio *s, const struct sgw_call *q, json_t **out, enum sgw_fault *fault,
 	     struct err *err)
 {
-	enum sio_fault ignored;
-	int rc;
+	enum sgw_fault ignored;
+	long status;
 
 	if (!fault)
 		fault = &ignored;
 	for (unsigned n = 0;; n++) {
-		rc = call_once(s, q, out, fault, err);
-		/* What the transport lost was sent again below; here it is the array that says so. */
-		if (rc != -EAGAIN || n + 1 == SIO_TRIES ||
-		    !(*fault == SIO_BUSY || (*fault == SIO_LOST && q->safe && n == 0)))
+		int rc = call_once(s, q, out, fault, &status, err);
+
+		if (rc != -EAGAIN || n + 1 == SGW_TRIES || !ask_again(q, *fault, status, n))
 			return rc;
-		sio_pause(n + 1);
+		sgw_pause(n + 1);
 	}
 }
 
-static int path_by(char path[SIO_PATH_MAX], const char *fmt, va_list ap, struct err *err)
+static int __attribute__((format(printf, 2, 0)))
+path_by(char path[SGW_PATH_MAX], const char *fmt, va_list ap, struct err *err)
 {
-	int n = vsnprintf(path, SIO_PATH_MAX, fmt, ap);
+	int n = vsnprintf(path, SGW_PATH_MAX, fmt, ap);
 
-	return n > 0 && n < SIO_PATH_MAX ? 0 : err_set(err, -EINVAL, "a name is too long");
+	return n > 0 && n < SGW_PATH_MAX ? 0 : err_set(err, -EINVAL, "a name is too long");
 }
 
-int sio_get(struct scaleio *s, const char *call, json_t **out, enum sio_fault *fault,
+int sgw_get(struct scaleio *s, const char *call, json_t **out, enum sgw_fault *fault,
 	    struct err *err, const char *fmt, ...)
 {
-	char path[SIO_PATH_MAX];
-	const struct sio_call q = { .call = call, .method = "GET", .path = path, .safe = true };
+	char path[SGW_PATH_MAX];
+	const struct sgw_call q = { .call = call, .method = "GET", .path = path, .safe = true };
 	va_list ap;
 	int rc;
 
 	if (fault)
-		*fault = SIO_ARGUMENT;
+		*fault = SGW_ARGUMENT;
 	va_start(ap, fmt);
 	rc = path_by(path, fmt, ap, err);
 	va_end(ap);
-	return rc ? rc : sio_call(s, &q, out, fault, err);
+	return rc ? rc : sgw_call(s, &q, out, fault, err);
 }
 
-int sio_post(struct scaleio *s, const char *call, bool safe, json_t *body_take, json_t **out,
-	     enum sio_fault *fault, struct err *err, const char *fmt, ...)
+int sgw_post(struct scaleio *s, const char *call, bool safe, json_t *body_take, json_t **out,
+	     enum sgw_fault *fault, struct err *err, const char *fmt, ...)
 {
-	char path[SIO_PATH_MAX];
-	const struct sio_call q = {
+	char path[SGW_PATH_MAX];
+	const struct sgw_call q = {
 		.call = call, .method = "POST", .path = path, .body = body_take, .safe = safe
 	};
 	va_list ap;
 	int rc;
 
 	if (fault)
-		*fault = SIO_ARGUMENT;
+		*fault = SGW_ARGUMENT;
 	va_start(ap, fmt);
 	rc = path_by(path, fmt, ap, err);
 	va_end(ap);
 	if (!rc)
-		rc = body_take ? sio_call(s, &q, out, fault, err) :
+		rc = body_take ? sgw_call(s, &q, out, fault, err) :
 				 err_set(err, -ENOMEM, "out of memory");
 	json_decref(body_take);
 	return rc;

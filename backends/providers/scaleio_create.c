@@ -19,16 +19,16 @@
 #define VERSION_CODED 5
 
 struct wish {
-	const struct sio_names *names;
-	const struct sio_pool *pool;
+	const struct sgw_names *names;
+	const struct sgw_pool *pool;
 	uint64_t size;
 	bool thick;
 };
 
-static int handle_new(struct scaleio *s, const struct sio_volume *v, json_t **out, struct err *err)
+static int handle_new(struct scaleio *s, const struct sgw_volume *v, json_t **out, struct err *err)
 {
-	struct sio_system system;
-	int rc = sio_system_get(s, false, &system, err);
+	struct sgw_system system;
+	int rc = sgw_system_get(s, false, &system, err);
 
 	if (rc)
 		return rc;
@@ -36,20 +36,24 @@ static int handle_new(struct scaleio *s, const struct sio_volume *v, json_t **ou
 	return *out ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
-/* Waits a little until what was just made can be seen. */
-static int read_new(struct scaleio *s, const char *id, struct sio_volume *out, struct err *err)
+/* Waits a little until what was just made can be seen. What has another name is not what was made. */
+static int read_new(struct scaleio *s, const char *id, const struct sgw_names *names,
+		    struct sgw_volume *out, struct err *err)
 {
 	int rc = -ENOENT;
 
-	for (unsigned n = 0; rc == -ENOENT && n < SIO_VISIBLE_TRIES; n++) {
+	for (unsigned n = 0; rc == -ENOENT && n < SGW_VISIBLE_TRIES; n++) {
 		if (n)
-			sio_pause(n);
-		rc = sio_volume_by_id(s, id, out, err);
+			sgw_pause(n);
+		rc = sgw_volume_by_id(s, id, out, err);
 	}
-	/* It was there a moment ago. */
-	return rc == -ENOENT ? err_set(err, -EAGAIN, "%s: the new volume is not to be seen yet",
-				       s->base.name) :
-			       rc;
+	if (rc == -ENOENT) /* it was there a moment ago */
+		return err_set(err, -EAGAIN, "%s: the new volume is not to be seen yet",
+			       s->base.name);
+	if (rc || !strcmp(out->name, names->fresh) || !strcmp(out->name, names->used))
+		return rc;
+	sgw_volume_done(out);
+	return err_set(err, -EPROTO, "%s: the new volume has another name", s->base.name);
 }
 
 /* Whether a call whose answer says that the name is taken, or nothing, is to be followed by a look. */
@@ -68,7 +72,7 @@ static int name_unseen(const struct scaleio *s, int rc, struct err *err)
 
 /* --- volumes --------------------------------------------------------------- */
 
-static int compare(const struct scaleio *s, const struct sio_volume *v, const struct wish *w,
+static int compare(const struct scaleio *s, const struct sgw_volume *v, const struct wish *w,
 		   struct err *err)
 {
 	if (*v->ancestor)
@@ -87,15 +91,15 @@ static int compare(const struct scaleio *s, const struct sio_volume *v, const st
 	return 0;
 }
 
-static int post_volume(struct scaleio *s, const struct wish *w, char id[SIO_ID_MAX],
-		       enum sio_fault *fault, struct err *err)
+static int post_volume(struct scaleio *s, const struct wish *w, char id[SGW_ID_MAX],
+		       enum sgw_fault *fault, struct err *err)
 {
 	char kib[24];
 	json_t *answer = NULL;
 	int rc;
 
 	snprintf(kib, sizeof kib, "%" PRIu64, w->size / 1024);
-	rc = sio_post(s, "create volume", false,
+	rc = sgw_post(s, "create volume", false,
 		      json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", w->names->fresh,
 				"storagePoolId", w->pool->id, "protectionDomainId", w->pool->domain,
 				"volumeType", w->thick ? "ThickProvisioned" : "ThinProvisioned",
@@ -104,51 +108,53 @@ static int post_volume(struct scaleio *s, const struct wish *w, char id[SIO_ID_M
 	if (rc)
 		return rc;
 	/* Done, but what? As with an answer that was lost. */
-	if (!sio_is_id(rest_text(answer, "id")))
+	if (!sgw_is_id(rest_text(answer, "id")))
 		rc = err_set(err, -EAGAIN, "%s: create volume: the answer has no id", s->base.name);
 	else
-		snprintf(id, SIO_ID_MAX, "%s", rest_text(answer, "id"));
+		snprintf(id, SGW_ID_MAX, "%s", rest_text(answer, "id"));
 	json_decref(answer);
 	return rc;
 }
 
 /* v, just made: taken back when the owner has a volume already, which v becomes then. */
-static int settle(struct scaleio *s, const struct sio_names *names, struct sio_volume *v,
+static int settle(struct scaleio *s, const struct sgw_names *names, struct sgw_volume *v,
 		  struct err *err)
 {
-	struct sio_volume other;
-	int rc = sio_volume_by_name(s, names->used, &other, err);
+	struct sgw_volume other = { .mapped = NULL };
+	int rc = sgw_volume_by_name(s, names->used, &other, err);
 
 	if (rc == -ENOENT)
 		return 0;
 	if (!rc && strcasecmp(other.id, v->id) != 0)
-		rc = sio_volume_remove(s, v, err);
-	if (rc)
+		rc = sgw_volume_remove(s, v, err);
+	if (rc) {
+		sgw_volume_done(&other);
 		return rc;
-	sio_volume_done(v);
+	}
+	sgw_volume_done(v);
 	*v = other;
 	return 0;
 }
 
-static int make_volume(struct scaleio *s, const struct wish *w, struct sio_volume *out,
-		       enum sio_fault *fault, struct err *err)
+static int make_volume(struct scaleio *s, const struct wish *w, struct sgw_volume *out,
+		       enum sgw_fault *fault, struct err *err)
 {
-	char id[SIO_ID_MAX];
+	char id[SGW_ID_MAX];
 	int rc = 0;
 
-	for (unsigned n = 0; n < SIO_TRIES; n++) {
+	for (unsigned n = 0; n < SGW_TRIES; n++) {
 		int found;
 
 		if (n)
-			sio_pause(n);
+			sgw_pause(n);
 		rc = post_volume(s, w, id, fault, err);
 		if (!rc)
-			rc = read_new(s, id, out, err);
+			rc = read_new(s, id, w->names, out, err);
 		if (!rc)
 			return settle(s, w->names, out, err);
 		if (!look_again(rc))
 			return rc;
-		found = sio_volume_by_names(s, w->names, out, NULL);
+		found = sgw_volume_by_names(s, w->names, out, NULL);
 		if (!found)
 			return 0;
 		if (found != -ENOENT)
@@ -158,12 +164,12 @@ static int make_volume(struct scaleio *s, const struct wish *w, struct sio_volum
 }
 
 static int have_volume(struct scaleio *s, const struct wish *w, json_t **handle, uint64_t *size,
-		       enum sio_fault *fault, struct err *err)
+		       enum sgw_fault *fault, struct err *err)
 {
-	struct sio_volume v = { .mapped = NULL };
-	int rc = sio_volume_by_name(s, w->names->used, &v, err);
+	struct sgw_volume v = { .mapped = NULL };
+	int rc = sgw_volume_by_name(s, w->names->used, &v, err);
 
-	*fault = SIO_OK;
+	*fault = SGW_OK;
 	if (rc == -ENOENT)
 		rc = make_volume(s, w, &v, fault, err);
 	if (!rc)
@@ -172,12 +178,12 @@ static int have_volume(struct scaleio *s, const struct wish *w, json_t **handle,
 		rc = handle_new(s, &v, handle, err);
 	if (!rc)
 		*size = v.size;
-	sio_volume_done(&v);
+	sgw_volume_done(&v);
 	return rc;
 }
 
-static int check_pool(const struct scaleio *s, const struct sio_plan *plan,
-		      const struct sio_pool *pool, struct err *err)
+static int check_pool(const struct scaleio *s, const struct sgw_plan *plan,
+		      const struct sgw_pool *pool, struct err *err)
 {
 	if (!pool->padded && !plan->allow_unpadded)
 		return err_set(
@@ -196,44 +202,44 @@ int scaleio_create(struct provider *p, const struct provider_ref *ref,
 		   struct err *err)
 {
 	struct scaleio *s = scaleio_of(p);
-	enum sio_fault fault = SIO_OK;
-	struct sio_names names;
-	struct sio_pool pool;
-	struct sio_plan plan;
+	enum sgw_fault fault = SGW_OK;
+	struct sgw_names names;
+	struct sgw_pool pool;
+	struct sgw_plan plan;
 	struct wish w = { .names = &names, .pool = &pool };
-	int rc = sio_plan_read(ref->plan, &plan, err);
+	int rc = sgw_plan_read(ref->plan, &plan, err);
 
 	if (rc)
 		return rc;
-	sio_names_of(s, ref->owner, &names);
+	sgw_names_of(s, ref->owner, &names);
 	w.thick = plan.thick;
 	/* A second time when the pool that was known has gone: another may have its name. */
 	for (int round = 0; round < 2; round++) {
-		rc = sio_pool_get(s, &plan, &pool, err);
+		rc = sgw_pool_get(s, &plan, &pool, err);
 		rc = rc ? rc : check_pool(s, &plan, &pool, err);
-		rc = rc ? rc : sio_round(spec->size, pool.step, &w.size, err);
+		rc = rc ? rc : sgw_round(spec->size, pool.step, &w.size, err);
 		if (rc)
 			break;
 		rc = have_volume(s, &w, handle, size, &fault, err);
-		if (!rc || fault != SIO_CONFIG)
+		if (!rc || fault != SGW_CONFIG)
 			break;
-		sio_pools_forget(s);
+		sgw_pools_forget(s);
 	}
-	sio_plan_done(&plan);
+	sgw_plan_done(&plan);
 	return rc;
 }
 
 /* --- snapshots ------------------------------------------------------------- */
 
-static int check_source(struct scaleio *s, const struct sio_volume *source,
-			struct sio_version *version, struct err *err)
+static int check_source(struct scaleio *s, const struct sgw_volume *source,
+			struct sgw_version *version, struct err *err)
 {
-	struct sio_pool pool;
-	int rc = sio_version_of(s, version, err);
+	struct sgw_pool pool;
+	int rc = sgw_version_of(s, version, err);
 
 	if (rc || version->major < VERSION_CODED || !*source->pool)
 		return rc;
-	rc = sio_pool_by_id(s, source->pool, &pool, err);
+	rc = sgw_pool_by_id(s, source->pool, &pool, err);
 	if (!rc && pool.coded)
 		rc = err_set(err, -EOPNOTSUPP,
 			     "%s: snapshots in erasure-coded pools are not supported",
@@ -241,48 +247,50 @@ static int check_source(struct scaleio *s, const struct sio_volume *source,
 	return rc;
 }
 
-static int post_snapshot(struct scaleio *s, const struct sio_volume *source, const char *name,
-			 const char *mode, char id[SIO_ID_MAX], struct err *err)
+static int post_snapshot(struct scaleio *s, const struct sgw_volume *source, const char *name,
+			 const char *mode, char id[SGW_ID_MAX], struct err *err)
 {
 	json_t *body = json_pack("{s:[{s:s, s:s}], s:s*}", "snapshotDefs", "volumeId", source->id,
 				 "snapshotName", name, "accessModeLimit", mode);
 	json_t *answer = NULL;
-	struct sio_system system;
+	struct sgw_system system;
 	const char *made;
-	int rc = sio_system_get(s, false, &system, err);
+	int rc = sgw_system_get(s, false, &system, err);
 
 	if (rc) {
 		json_decref(body);
 		return rc;
 	}
-	rc = sio_post(s, "create snapshot", false, body, &answer, NULL, err,
+	rc = sgw_post(s, "create snapshot", false, body, &answer, NULL, err,
 		      "/api/instances/System::%s/action/snapshotVolumes", system.id);
 	if (rc)
 		return rc;
 	made = json_string_value(json_array_get(json_object_get(answer, "volumeIdList"), 0));
-	if (!made || !sio_is_id(made))
+	if (!made || !sgw_is_id(made))
 		rc = err_set(err, -EAGAIN, "%s: create snapshot: the answer has no id",
 			     s->base.name);
 	else
-		snprintf(id, SIO_ID_MAX, "%s", made);
+		snprintf(id, SGW_ID_MAX, "%s", made);
 	json_decref(answer);
 	return rc;
 }
 
 /* The snapshot of source with that name, made or there already. */
-static int have_snapshot(struct scaleio *s, const struct sio_volume *source, const char *name,
-			 const char *mode, struct sio_volume *out, struct err *err)
+static int have_snapshot(struct scaleio *s, const struct sgw_volume *source,
+			 const struct sgw_names *names, const char *mode, struct sgw_volume *out,
+			 struct err *err)
 {
-	char id[SIO_ID_MAX];
+	const char *name = names->used;
+	char id[SGW_ID_MAX];
 	int rc = -EAGAIN;
 
-	for (unsigned n = 0; n < SIO_TRIES; n++) {
-		int found = sio_volume_by_name(s, name, out, n ? NULL : err);
+	for (unsigned n = 0; n < SGW_TRIES; n++) {
+		int found = sgw_volume_by_name(s, name, out, n ? NULL : err);
 
 		if (!found) {
 			if (!strcasecmp(out->ancestor, source->id))
 				return 0;
-			sio_volume_done(out);
+			sgw_volume_done(out);
 			return err_set(err, -EEXIST,
 				       "%s: volume \"%s\" exists, and is no copy of "
 				       "\"%s\"",
@@ -291,10 +299,10 @@ static int have_snapshot(struct scaleio *s, const struct sio_volume *source, con
 		if (found != -ENOENT)
 			return n ? name_unseen(s, rc, err) : found;
 		if (n)
-			sio_pause(n);
+			sgw_pause(n);
 		rc = post_snapshot(s, source, name, mode, id, err);
 		if (!rc)
-			return read_new(s, id, out, err);
+			return read_new(s, id, names, out, err);
 		if (!look_again(rc))
 			return rc;
 	}
@@ -303,16 +311,16 @@ static int have_snapshot(struct scaleio *s, const struct sio_volume *source, con
 
 /* A copy of what *of* means under ref's name. *out is set on success. */
 static int copy(struct scaleio *s, const struct provider_ref *of, const struct provider_ref *ref,
-		const char *mode, uint64_t size, struct sio_volume *out, struct err *err)
+		const char *mode, uint64_t size, struct sgw_volume *out, struct err *err)
 {
-	struct sio_version version;
-	struct sio_volume source;
-	struct sio_names names;
-	int rc = sio_volume_find(s, of, &source, err);
+	struct sgw_version version;
+	struct sgw_volume source = { .mapped = NULL };
+	struct sgw_names names;
+	int rc = sgw_volume_find(s, of, &source, err);
 
 	if (rc)
 		return rc;
-	sio_names_of(s, ref->owner, &names);
+	sgw_names_of(s, ref->owner, &names);
 	rc = check_source(s, &source, &version, err);
 	if (!rc && size && size < source.size)
 		rc = err_set(err, -ERANGE,
@@ -320,9 +328,9 @@ static int copy(struct scaleio *s, const struct provider_ref *of, const struct p
 			     "cannot be smaller",
 			     s->base.name, source.size >> 30);
 	if (!rc)
-		rc = have_snapshot(s, &source, names.used,
-				   version.major >= VERSION_MODES ? mode : NULL, out, err);
-	sio_volume_done(&source);
+		rc = have_snapshot(s, &source, &names, version.major >= VERSION_MODES ? mode : NULL,
+				   out, err);
+	sgw_volume_done(&source);
 	return rc;
 }
 
@@ -330,13 +338,13 @@ int scaleio_snapshot(struct provider *p, const struct provider_ref *of,
 		     const struct provider_ref *ref, json_t **handle, struct err *err)
 {
 	struct scaleio *s = scaleio_of(p);
-	struct sio_volume v;
+	struct sgw_volume v = { .mapped = NULL };
 	int rc = copy(s, of, ref, "ReadOnly", 0, &v, err);
 
 	if (rc)
 		return rc;
 	rc = handle_new(s, &v, handle, err);
-	sio_volume_done(&v);
+	sgw_volume_done(&v);
 	return rc;
 }
 
@@ -345,19 +353,19 @@ int scaleio_restore(struct provider *p, const struct provider_ref *of,
 		    json_t **handle, uint64_t *size, struct err *err)
 {
 	struct scaleio *s = scaleio_of(p);
-	struct sio_volume v;
+	struct sgw_volume v = { .mapped = NULL };
 	uint64_t want = 0;
-	int rc = spec->size ? sio_round(spec->size, SIO_STEP, &want, err) : 0;
+	int rc = spec->size ? sgw_round(spec->size, SGW_STEP, &want, err) : 0;
 
 	rc = rc ? rc : copy(s, of, ref, "ReadWrite", want, &v, err);
 	if (rc)
 		return rc;
 	if (want > v.size)
-		rc = sio_volume_grow(s, &v, want, err);
+		rc = sgw_volume_grow(s, &v, want, err);
 	if (!rc)
 		rc = handle_new(s, &v, handle, err);
 	if (!rc)
 		*size = v.size;
-	sio_volume_done(&v);
+	sgw_volume_done(&v);
 	return rc;
 }

@@ -19,11 +19,11 @@ static void copy_text(char *out, size_t cap, const json_t *object, const char *k
 		snprintf(out, cap, "%s", text);
 }
 
-static bool take_host(const json_t *object, struct sio_host *out)
+static bool take_host(const json_t *object, struct sgw_host *out)
 {
 	const char *id = rest_text(object, "id");
 
-	if (!sio_is_id(id))
+	if (!sgw_is_id(id))
 		return false;
 	memset(out, 0, sizeof *out);
 	snprintf(out->id, sizeof out->id, "%s", id);
@@ -39,10 +39,10 @@ static bool take_host(const json_t *object, struct sio_host *out)
 	return true;
 }
 
-static bool is_wanted(const struct sio_host *h, const struct provider_host *want, const char *id)
+static bool is_wanted(const struct sgw_host *h, const struct provider_host *want, const char *id)
 {
-	if (id)
-		return !strcasecmp(h->id, id);
+	if (id || !want)
+		return id && !strcasecmp(h->id, id);
 	if (want->sdc_guid)
 		return *h->guid && !strcasecmp(h->guid, want->sdc_guid);
 	return *h->nqn && !strcmp(h->nqn, want->nqn);
@@ -50,10 +50,10 @@ static bool is_wanted(const struct sio_host *h, const struct provider_host *want
 
 /* In a list of hosts; -ENOENT. */
 static int search(struct scaleio *s, const char *type, const struct provider_host *want,
-		  const char *id, struct sio_host *out, enum sio_fault *fault, struct err *err)
+		  const char *id, struct sgw_host *out, enum sgw_fault *fault, struct err *err)
 {
 	json_t *list = NULL;
-	int rc = sio_get(s, "list hosts", &list, fault, err, "/api/types/%s/instances", type);
+	int rc = sgw_get(s, "list hosts", &list, fault, err, "/api/types/%s/instances", type);
 
 	if (rc)
 		return rc;
@@ -65,12 +65,12 @@ static int search(struct scaleio *s, const char *type, const struct provider_hos
 	return rc;
 }
 
-static int find_nvme(struct scaleio *s, const struct provider_host *want, struct sio_host *out,
+static int find_nvme(struct scaleio *s, const struct provider_host *want, struct sgw_host *out,
 		     struct err *err)
 {
-	struct sio_version version;
-	enum sio_fault fault = SIO_OK;
-	int rc = sio_version_of(s, &version, err);
+	struct sgw_version version;
+	enum sgw_fault fault = SGW_OK;
+	int rc = sgw_version_of(s, &version, err);
 
 	if (rc)
 		return rc;
@@ -78,13 +78,13 @@ static int find_nvme(struct scaleio *s, const struct provider_host *want, struct
 		return err_set(err, -EOPNOTSUPP, "%s: version %u.%u of the array has no NVMe hosts",
 			       s->base.name, version.major, version.minor);
 	rc = search(s, "Host", want, NULL, out, &fault, err);
-	if (rc == -ENOENT || fault == SIO_NO_ROUTE)
+	if (rc == -ENOENT || fault == SGW_NO_ROUTE)
 		rc = search(s, "Sdc", want, NULL, out, &fault, err);
 	out->nvme = true;
 	return rc;
 }
 
-int sio_host_find(struct scaleio *s, const struct provider_host *want, struct sio_host *out,
+int sgw_host_find(struct scaleio *s, const struct provider_host *want, struct sgw_host *out,
 		  struct err *err)
 {
 	int rc;
@@ -100,12 +100,12 @@ int sio_host_find(struct scaleio *s, const struct provider_host *want, struct si
 	return rc;
 }
 
-int sio_host_by_id(struct scaleio *s, const char *id, struct sio_host *out, struct err *err)
+int sgw_host_by_id(struct scaleio *s, const char *id, struct sgw_host *out, struct err *err)
 {
 	return search(s, "Sdc", NULL, id, out, NULL, err);
 }
 
-const json_t *sio_mapping_of(const struct sio_volume *v, const struct sio_host *h)
+const json_t *sgw_mapping_of(const struct sgw_volume *v, const struct sgw_host *h)
 {
 	for (size_t i = 0; i < json_array_size(v->mapped); i++) {
 		const json_t *m = json_array_get(v->mapped, i);
@@ -118,7 +118,7 @@ const json_t *sio_mapping_of(const struct sio_volume *v, const struct sio_host *
 	return NULL;
 }
 
-const char *sio_mapping_name(const json_t *mapping)
+const char *sgw_mapping_name(const json_t *mapping)
 {
 	static const char *const keys[] = { "sdcName", "sdcIp", "nqn", "sdcId", NULL };
 

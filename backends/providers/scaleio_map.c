@@ -22,12 +22,12 @@
 
 static void tell_holder(struct scaleio *s, const json_t *mapping, struct provider_mapping *out)
 {
-	struct sio_host h;
+	struct sgw_host h;
 
-	snprintf(out->holder, sizeof out->holder, "%s", sio_mapping_name(mapping));
+	snprintf(out->holder, sizeof out->holder, "%s", sgw_mapping_name(mapping));
 	snprintf(out->holder_nqn, sizeof out->holder_nqn, "%s", rest_text(mapping, "nqn"));
 	out->holder_connected = true; /* until the array says otherwise */
-	if (sio_host_by_id(s, rest_text(mapping, "sdcId"), &h, NULL))
+	if (sgw_host_by_id(s, rest_text(mapping, "sdcId"), &h, NULL))
 		return;
 	snprintf(out->holder_guid, sizeof out->holder_guid, "%s", h.guid);
 	if (*h.nqn)
@@ -36,9 +36,9 @@ static void tell_holder(struct scaleio *s, const json_t *mapping, struct provide
 }
 
 /* The first mapping that is not the host's own; NULL. */
-static const json_t *other_mapping(const struct sio_volume *v, const struct sio_host *h)
+static const json_t *other_mapping(const struct sgw_volume *v, const struct sgw_host *h)
 {
-	const json_t *own = sio_mapping_of(v, h);
+	const json_t *own = sgw_mapping_of(v, h);
 
 	for (size_t i = 0; i < json_array_size(v->mapped); i++)
 		if (json_array_get(v->mapped, i) != own)
@@ -47,7 +47,7 @@ static const json_t *other_mapping(const struct sio_volume *v, const struct sio_
 }
 
 /* 0: nobody but the host has it. */
-static int check_alone(struct scaleio *s, const struct sio_volume *v, const struct sio_host *h,
+static int check_alone(struct scaleio *s, const struct sgw_volume *v, const struct sgw_host *h,
 		       struct provider_mapping *out, struct err *err)
 {
 	const json_t *other = other_mapping(v, h);
@@ -66,46 +66,46 @@ static int check_alone(struct scaleio *s, const struct sio_volume *v, const stru
 
 /* --- single calls ---------------------------------------------------------- */
 
-static int post_map(struct scaleio *s, const struct sio_volume *v, const struct sio_host *h,
-		    enum sio_fault *fault, struct err *err)
+static int post_map(struct scaleio *s, const struct sgw_volume *v, const struct sgw_host *h,
+		    enum sgw_fault *fault, struct err *err)
 {
-	return sio_post(s, "map volume", true,
+	return sgw_post(s, "map volume", true,
 			json_pack("{s:s, s:s}", h->nvme ? "hostId" : "sdcId", h->id,
 				  "allowMultipleMappings", "FALSE"),
 			NULL, fault, err, "/api/instances/Volume::%s/action/%s", v->id,
 			h->nvme ? "addMappedHost" : "addMappedSdc");
 }
 
-static int post_unmap(struct scaleio *s, const char *volume, const struct sio_host *h,
+static int post_unmap(struct scaleio *s, const char *volume, const struct sgw_host *h,
 		      struct err *err)
 {
-	enum sio_fault fault;
-	int rc = sio_post(s, "unmap volume", true,
+	enum sgw_fault fault;
+	int rc = sgw_post(s, "unmap volume", true,
 			  json_pack("{s:s}", h->nvme ? "hostId" : "sdcId", h->id), NULL, &fault,
 			  err, "/api/instances/Volume::%s/action/%s", volume,
 			  h->nvme ? "removeMappedHost" : "removeMappedSdc");
 
-	if (fault == SIO_NOT_MAPPED || fault == SIO_ABSENT || fault == SIO_HOST_ABSENT)
+	if (fault == SGW_NOT_MAPPED || fault == SGW_ABSENT || fault == SGW_HOST_ABSENT)
 		return 0;
 	return rc;
 }
 
 /* Reads v again until the host has it, or has it no longer. */
-static int confirm(struct scaleio *s, struct sio_volume *v, const struct sio_host *h, bool mapped,
+static int confirm(struct scaleio *s, struct sgw_volume *v, const struct sgw_host *h, bool mapped,
 		   struct err *err)
 {
-	for (unsigned n = 0; n < SIO_VISIBLE_TRIES; n++) {
-		struct sio_volume now;
+	for (unsigned n = 0; n < SGW_VISIBLE_TRIES; n++) {
+		struct sgw_volume now = { .mapped = NULL };
 		int rc;
 
 		if (n)
-			sio_pause(n);
-		rc = sio_volume_by_id(s, v->id, &now, err);
+			sgw_pause(n);
+		rc = sgw_volume_by_id(s, v->id, &now, err);
 		if (rc)
 			return rc;
-		sio_volume_done(v);
+		sgw_volume_done(v);
 		*v = now;
-		if (!sio_mapping_of(v, h) != mapped)
+		if (!sgw_mapping_of(v, h) != mapped)
 			return 0;
 	}
 	return err_set(err, -EAGAIN, "%s: the array does not confirm that the volume is %smapped",
@@ -114,7 +114,7 @@ static int confirm(struct scaleio *s, struct sio_volume *v, const struct sio_hos
 
 /* --- limits ---------------------------------------------------------------- */
 
-static bool limits_hold(const json_t *mapping, const struct sio_plan *plan)
+static bool limits_hold(const json_t *mapping, const struct sgw_plan *plan)
 {
 	uint64_t iops, mib;
 
@@ -123,16 +123,16 @@ static bool limits_hold(const json_t *mapping, const struct sio_plan *plan)
 	       mib == plan->bandwidth / MIB;
 }
 
-static int set_limits(struct scaleio *s, const struct sio_volume *v, const struct sio_host *h,
-		      const struct sio_plan *plan, struct err *err)
+static int set_limits(struct scaleio *s, const struct sgw_volume *v, const struct sgw_host *h,
+		      const struct sgw_plan *plan, struct err *err)
 {
 	char iops[24], kib[24];
 
-	if (h->nvme || (!plan->iops && !plan->bandwidth) || limits_hold(sio_mapping_of(v, h), plan))
+	if (h->nvme || (!plan->iops && !plan->bandwidth) || limits_hold(sgw_mapping_of(v, h), plan))
 		return 0;
 	snprintf(iops, sizeof iops, "%" PRIu64, plan->iops);
 	snprintf(kib, sizeof kib, "%" PRIu64, plan->bandwidth / KIB);
-	return sio_post(s, "set limits", true,
+	return sgw_post(s, "set limits", true,
 			json_pack("{s:s, s:s, s:s}", "sdcId", h->id, "iopsLimit", iops,
 				  "bandwidthLimitInKbps", kib),
 			NULL, NULL, err, "/api/instances/Volume::%s/action/setMappedSdcLimits",
@@ -141,8 +141,8 @@ static int set_limits(struct scaleio *s, const struct sio_volume *v, const struc
 
 /* --- mapping --------------------------------------------------------------- */
 
-static int check_host(struct scaleio *s, const struct sio_host *h, const struct sio_system *system,
-		      const struct sio_plan *plan, struct err *err)
+static int check_host(struct scaleio *s, const struct sgw_host *h, const struct sgw_system *system,
+		      const struct sgw_plan *plan, struct err *err)
 {
 	if (h->nvme) {
 		if (plan->iops || plan->bandwidth)
@@ -162,26 +162,26 @@ static int check_host(struct scaleio *s, const struct sio_host *h, const struct 
 }
 
 /* Adds the host; v is what the volume says then. */
-static int add_host(struct scaleio *s, struct sio_volume *v, const struct sio_host *h,
+static int add_host(struct scaleio *s, struct sgw_volume *v, const struct sgw_host *h,
 		    struct provider_mapping *out, struct err *err)
 {
-	enum sio_fault fault;
+	enum sgw_fault fault;
 	int rc = post_map(s, v, h, &fault, err);
-	bool other = fault == SIO_MAPPED_OTHER || fault == SIO_MAPPED_ALL;
-	struct sio_volume now;
+	bool other = fault == SGW_MAPPED_OTHER || fault == SGW_MAPPED_ALL;
+	struct sgw_volume now = { .mapped = NULL };
 
-	if (rc && !other && fault != SIO_MAPPED_HERE)
+	if (rc && !other && fault != SGW_MAPPED_HERE)
 		return rc;
 	if (!other)
 		rc = confirm(s, v, h, true, err);
-	else if (!sio_volume_by_id(s, v->id, &now, NULL)) {
-		sio_volume_done(v);
+	else if (!sgw_volume_by_id(s, v->id, &now, NULL)) {
+		sgw_volume_done(v);
 		*v = now;
 	}
 	if (rc && !other)
 		return rc;
 	if (check_alone(s, v, h, out, err)) {
-		if (sio_mapping_of(v, h)) /* both of two are in: this one gives way */
+		if (sgw_mapping_of(v, h)) /* both of two are in: this one gives way */
 			post_unmap(s, v->id, h, NULL);
 		return -EBUSY;
 	}
@@ -191,8 +191,8 @@ static int add_host(struct scaleio *s, struct sio_volume *v, const struct sio_ho
 	return err_set(err, -EAGAIN, "%s: the volume was in use by another host", s->base.name);
 }
 
-static void tell_device(const struct sio_system *system, const struct sio_volume *v,
-			const struct sio_host *h, struct provider_mapping *out)
+static void tell_device(const struct sgw_system *system, const struct sgw_volume *v,
+			const struct sgw_host *h, struct provider_mapping *out)
 {
 	size_t n = strlen(system->id);
 
@@ -207,16 +207,16 @@ static void tell_device(const struct sio_system *system, const struct sio_volume
 			 system->id, v->id);
 }
 
-static int map_to(struct scaleio *s, struct sio_volume *v, const struct sio_host *h,
-		  const struct sio_plan *plan, struct provider_mapping *out, struct err *err)
+static int map_to(struct scaleio *s, struct sgw_volume *v, const struct sgw_host *h,
+		  const struct sgw_plan *plan, struct provider_mapping *out, struct err *err)
 {
-	struct sio_system system;
-	int rc = sio_system_get(s, false, &system, err);
+	struct sgw_system system;
+	int rc = sgw_system_get(s, false, &system, err);
 
 	rc = rc ? rc : check_alone(s, v, h, out, err);
 	if (rc)
 		return rc;
-	out->was_mapped = sio_mapping_of(v, h);
+	out->was_mapped = sgw_mapping_of(v, h);
 	if (!out->was_mapped) {
 		rc = check_host(s, h, &system, plan, err);
 		rc = rc ? rc : add_host(s, v, h, out, err);
@@ -235,24 +235,28 @@ int scaleio_map(struct provider *p, const struct provider_ref *ref,
 		const struct provider_host *host, struct provider_mapping *out, struct err *err)
 {
 	struct scaleio *s = scaleio_of(p);
-	struct sio_volume v;
-	struct sio_plan plan;
-	struct sio_host h;
-	int rc = sio_plan_read(ref->plan, &plan, err);
+	struct sgw_volume v = { .mapped = NULL };
+	struct sgw_plan plan;
+	struct sgw_host h;
+	int rc = sgw_plan_read(ref->plan, &plan, err);
 
 	memset(out, 0, sizeof *out);
 	if (rc)
 		return rc;
-	rc = sio_host_find(s, host, &h, err);
+	rc = sgw_host_find(s, host, &h, err);
 	if (rc == -ENOENT)
 		rc = -EINVAL; /* -ENOENT is the volume's */
 	if (!rc)
-		rc = sio_volume_find(s, ref, &v, err);
+		rc = sgw_volume_find(s, ref, &v, err);
 	if (!rc) {
 		rc = map_to(s, &v, &h, &plan, out, err);
-		sio_volume_done(&v);
+		sgw_volume_done(&v);
 	}
-	sio_plan_done(&plan);
+	sgw_plan_done(&plan);
+	if (rc == -EBUSY && !*out->holder) { /* the array says so, but not of whom */
+		snprintf(out->holder, sizeof out->holder, "another host");
+		out->holder_connected = true;
+	}
 	return rc;
 }
 
@@ -260,21 +264,21 @@ int scaleio_unmap(struct provider *p, const struct provider_ref *ref,
 		  const struct provider_host *host, struct err *err)
 {
 	struct scaleio *s = scaleio_of(p);
-	struct sio_volume v;
-	struct sio_host h;
-	int rc = sio_volume_find(s, ref, &v, err);
+	struct sgw_volume v = { .mapped = NULL };
+	struct sgw_host h;
+	int rc = sgw_volume_find(s, ref, &v, err);
 
 	if (rc)
 		return rc == -ENOENT ? 0 : rc;
 	if (json_array_size(v.mapped)) {
-		rc = sio_host_find(s, host, &h, err);
-		if (!rc && sio_mapping_of(&v, &h)) {
+		rc = sgw_host_find(s, host, &h, err);
+		if (!rc && sgw_mapping_of(&v, &h)) {
 			rc = post_unmap(s, v.id, &h, err);
 			rc = rc ? rc : confirm(s, &v, &h, false, err);
 		}
 		if (rc == -ENOENT) /* the host, or the volume, has gone, and the mapping with it */
 			rc = 0;
 	}
-	sio_volume_done(&v);
+	sgw_volume_done(&v);
 	return rc;
 }

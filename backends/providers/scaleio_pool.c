@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* scaleio_pool.c - the system, and the pools that plans name; kept for SIO_CACHE_MS */
+/* scaleio_pool.c - the system, and the pools that plans name; kept for SGW_CACHE_MS */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@
 
 static const char *const provisionings[] = { "thin", "thick", NULL };
 
-#define AT(member) offsetof(struct sio_plan, member)
+#define AT(member) offsetof(struct sgw_plan, member)
 
 static const struct opt_def plan_table[] = {
 	{ "protection_domain", OPT_STRING, NULL, AT(domain), 0, 0, NULL, NULL,
@@ -37,25 +37,25 @@ static const struct opt_def plan_table[] = {
 	{ 0 },
 };
 
-void sio_plan_done(struct sio_plan *p)
+void sgw_plan_done(struct sgw_plan *p)
 {
 	opt_done(plan_table, p);
 }
 
-static int plan_check(const struct sio_plan *p, struct err *err)
+static int plan_check(const struct sgw_plan *p, struct err *err)
 {
 	if (p->iops && p->iops < IOPS_MIN)
 		return err_set(err, -EINVAL, "iops_limit: want 0 (none) or at least %d", IOPS_MIN);
 	if (p->bandwidth % BANDWIDTH_STEP)
 		return err_set(err, -EINVAL, "bandwidth_limit: want a multiple of 1m");
-	if ((p->pool && strlen(p->pool) >= SIO_KEY_MAX) ||
-	    (p->domain && strlen(p->domain) >= SIO_KEY_MAX))
+	if ((p->pool && strlen(p->pool) >= SGW_KEY_MAX) ||
+	    (p->domain && strlen(p->domain) >= SGW_KEY_MAX))
 		return err_set(err, -EINVAL, "pool, protection_domain: want less than %d bytes",
-			       SIO_KEY_MAX);
+			       SGW_KEY_MAX);
 	return 0;
 }
 
-int sio_plan_read(const json_t *plan, struct sio_plan *out, struct err *err)
+int sgw_plan_read(const json_t *plan, struct sgw_plan *out, struct err *err)
 {
 	const char *key;
 	json_t *value;
@@ -72,19 +72,19 @@ int sio_plan_read(const json_t *plan, struct sio_plan *out, struct err *err)
 	}
 	rc = rc ? rc : plan_check(out, err);
 	if (rc)
-		sio_plan_done(out);
+		sgw_plan_done(out);
 	return rc;
 }
 
 /* --- sizes ----------------------------------------------------------------- */
 
-int sio_round(uint64_t size, uint64_t step, uint64_t *out, struct err *err)
+int sgw_round(uint64_t size, uint64_t step, uint64_t *out, struct err *err)
 {
 	uint64_t up;
 
 	if (!size)
 		size = 1;
-	if (__builtin_add_overflow(size, step - 1, &up) || up - up % step > SIO_SIZE_MAX)
+	if (__builtin_add_overflow(size, step - 1, &up) || up - up % step > SGW_SIZE_MAX)
 		return err_set(err, -EINVAL,
 			       "size %" PRIu64 ": larger than 1 PiB, the most that a volume has",
 			       size);
@@ -94,15 +94,15 @@ int sio_round(uint64_t size, uint64_t step, uint64_t *out, struct err *err)
 
 /* --- the system ------------------------------------------------------------ */
 
-int sio_version_of(struct scaleio *s, struct sio_version *out, struct err *err)
+int sgw_version_of(struct scaleio *s, struct sgw_version *out, struct err *err)
 {
-	struct sio_session c;
-	int rc = sio_session_get(s, &c, err);
+	struct sgw_session c;
+	int rc = sgw_session_get(s, &c, err);
 
 	if (rc)
 		return rc;
 	*out = c.version;
-	sio_session_done(&c);
+	sgw_session_done(&c);
 	return 0;
 }
 
@@ -112,12 +112,12 @@ static bool is_wanted(const struct scaleio *s, const json_t *system)
 	       !strcmp(rest_text(system, "name"), s->own.system);
 }
 
-static int take_system(const struct scaleio *s, const json_t *system, struct sio_system *out,
+static int take_system(const struct scaleio *s, const json_t *system, struct sgw_system *out,
 		       struct err *err)
 {
 	const char *id = rest_text(system, "id"), *mode = rest_text(system, "restrictedSdcMode");
 
-	if (!sio_is_id(id))
+	if (!sgw_is_id(id))
 		return err_set(err, -EPROTO, "%s: system: the answer has no id", s->base.name);
 	memset(out, 0, sizeof *out);
 	snprintf(out->id, sizeof out->id, "%s", id);
@@ -129,7 +129,7 @@ static int take_system(const struct scaleio *s, const json_t *system, struct sio
 	return 0;
 }
 
-static int pick_system(const struct scaleio *s, const json_t *list, struct sio_system *out,
+static int pick_system(const struct scaleio *s, const json_t *list, struct sgw_system *out,
 		       struct err *err)
 {
 	const json_t *found = NULL;
@@ -155,20 +155,20 @@ static int pick_system(const struct scaleio *s, const json_t *list, struct sio_s
 	return take_system(s, found, out, err);
 }
 
-int sio_system_get(struct scaleio *s, bool anew, struct sio_system *out, struct err *err)
+int sgw_system_get(struct scaleio *s, bool anew, struct sgw_system *out, struct err *err)
 {
 	json_t *list = NULL;
 	bool kept;
 	int rc;
 
 	mutex_lock(&s->lock);
-	kept = !anew && s->system.at_ms && clock_ms() - s->system.at_ms < SIO_CACHE_MS;
+	kept = !anew && s->system.at_ms && clock_ms() - s->system.at_ms < SGW_CACHE_MS;
 	if (kept)
 		*out = s->system;
 	mutex_unlock(&s->lock);
 	if (kept)
 		return 0;
-	rc = sio_get(s, "system", &list, NULL, err, "/api/types/System/instances");
+	rc = sgw_get(s, "system", &list, NULL, err, "/api/types/System/instances");
 	if (rc)
 		return rc;
 	rc = pick_system(s, list, out, err);
@@ -186,30 +186,30 @@ int sio_system_get(struct scaleio *s, bool anew, struct sio_system *out, struct 
 /* The id of an object by its name, by the call of today or that of the first releases. 0 with
  * *id "" when there is none. */
 static int id_by_name(struct scaleio *s, const char *type, const char *old_type, const char *name,
-		      const char *domain, char id[SIO_ID_MAX], struct err *err)
+		      const char *domain, char id[SGW_ID_MAX], struct err *err)
 {
 	AUTO_FREE char *escaped = rest_escape(name);
 	json_t *body = *domain ?
 			       json_pack("{s:s, s:s}", "name", name, "protectionDomainId", domain) :
 			       json_pack("{s:s}", "name", name);
 	json_t *answer = NULL;
-	enum sio_fault fault;
-	int rc = sio_post(s, "look up by name", true, body, &answer, &fault, err,
+	enum sgw_fault fault;
+	int rc = sgw_post(s, "look up by name", true, body, &answer, &fault, err,
 			  "/api/types/%s/instances/action/queryIdByKey", type);
 
 	*id = '\0';
-	if (fault == SIO_NO_ROUTE && escaped)
-		rc = sio_get(s, "look up by name", &answer, &fault, err,
+	if (fault == SGW_NO_ROUTE && escaped)
+		rc = sgw_get(s, "look up by name", &answer, &fault, err,
 			     "/api/types/%s/instances/getByName::%s%s%s", old_type, domain,
 			     *domain ? "," : "", escaped);
-	if (fault == SIO_ABSENT || fault == SIO_CONFIG)
+	if (fault == SGW_ABSENT || fault == SGW_CONFIG)
 		rc = 0;
-	else if (!rc && !sio_is_id(json_is_string(answer) ? json_string_value(answer) :
+	else if (!rc && !sgw_is_id(json_is_string(answer) ? json_string_value(answer) :
 							    rest_text(answer, "id")))
 		rc = err_set(err, -EPROTO, "%s: look up by name: the answer is no id",
 			     s->base.name);
 	else if (!rc)
-		snprintf(id, SIO_ID_MAX, "%s",
+		snprintf(id, SGW_ID_MAX, "%s",
 			 json_is_string(answer) ? json_string_value(answer) :
 						  rest_text(answer, "id"));
 	json_decref(answer);
@@ -220,30 +220,31 @@ static int id_by_name(struct scaleio *s, const char *type, const char *old_type,
 static int object_by_id(struct scaleio *s, const char *type, const char *id, json_t **out,
 			struct err *err)
 {
-	enum sio_fault fault;
-	int rc = sio_get(s, "read pool", out, &fault, err, "/api/instances/%s::%s", type, id);
+	enum sgw_fault fault;
+	int rc = sgw_get(s, "read pool", out, &fault, err, "/api/instances/%s::%s", type, id);
 
-	if (fault == SIO_ABSENT || fault == SIO_CONFIG || fault == SIO_NO_ROUTE ||
-	    fault == SIO_ARGUMENT) {
+	if (fault == SGW_ABSENT || fault == SGW_CONFIG || fault == SGW_NO_ROUTE ||
+	    fault == SGW_ARGUMENT) {
 		*out = NULL;
 		return 0;
 	}
 	if (!rc && !json_is_object(*out)) {
 		json_decref(*out);
+		*out = NULL;
 		return err_set(err, -EPROTO, "%s: read pool: the answer is no object",
 			       s->base.name);
 	}
 	return rc;
 }
 
-static int find_domain(struct scaleio *s, const char *key, char id[SIO_ID_MAX], struct err *err)
+static int find_domain(struct scaleio *s, const char *key, char id[SGW_ID_MAX], struct err *err)
 {
 	json_t *object = NULL;
-	int rc = sio_is_id(key) ? object_by_id(s, "ProtectionDomain", key, &object, err) : 0;
+	int rc = sgw_is_id(key) ? object_by_id(s, "ProtectionDomain", key, &object, err) : 0;
 
 	*id = '\0';
 	if (!rc && object)
-		snprintf(id, SIO_ID_MAX, "%s", key);
+		snprintf(id, SGW_ID_MAX, "%s", key);
 	else if (!rc)
 		rc = id_by_name(s, "ProtectionDomain", "Domain", key, "", id, err);
 	json_decref(object);
@@ -257,7 +258,7 @@ static int find_domain(struct scaleio *s, const char *key, char id[SIO_ID_MAX], 
 static int find_anywhere(struct scaleio *s, const char *name, json_t **out, struct err *err)
 {
 	json_t *list = NULL, *found = NULL;
-	int rc = sio_get(s, "list pools", &list, NULL, err, "/api/types/StoragePool/instances");
+	int rc = sgw_get(s, "list pools", &list, NULL, err, "/api/types/StoragePool/instances");
 
 	for (size_t i = 0; !rc && i < json_array_size(list); i++) {
 		json_t *pool = json_array_get(list, i);
@@ -283,7 +284,7 @@ static int find_anywhere(struct scaleio *s, const char *name, json_t **out, stru
 static int find_in_domain(struct scaleio *s, const char *name, const char *domain, json_t **out,
 			  struct err *err)
 {
-	char id[SIO_ID_MAX];
+	char id[SGW_ID_MAX];
 	int rc = id_by_name(s, "StoragePool", "Pool", name, domain, id, err);
 
 	if (!rc && *id)
@@ -294,10 +295,10 @@ static int find_in_domain(struct scaleio *s, const char *name, const char *domai
 	return rc;
 }
 
-static int find_object(struct scaleio *s, const struct sio_plan *plan, const char *domain,
+static int find_object(struct scaleio *s, const struct sgw_plan *plan, const char *domain,
 		       json_t **out, struct err *err)
 {
-	int rc = sio_is_id(plan->pool) ? object_by_id(s, "StoragePool", plan->pool, out, err) : 0;
+	int rc = sgw_is_id(plan->pool) ? object_by_id(s, "StoragePool", plan->pool, out, err) : 0;
 
 	if (rc || *out)
 		return rc;
@@ -308,13 +309,13 @@ static int find_object(struct scaleio *s, const struct sio_plan *plan, const cha
 /* --- what a pool is -------------------------------------------------------- */
 
 /* Since 5.0 a protection domain may be erasure-coded: other sizes, thin volumes only. */
-static int learn_coding(struct scaleio *s, const json_t *object, struct sio_pool *p,
+static int learn_coding(struct scaleio *s, const json_t *object, struct sgw_pool *p,
 			struct err *err)
 {
 	json_t *domain = NULL;
-	struct sio_version v;
+	struct sgw_version v;
 	bool coded = !strcasecmp(rest_text(object, "genType"), "EC");
-	int rc = sio_version_of(s, &v, err);
+	int rc = sgw_version_of(s, &v, err);
 
 	if (!rc && !coded && v.major >= VERSION_CODED) {
 		rc = object_by_id(s, "ProtectionDomain", p->domain, &domain, err);
@@ -322,16 +323,16 @@ static int learn_coding(struct scaleio *s, const json_t *object, struct sio_pool
 		json_decref(domain);
 	}
 	p->coded = coded;
-	p->step = coded ? SIO_STEP_EC : SIO_STEP;
+	p->step = coded ? SGW_STEP_EC : SGW_STEP;
 	return rc;
 }
 
-static int learn_pool(struct scaleio *s, const json_t *object, struct sio_pool *p, struct err *err)
+static int learn_pool(struct scaleio *s, const json_t *object, struct sgw_pool *p, struct err *err)
 {
 	const char *id = rest_text(object, "id"), *domain = rest_text(object, "protectionDomainId");
 	int rc;
 
-	if (!sio_is_id(id) || !sio_is_id(domain))
+	if (!sgw_is_id(id) || !sgw_is_id(domain))
 		return err_set(err, -EPROTO, "%s: read pool: the answer has no ids", s->base.name);
 	snprintf(p->id, sizeof p->id, "%s", id);
 	snprintf(p->domain, sizeof p->domain, "%s", domain);
@@ -347,16 +348,16 @@ static int learn_pool(struct scaleio *s, const json_t *object, struct sio_pool *
 /* --- kept ------------------------------------------------------------------ */
 
 static bool kept_pool(struct scaleio *s, const char *pool, const char *domain, const char *id,
-		      struct sio_pool *out)
+		      struct sgw_pool *out)
 {
 	uint64_t now = clock_ms();
 	bool found = false;
 
 	mutex_lock(&s->lock);
-	for (size_t i = 0; i < SIO_POOLS_MAX && !found; i++) {
-		const struct sio_pool *p = &s->pools[i];
+	for (size_t i = 0; i < SGW_POOLS_MAX && !found; i++) {
+		const struct sgw_pool *p = &s->pools[i];
 
-		if (!p->at_ms || now - p->at_ms >= SIO_CACHE_MS)
+		if (!p->at_ms || now - p->at_ms >= SGW_CACHE_MS)
 			continue;
 		found = id ? !strcmp(p->id, id) :
 			     !strcmp(p->pool_key, pool) && !strcmp(p->domain_key, domain);
@@ -368,31 +369,31 @@ static bool kept_pool(struct scaleio *s, const char *pool, const char *domain, c
 }
 
 /* In place of the oldest. */
-static void keep_pool(struct scaleio *s, const struct sio_pool *p)
+static void keep_pool(struct scaleio *s, const struct sgw_pool *p)
 {
 	size_t at = 0;
 
 	mutex_lock(&s->lock);
-	for (size_t i = 1; i < SIO_POOLS_MAX; i++)
+	for (size_t i = 1; i < SGW_POOLS_MAX; i++)
 		if (s->pools[i].at_ms < s->pools[at].at_ms)
 			at = i;
 	s->pools[at] = *p;
 	mutex_unlock(&s->lock);
 }
 
-void sio_pools_forget(struct scaleio *s)
+void sgw_pools_forget(struct scaleio *s)
 {
 	mutex_lock(&s->lock);
 	memset(s->pools, 0, sizeof s->pools);
 	mutex_unlock(&s->lock);
 }
 
-int sio_pool_get(struct scaleio *s, const struct sio_plan *plan, struct sio_pool *out,
+int sgw_pool_get(struct scaleio *s, const struct sgw_plan *plan, struct sgw_pool *out,
 		 struct err *err)
 {
 	const char *domain_key = plan->domain ? plan->domain : "";
-	struct sio_pool p = { .at_ms = 0 };
-	char domain[SIO_ID_MAX] = "";
+	struct sgw_pool p = { .at_ms = 0 };
+	char domain[SGW_ID_MAX] = "";
 	json_t *object = NULL;
 	int rc = 0;
 
@@ -418,9 +419,9 @@ int sio_pool_get(struct scaleio *s, const struct sio_plan *plan, struct sio_pool
 	return 0;
 }
 
-int sio_pool_by_id(struct scaleio *s, const char *id, struct sio_pool *out, struct err *err)
+int sgw_pool_by_id(struct scaleio *s, const char *id, struct sgw_pool *out, struct err *err)
 {
-	struct sio_pool p = { .at_ms = 0 };
+	struct sgw_pool p = { .at_ms = 0 };
 	json_t *object = NULL;
 	int rc;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* scaleio_session.c - login and logout; one session, shared by all threads
  *
- * A system has room for 128 sessions of all its users, so one is kept and renewed SIO_AHEAD_MS before
+ * A system has room for 128 sessions of all its users, so one is kept and renewed SGW_AHEAD_MS before
  * it would end. Who finds none logs in, outside of the lock; who comes meanwhile waits.
  *
  * Two ways in. Classic: GET /api/login, a token that is the password from then on. Since 4.0:
@@ -22,13 +22,13 @@
 #define CLASSIC_IDLE_MS (10 * 60000ULL)
 #define BEARER_LIFE_S 300 /* when the array does not tell */
 #define BEARER_LIFE_MAX_S 86400
-#define SIO_AHEAD_MS 30000
+#define SGW_AHEAD_MS 30000
 #define LOGIN_STEPS 6 /* calls of one login at most, for the limit of who waits for it */
 #define LOGINS_MAX 3  /* of one call */
 #define VERSION_BEARER 4
 #define VERSION_PART_MAX 9999
 
-void sio_session_done(struct sio_session *c)
+void sgw_session_done(struct sgw_session *c)
 {
 	if (c->token)
 		explicit_bzero(c->token, strlen(c->token));
@@ -60,14 +60,14 @@ static int login_refused(struct scaleio *s, const struct rest_reply *a, struct e
 {
 	char text[200];
 	unsigned code;
-	enum sio_fault fault;
+	enum sgw_fault fault;
 
 	if (a->status == 401)
 		return err_set(err, -EACCES, "%s: login: user or password of \"%s\" is refused",
 			       s->base.name, s->cfg.user);
-	fault = sio_judge(a->status, a->json, text, sizeof text, &code);
+	fault = sgw_judge(a->status, a->json, text, sizeof text, &code);
 	/* What it says is not repeated: the request holds the password. */
-	return err_set(err, fault == SIO_NO_ROUTE ? -EPROTO : sio_errno(fault),
+	return err_set(err, fault == SGW_NO_ROUTE ? -EPROTO : sgw_errno(fault),
 		       "%s: login: refused with HTTP status %ld, code %u", s->base.name, a->status,
 		       code);
 }
@@ -76,7 +76,7 @@ static int token_set(char **out, const char *text, struct err *err)
 {
 	size_t n = strlen(text);
 
-	if (!n || n >= SIO_TOKEN_MAX)
+	if (!n || n >= SGW_TOKEN_MAX)
 		return err_set(err, -EPROTO, "login: the answer holds no token");
 	for (size_t i = 0; i < n; i++)
 		if (text[i] <= 0x20 || text[i] == 0x7f)
@@ -85,10 +85,10 @@ static int token_set(char **out, const char *text, struct err *err)
 	return *out ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
-static int login_classic(struct scaleio *s, struct sio_session *c, enum way *way, struct err *err)
+static int login_classic(struct scaleio *s, struct sgw_session *c, enum way *way, struct err *err)
 {
 	char password[ARRAY_PASSWORD_MAX];
-	AUTO_FREE char *token = malloc(SIO_TOKEN_MAX);
+	char token[SGW_TOKEN_MAX];
 	const struct rest_request q = { .call = "login",
 					.method = "GET",
 					.path = "/api/login",
@@ -96,25 +96,23 @@ static int login_classic(struct scaleio *s, struct sio_session *c, enum way *way
 					.password = password,
 					.safe = true };
 	struct rest_reply a = { 0 };
-	int rc = token ? array_password(&s->cfg, password, err) :
-			 err_set(err, -ENOMEM, "out of memory");
+	int rc = array_password(&s->cfg, password, err);
 
 	*way = WAY_CLOSED;
 	if (!rc)
-		rc = rest_call(s->rest, &q, &a, err);
+		rc = sgw_rest(s, &q, &a, err);
 	explicit_bzero(password, sizeof password);
 	if (!rc) {
 		*way = way_of(&a);
 		if (*way != WAY_OPEN)
 			rc = login_refused(s, &a, err);
-		else if (!sio_bare(&a, token, SIO_TOKEN_MAX))
+		else if (!sgw_bare(&a, token, sizeof token))
 			rc = err_set(err, -EPROTO, "%s: login: the answer is no token",
 				     s->base.name);
 		else
 			rc = token_set(&c->token, token, err);
 	}
-	if (token)
-		explicit_bzero(token, SIO_TOKEN_MAX);
+	explicit_bzero(token, sizeof token);
 	rest_reply_done(&a);
 	c->bearer = c->by_rest = false;
 	c->life_ms = CLASSIC_LIFE_MS;
@@ -122,7 +120,7 @@ static int login_classic(struct scaleio *s, struct sio_session *c, enum way *way
 	return rc;
 }
 
-static int take_bearer(struct sio_session *c, const json_t *answer, struct err *err)
+static int take_bearer(struct sgw_session *c, const json_t *answer, struct err *err)
 {
 	uint64_t seconds;
 	int rc = token_set(&c->token, rest_text(answer, "access_token"), err);
@@ -139,7 +137,7 @@ static int take_bearer(struct sio_session *c, const json_t *answer, struct err *
 	return rc;
 }
 
-static int login_bearer(struct scaleio *s, struct sio_session *c, enum way *way, struct err *err)
+static int login_bearer(struct scaleio *s, struct sgw_session *c, enum way *way, struct err *err)
 {
 	char password[ARRAY_PASSWORD_MAX];
 	struct rest_request q = {
@@ -155,7 +153,7 @@ static int login_bearer(struct scaleio *s, struct sio_session *c, enum way *way,
 		body = json_pack("{s:s, s:s}", "username", s->cfg.user, "password", password);
 		text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 		q.body = text;
-		rc = text ? rest_call(s->rest, &q, &a, err) :
+		rc = text ? sgw_rest(s, &q, &a, err) :
 			    err_set(err, -EINVAL, "%s: user or password is no UTF-8", s->base.name);
 	}
 	explicit_bzero(password, sizeof password);
@@ -186,19 +184,19 @@ static bool version_part(const char **text, unsigned *out)
 }
 
 /* By number of each part: "3.10" is newer than "3.9". */
-static int learn_version(struct scaleio *s, struct sio_session *c, struct err *err)
+static int learn_version(struct scaleio *s, struct sgw_session *c, struct err *err)
 {
-	const struct sio_call q = {
+	const struct sgw_call q = {
 		.call = "version", .method = "GET", .path = "/api/version", .safe = true
 	};
 	struct rest_reply a = { 0 };
 	char buf[64];
 	const char *text = buf;
-	int rc = sio_send(s, &q, c, &a, err);
+	int rc = sgw_send(s, &q, c, &a, err);
 
 	if (rc)
 		return rc;
-	if (a.status != 200 || !sio_bare(&a, buf, sizeof buf) ||
+	if (a.status != 200 || !sgw_bare(&a, buf, sizeof buf) ||
 	    !version_part(&text, &c->version.major) ||
 	    (*text == '.' && (text++, !version_part(&text, &c->version.minor))))
 		rc = err_set(err, a.status >= 500 ? -EAGAIN : -EPROTO,
@@ -211,7 +209,7 @@ static int learn_version(struct scaleio *s, struct sio_session *c, struct err *e
 /* --- logging out ----------------------------------------------------------- */
 
 /* Best effort: the session ends by itself some time. */
-static void log_out(struct scaleio *s, const struct sio_session *c)
+static void log_out(struct scaleio *s, const struct sgw_session *c)
 {
 	AUTO_FREE char *header = NULL;
 	AUTO_FREE char *text = NULL;
@@ -220,7 +218,7 @@ static void log_out(struct scaleio *s, const struct sio_session *c)
 				  .method = c->by_rest ? "POST" : "GET",
 				  .path = c->by_rest ? "/rest/auth/logout" : "/api/logout",
 				  .headers = headers,
-				  .total_ms = SIO_LOGOUT_MS };
+				  .total_ms = SGW_LOGOUT_MS };
 	struct rest_reply a;
 	json_t *body = NULL;
 
@@ -236,52 +234,52 @@ static void log_out(struct scaleio *s, const struct sio_session *c)
 		text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 		q.body = text;
 	}
-	if (!rest_call(s->rest, &q, &a, NULL))
+	if (!sgw_rest(s, &q, &a, NULL))
 		rest_reply_done(&a);
 	json_decref(body);
 }
 
-void sio_logout(struct scaleio *s)
+void sgw_logout(struct scaleio *s)
 {
 	log_out(s, &s->session);
-	sio_session_done(&s->session);
+	sgw_session_done(&s->session);
 }
 
 /* --- both ways ------------------------------------------------------------- */
 
 /* A classic session of a new release is exchanged, where the release has the other way. */
-static void exchange(struct scaleio *s, struct sio_session *c)
+static void exchange(struct scaleio *s, struct sgw_session *c)
 {
-	struct sio_session b = { .version = c->version };
+	struct sgw_session b = { .version = c->version };
 	struct err ignored;
 	enum way way;
 
 	if (login_bearer(s, &b, &way, &ignored)) {
-		sio_session_done(&b);
+		sgw_session_done(&b);
 		c->bearer = true; /* the classic token is taken as one */
 		return;
 	}
 	log_out(s, c);
-	sio_session_done(c);
+	sgw_session_done(c);
 	*c = b;
 }
 
-static int login(struct scaleio *s, enum sio_login style, struct sio_session *out, struct err *err)
+static int login(struct scaleio *s, enum sgw_login style, struct sgw_session *out, struct err *err)
 {
-	struct sio_session c = { 0 };
+	struct sgw_session c = { 0 };
 	enum way way = WAY_NONE;
-	bool only = s->own.login != SIO_LOGIN_AUTO;
+	bool only = s->own.login != SGW_LOGIN_AUTO;
 	int rc;
 
-	if (style == SIO_LOGIN_BEARER)
+	if (style == SGW_LOGIN_BEARER)
 		rc = login_bearer(s, &c, &way, err);
 	else
 		rc = login_classic(s, &c, &way, err);
 	if (rc && way == WAY_NONE && !only) {
 		struct err second = { "" };
 
-		sio_session_done(&c);
-		rc = style == SIO_LOGIN_BEARER ? login_classic(s, &c, &way, &second) :
+		sgw_session_done(&c);
+		rc = style == SGW_LOGIN_BEARER ? login_classic(s, &c, &way, &second) :
 						 login_bearer(s, &c, &way, &second);
 		if (rc && way != WAY_NONE)
 			*err = second;
@@ -297,7 +295,7 @@ static int login(struct scaleio *s, enum sio_login style, struct sio_session *ou
 	if (rc) {
 		if (c.token)
 			log_out(s, &c);
-		sio_session_done(&c);
+		sgw_session_done(&c);
 	} else {
 		*out = c;
 	}
@@ -308,8 +306,8 @@ static int login(struct scaleio *s, enum sio_login style, struct sio_session *ou
 
 static bool is_good_locked(const struct scaleio *s)
 {
-	const struct sio_session *c = &s->session;
-	uint64_t now = clock_ms(), ahead = SIO_AHEAD_MS;
+	const struct sgw_session *c = &s->session;
+	uint64_t now = clock_ms(), ahead = SGW_AHEAD_MS;
 
 	if (!c->serial)
 		return false;
@@ -319,14 +317,14 @@ static bool is_good_locked(const struct scaleio *s)
 	       (c->idle_ms == UINT64_MAX || now - c->used_ms + ahead < c->idle_ms);
 }
 
-static int copy_locked(const struct scaleio *s, struct sio_session *out, struct err *err)
+static int copy_locked(const struct scaleio *s, struct sgw_session *out, struct err *err)
 {
 	*out = s->session;
 	out->token = strdup(s->session.token);
 	out->refresh = s->session.refresh ? strdup(s->session.refresh) : NULL;
 	if (out->token && (out->refresh || !s->session.refresh))
 		return 0;
-	sio_session_done(out);
+	sgw_session_done(out);
 	return err_set(err, -ENOMEM, "out of memory");
 }
 
@@ -348,8 +346,8 @@ static int wait_for_login_locked(struct scaleio *s, struct err *err)
 /* The lock is given up meanwhile. */
 static int login_locked(struct scaleio *s, struct err *err)
 {
-	struct sio_session fresh = { 0 }, old;
-	enum sio_login style = s->style;
+	struct sgw_session fresh = { 0 }, old;
+	enum sgw_login style = s->style;
 	struct err why = { "" };
 	int rc;
 
@@ -364,8 +362,8 @@ static int login_locked(struct scaleio *s, struct err *err)
 		fresh.serial = s->logins;
 		fresh.born_ms = fresh.used_ms = clock_ms();
 		s->session = fresh;
-		if (s->own.login == SIO_LOGIN_AUTO)
-			s->style = fresh.by_rest ? SIO_LOGIN_BEARER : SIO_LOGIN_CLASSIC;
+		if (s->own.login == SGW_LOGIN_AUTO)
+			s->style = fresh.by_rest ? SGW_LOGIN_BEARER : SGW_LOGIN_CLASSIC;
 	}
 	s->logging_in = false;
 	s->login_rc = rc;
@@ -377,12 +375,12 @@ static int login_locked(struct scaleio *s, struct err *err)
 	/* A token that nobody will show again still counts as a session. */
 	if (old.by_rest)
 		log_out(s, &old);
-	sio_session_done(&old);
+	sgw_session_done(&old);
 	mutex_lock(&s->lock);
 	return rc;
 }
 
-int sio_session_get(struct scaleio *s, struct sio_session *out, struct err *err)
+int sgw_session_get(struct scaleio *s, struct sgw_session *out, struct err *err)
 {
 	int rc = 0;
 
@@ -399,15 +397,15 @@ int sio_session_get(struct scaleio *s, struct sio_session *out, struct err *err)
 	return rc;
 }
 
-void sio_session_drop(struct scaleio *s, uint64_t serial)
+void sgw_session_drop(struct scaleio *s, uint64_t serial)
 {
 	mutex_lock(&s->lock);
 	if (s->session.serial == serial && !s->logging_in)
-		sio_session_done(&s->session);
+		sgw_session_done(&s->session);
 	mutex_unlock(&s->lock);
 }
 
-void sio_session_used(struct scaleio *s, uint64_t serial)
+void sgw_session_used(struct scaleio *s, uint64_t serial)
 {
 	mutex_lock(&s->lock);
 	if (s->session.serial == serial)

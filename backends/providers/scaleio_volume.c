@@ -16,13 +16,13 @@
 
 /* --- names ----------------------------------------------------------------- */
 
-void sio_names_of(const struct scaleio *s, const char *owner, struct sio_names *out)
+void sgw_names_of(const struct scaleio *s, const char *owner, struct sgw_names *out)
 {
 	provider_make_name(s->cfg.name_prefix, owner, out->used);
 	provider_make_name(s->fresh_prefix, owner, out->fresh);
 }
 
-bool sio_names_from(const struct scaleio *s, const char *name, struct sio_names *out)
+bool sgw_names_from(const struct scaleio *s, const char *name, struct sgw_names *out)
 {
 	const char *hash;
 
@@ -37,39 +37,39 @@ bool sio_names_from(const struct scaleio *s, const char *name, struct sio_names 
 	return true;
 }
 
-bool sio_is_fresh(const struct scaleio *s, const struct sio_volume *v)
+bool sgw_is_fresh(const struct scaleio *s, const struct sgw_volume *v)
 {
 	return provider_is_made_name(s->fresh_prefix, v->name) && !*v->ancestor;
 }
 
 /* --- reading --------------------------------------------------------------- */
 
-void sio_volume_done(struct sio_volume *v)
+void sgw_volume_done(struct sgw_volume *v)
 {
 	json_decref(v->mapped);
 	memset(v, 0, sizeof *v);
 }
 
-static bool take_id(const json_t *object, const char *key, char out[SIO_ID_MAX])
+static bool take_id(const json_t *object, const char *key, char out[SGW_ID_MAX])
 {
 	const char *id = rest_text(object, key);
 
-	if (!sio_is_id(id))
+	if (!sgw_is_id(id))
 		return false;
-	snprintf(out, SIO_ID_MAX, "%s", id);
+	snprintf(out, SGW_ID_MAX, "%s", id);
 	return true;
 }
 
-int sio_volume_parse(const json_t *object, struct sio_volume *out, struct err *err)
+int sgw_volume_parse(const json_t *object, struct sgw_volume *out, struct err *err)
 {
 	const char *name = rest_text(object, "name"), *type = rest_text(object, "volumeType");
 	json_t *mapped = json_object_get(object, "mappedSdcInfo");
-	struct sio_volume v = { .mapped = NULL };
+	struct sgw_volume v = { .mapped = NULL };
 	uint64_t kib;
 
 	if (!take_id(object, "id", v.id))
 		return err_set(err, -EPROTO, "volume: the answer has no id");
-	if (!rest_u64(json_object_get(object, "sizeInKb"), &kib) || kib > SIO_SIZE_MAX)
+	if (!rest_u64(json_object_get(object, "sizeInKb"), &kib) || kib > SGW_SIZE_MAX)
 		return err_set(err, -EPROTO, "volume %s: the answer has no size", v.id);
 	v.size = kib * 1024;
 	if (strlen(name) < sizeof v.name) /* a longer one is not ours */
@@ -88,15 +88,15 @@ int sio_volume_parse(const json_t *object, struct sio_volume *out, struct err *e
 	return 0;
 }
 
-int sio_volume_by_id(struct scaleio *s, const char *id, struct sio_volume *out, struct err *err)
+int sgw_volume_by_id(struct scaleio *s, const char *id, struct sgw_volume *out, struct err *err)
 {
 	json_t *object = NULL;
-	int rc = sio_get(s, "read volume", &object, NULL, err, "/api/instances/Volume::%s", id);
+	int rc = sgw_get(s, "read volume", &object, NULL, err, "/api/instances/Volume::%s", id);
 
 	if (!rc)
-		rc = sio_volume_parse(object, out, err);
+		rc = sgw_volume_parse(object, out, err);
 	if (!rc && strcasecmp(out->id, id) != 0) {
-		sio_volume_done(out);
+		sgw_volume_done(out);
 		rc = err_set(err, -EPROTO, "%s: read volume: the answer is about another one",
 			     s->base.name);
 	}
@@ -105,59 +105,59 @@ int sio_volume_by_id(struct scaleio *s, const char *id, struct sio_volume *out, 
 }
 
 /* The name's id; -ENOENT. */
-static int look_up(struct scaleio *s, const char *name, char id[SIO_ID_MAX], struct err *err)
+static int look_up(struct scaleio *s, const char *name, char id[SGW_ID_MAX], struct err *err)
 {
 	json_t *answer = NULL;
 	const char *text;
-	enum sio_fault fault;
-	int rc = sio_post(s, "look up volume", true, json_pack("{s:s}", "name", name), &answer,
+	enum sgw_fault fault;
+	int rc = sgw_post(s, "look up volume", true, json_pack("{s:s}", "name", name), &answer,
 			  &fault, err, "/api/types/Volume/instances/action/queryIdByKey");
 
-	if (fault == SIO_NO_ROUTE) /* of the first releases */
-		rc = sio_get(s, "look up volume", &answer, &fault, err,
+	if (fault == SGW_NO_ROUTE) /* of the first releases */
+		rc = sgw_get(s, "look up volume", &answer, &fault, err,
 			     "/api/types/Volume/instances/getByName::%s", name);
 	if (rc)
 		return rc;
 	text = json_is_string(answer) ? json_string_value(answer) : rest_text(answer, "id");
-	if (sio_is_id(text))
-		snprintf(id, SIO_ID_MAX, "%s", text);
+	if (sgw_is_id(text))
+		snprintf(id, SGW_ID_MAX, "%s", text);
 	else
 		rc = err_set(err, -EPROTO, "%s: look up volume: the answer is no id", s->base.name);
 	json_decref(answer);
 	return rc;
 }
 
-int sio_volume_by_name(struct scaleio *s, const char *name, struct sio_volume *out, struct err *err)
+int sgw_volume_by_name(struct scaleio *s, const char *name, struct sgw_volume *out, struct err *err)
 {
-	char id[SIO_ID_MAX];
+	char id[SGW_ID_MAX];
 	int rc = look_up(s, name, id, err);
 
 	if (rc)
 		return rc;
 	/* Its name is known a little before its id is. */
-	for (unsigned n = 0; n < SIO_VISIBLE_TRIES; n++) {
+	for (unsigned n = 0; n < SGW_VISIBLE_TRIES; n++) {
 		if (n)
-			sio_pause(n);
-		rc = sio_volume_by_id(s, id, out, err);
+			sgw_pause(n);
+		rc = sgw_volume_by_id(s, id, out, err);
 		if (rc != -ENOENT)
 			break;
 	}
 	if (!rc && strcmp(out->name, name) != 0) { /* renamed meanwhile */
-		sio_volume_done(out);
+		sgw_volume_done(out);
 		rc = err_set(err, -ENOENT, "%s: volume \"%s\" is not there", s->base.name, name);
 	}
 	return rc;
 }
 
-int sio_volume_by_names(struct scaleio *s, const struct sio_names *names, struct sio_volume *out,
+int sgw_volume_by_names(struct scaleio *s, const struct sgw_names *names, struct sgw_volume *out,
 			struct err *err)
 {
-	int rc = sio_volume_by_name(s, names->used, out, err);
+	int rc = sgw_volume_by_name(s, names->used, out, err);
 
 	if (rc == -ENOENT)
-		rc = sio_volume_by_name(s, names->fresh, out, err);
+		rc = sgw_volume_by_name(s, names->fresh, out, err);
 	if (rc == -ENOENT) /* renamed between the two */
-		rc = sio_volume_by_name(s, names->used, out, err);
+		rc = sgw_volume_by_name(s, names->used, out, err);
 	if (rc == -ENOENT)
 		err_set(err, rc, "%s: volume \"%s\" is not there", s->base.name, names->used);
 	return rc;
@@ -167,12 +167,12 @@ int sio_volume_by_names(struct scaleio *s, const struct sio_names *names, struct
 static int check_system(struct scaleio *s, const json_t *handle, struct err *err)
 {
 	const char *id = rest_text(handle, "system");
-	struct sio_system system;
+	struct sgw_system system;
 	int rc;
 
 	if (!*id)
 		return 0;
-	rc = sio_system_get(s, false, &system, err);
+	rc = sgw_system_get(s, false, &system, err);
 	if (!rc && strcasecmp(system.id, id) != 0)
 		rc = err_set(err, -EINVAL,
 			     "%s: the volume is of system %.32s, the gateway serves %s",
@@ -180,76 +180,76 @@ static int check_system(struct scaleio *s, const json_t *handle, struct err *err
 	return rc;
 }
 
-static bool is_ours(const struct scaleio *s, const struct sio_volume *v, const char *owner)
+static bool is_ours(const struct scaleio *s, const struct sgw_volume *v, const char *owner)
 {
-	struct sio_names is, wanted;
+	struct sgw_names is, wanted;
 
-	if (!sio_names_from(s, v->name, &is))
+	if (!sgw_names_from(s, v->name, &is))
 		return false;
 	if (!owner)
 		return true;
-	sio_names_of(s, owner, &wanted);
+	sgw_names_of(s, owner, &wanted);
 	return !strcmp(is.used, wanted.used);
 }
 
-int sio_volume_find(struct scaleio *s, const struct provider_ref *ref, struct sio_volume *out,
+int sgw_volume_find(struct scaleio *s, const struct provider_ref *ref, struct sgw_volume *out,
 		    struct err *err)
 {
 	const char *id = rest_text(ref->handle, "id");
-	struct sio_names names;
+	struct sgw_names names;
 	int rc = check_system(s, ref->handle, err);
 
 	if (rc)
 		return rc;
-	if (sio_is_id(id)) {
-		rc = sio_volume_by_id(s, id, out, err);
+	if (sgw_is_id(id)) {
+		rc = sgw_volume_by_id(s, id, out, err);
 		if (!rc && is_ours(s, out, ref->owner))
 			return 0;
 		if (!rc)
-			sio_volume_done(out);
+			sgw_volume_done(out);
 		else if (rc != -ENOENT)
 			return rc;
 	}
 	if (!ref->owner)
 		return err_set(err, -ENOENT, "%s: volume %.32s is not there, or not ours",
 			       s->base.name, id);
-	sio_names_of(s, ref->owner, &names);
-	return sio_volume_by_names(s, &names, out, err);
+	sgw_names_of(s, ref->owner, &names);
+	return sgw_volume_by_names(s, &names, out, err);
 }
 
 /* --- for callers ----------------------------------------------------------- */
 
-static void describe(const struct scaleio *s, const struct sio_volume *v,
+static void describe(const struct scaleio *s, const struct sgw_volume *v,
 		     struct provider_volume *out)
 {
-	struct sio_names names;
+	struct sgw_names names;
 
 	memset(out, 0, sizeof *out);
-	if (sio_names_from(s, v->name, &names))
+	if (sgw_names_from(s, v->name, &names))
 		memcpy(out->name, names.used, sizeof out->name);
 	out->size = v->size;
 	out->used = v->thick ? v->size : PROVIDER_UNKNOWN;
 	out->created = v->created;
-	out->fresh = sio_is_fresh(s, v);
+	out->fresh = sgw_is_fresh(s, v);
 	out->nhosts = (unsigned)json_array_size(v->mapped);
 	if (v->to_all && !out->nhosts)
 		out->nhosts = 1;
 }
 
 /* Blocks that a thin volume has taken; those of its snapshots, in the same tree, are among them. */
-static void learn_used(struct scaleio *s, const struct sio_volume *v, struct provider_volume *out)
+static void learn_used(struct scaleio *s, const struct sgw_volume *v, struct provider_volume *out)
 {
 	json_t *stats = NULL;
 	uint64_t kib = 0;
 	bool net;
 
 	if (v->thick || !*v->vtree ||
-	    sio_get(s, "volume statistics", &stats, NULL, NULL,
+	    sgw_get(s, "volume statistics", &stats, NULL, NULL,
 		    "/api/instances/VTree::%s/relationships/Statistics", v->vtree))
 		return;
 	net = rest_u64(json_object_get(stats, "netCapacityInUseInKb"), &kib);
 	if (net || rest_u64(json_object_get(stats, "capacityInUseInKb"), &kib)) {
-		out->used = kib > SIO_SIZE_MAX ? v->size : kib * 1024 / (net ? 1 : 2);
+		out->used = kib > SGW_SIZE_MAX ? v->size : kib * 1024 / (net ? 1 : 2);
 		if (out->used > v->size)
 			out->used = v->size;
 	}
@@ -260,14 +260,14 @@ int scaleio_get(struct provider *p, const struct provider_ref *ref, struct provi
 		struct err *err)
 {
 	struct scaleio *s = scaleio_of(p);
-	struct sio_volume v;
-	int rc = sio_volume_find(s, ref, &v, err);
+	struct sgw_volume v = { .mapped = NULL };
+	int rc = sgw_volume_find(s, ref, &v, err);
 
 	if (rc)
 		return rc;
 	describe(s, &v, out);
 	learn_used(s, &v, out);
-	sio_volume_done(&v);
+	sgw_volume_done(&v);
 	return 0;
 }
 
@@ -275,7 +275,7 @@ int scaleio_list(struct provider *p, provider_found *found, void *arg, struct er
 {
 	struct scaleio *s = scaleio_of(p);
 	json_t *list = NULL;
-	int rc = sio_get(s, "list volumes", &list, NULL, err, "/api/types/Volume/instances");
+	int rc = sgw_get(s, "list volumes", &list, NULL, err, "/api/types/Volume/instances");
 
 	if (rc)
 		return rc;
@@ -286,17 +286,17 @@ int scaleio_list(struct provider *p, provider_found *found, void *arg, struct er
 	}
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		struct provider_volume told;
-		struct sio_volume v;
-		struct sio_names names;
+		struct sgw_volume v = { .mapped = NULL };
+		struct sgw_names names;
 		bool more = true;
 
-		if (sio_volume_parse(json_array_get(list, i), &v, NULL))
+		if (sgw_volume_parse(json_array_get(list, i), &v, NULL))
 			continue; /* somebody's, of a kind that is not known here */
-		if (sio_names_from(s, v.name, &names)) {
+		if (sgw_names_from(s, v.name, &names)) {
 			describe(s, &v, &told);
 			more = found(arg, &told);
 		}
-		sio_volume_done(&v);
+		sgw_volume_done(&v);
 		if (!more)
 			break;
 	}
@@ -306,7 +306,7 @@ int scaleio_list(struct provider *p, provider_found *found, void *arg, struct er
 
 /* --- removing -------------------------------------------------------------- */
 
-static int is_mapped(const struct scaleio *s, const struct sio_volume *v, struct err *err)
+static int is_mapped(const struct scaleio *s, const struct sgw_volume *v, struct err *err)
 {
 	const json_t *first = json_array_get(v->mapped, 0);
 
@@ -314,31 +314,31 @@ static int is_mapped(const struct scaleio *s, const struct sio_volume *v, struct
 		return err_set(err, -EBUSY, "%s: the volume is mapped to all hosts", s->base.name);
 	if (first)
 		return err_set(err, -EBUSY, "%s: the volume is mapped to %.100s", s->base.name,
-			       sio_mapping_name(first));
+			       sgw_mapping_name(first));
 	return 0;
 }
 
 /* Asks once; *again: it is still there and may go later. */
-static int remove_once(struct scaleio *s, const struct sio_volume *v, bool *again, struct err *err)
+static int remove_once(struct scaleio *s, const struct sgw_volume *v, bool *again, struct err *err)
 {
-	enum sio_fault fault;
+	enum sgw_fault fault;
 	int rc = is_mapped(s, v, err);
 
 	*again = false;
 	if (rc)
 		return rc;
-	rc = sio_post(s, "remove volume", true, json_pack("{s:s}", "removeMode", "ONLY_ME"), NULL,
+	rc = sgw_post(s, "remove volume", true, json_pack("{s:s}", "removeMode", "ONLY_ME"), NULL,
 		      &fault, err, "/api/instances/Volume::%s/action/removeVolume", v->id);
-	if (fault == SIO_ABSENT)
+	if (fault == SGW_ABSENT)
 		return 0;
-	*again = fault == SIO_REMOVING || fault == SIO_MAPPED;
+	*again = fault == SGW_REMOVING || fault == SGW_MAPPED;
 	return rc;
 }
 
-int sio_volume_remove(struct scaleio *s, const struct sio_volume *v, struct err *err)
+int sgw_volume_remove(struct scaleio *s, const struct sgw_volume *v, struct err *err)
 {
-	uint64_t deadline = clock_ms() + SIO_REMOVE_MS;
-	struct sio_volume now = *v;
+	uint64_t deadline = clock_ms() + SGW_REMOVE_MS;
+	struct sgw_volume now = *v;
 	int rc = 0;
 
 	json_incref(now.mapped);
@@ -346,18 +346,18 @@ int sio_volume_remove(struct scaleio *s, const struct sio_volume *v, struct err 
 		bool again;
 		int removed = remove_once(s, &now, &again, err);
 
-		sio_volume_done(&now);
+		sgw_volume_done(&now);
 		if (!again)
 			return removed;
 		if (clock_ms() >= deadline)
 			return err_set(err, -EAGAIN, "%s: the volume's removal is in progress",
 				       s->base.name);
-		sio_pause(n);
-		rc = sio_volume_by_id(s, v->id, &now, err);
+		sgw_pause(n);
+		rc = sgw_volume_by_id(s, v->id, &now, err);
 		if (rc)
 			return rc == -ENOENT ? 0 : rc;
 		if (strcmp(now.name, v->name) != 0) { /* it has a new owner, or a mark less */
-			sio_volume_done(&now);
+			sgw_volume_done(&now);
 			return err_set(err, -EAGAIN, "%s: the volume changed meanwhile",
 				       s->base.name);
 		}
@@ -365,21 +365,21 @@ int sio_volume_remove(struct scaleio *s, const struct sio_volume *v, struct err 
 }
 
 /* Whatever has one of the names. What was just removed may be found for another moment. */
-static int remove_names(struct scaleio *s, const struct sio_names *names, struct err *err)
+static int remove_names(struct scaleio *s, const struct sgw_names *names, struct err *err)
 {
-	struct sio_volume v;
+	struct sgw_volume v = { .mapped = NULL };
 
-	for (unsigned n = 0; n < REMOVES_MAX + SIO_VISIBLE_TRIES; n++) {
-		int rc = sio_volume_by_names(s, names, &v, err);
+	for (unsigned n = 0; n < REMOVES_MAX + SGW_VISIBLE_TRIES; n++) {
+		int rc = sgw_volume_by_names(s, names, &v, err);
 
 		if (rc)
 			return rc == -ENOENT ? 0 : rc;
-		rc = sio_volume_remove(s, &v, err);
-		sio_volume_done(&v);
+		rc = sgw_volume_remove(s, &v, err);
+		sgw_volume_done(&v);
 		if (rc)
 			return rc;
 		if (n >= REMOVES_MAX)
-			sio_pause(n - REMOVES_MAX);
+			sgw_pause(n - REMOVES_MAX);
 	}
 	return err_set(err, -EAGAIN, "%s: volume \"%s\" is still there", s->base.name, names->used);
 }
@@ -387,17 +387,17 @@ static int remove_names(struct scaleio *s, const struct sio_names *names, struct
 int scaleio_remove(struct provider *p, const struct provider_ref *ref, struct err *err)
 {
 	struct scaleio *s = scaleio_of(p);
-	struct sio_names names;
-	struct sio_volume v;
-	int rc = sio_volume_find(s, ref, &v, err);
+	struct sgw_names names;
+	struct sgw_volume v = { .mapped = NULL };
+	int rc = sgw_volume_find(s, ref, &v, err);
 
 	if (rc == -ENOENT)
 		return 0;
 	if (rc)
 		return rc;
-	sio_names_from(s, v.name, &names);
-	rc = sio_volume_remove(s, &v, err);
-	sio_volume_done(&v);
+	sgw_names_from(s, v.name, &names);
+	rc = sgw_volume_remove(s, &v, err);
+	sgw_volume_done(&v);
 	/* A create that was killed may have left another. */
 	return rc ? rc : remove_names(s, &names, err);
 }
@@ -405,9 +405,9 @@ int scaleio_remove(struct provider *p, const struct provider_ref *ref, struct er
 int scaleio_remove_name(struct provider *p, const char *name, struct err *err)
 {
 	struct scaleio *s = scaleio_of(p);
-	struct sio_names names;
+	struct sgw_names names;
 
-	if (!sio_names_from(s, name, &names))
+	if (!sgw_names_from(s, name, &names))
 		return err_set(err, -EINVAL, "%s: \"%.64s\" is no name of ours", s->base.name,
 			       name);
 	return remove_names(s, &names, err);
@@ -417,28 +417,28 @@ int scaleio_remove_name(struct provider *p, const char *name, struct err *err)
 
 /* What the array says of a volume's size decides, not what it said of the call: the present size is an error
  * in some releases, and an answer may be lost. */
-static int grow_to(struct scaleio *s, struct sio_volume *v, uint64_t size, struct err *err)
+static int grow_to(struct scaleio *s, struct sgw_volume *v, uint64_t size, struct err *err)
 {
-	char gib[24], id[SIO_ID_MAX];
-	enum sio_fault fault = SIO_OK;
+	char gib[24], id[SGW_ID_MAX];
+	enum sgw_fault fault = SGW_OK;
 	int rc = 0;
 
 	snprintf(gib, sizeof gib, "%" PRIu64, size / GIB);
 	memcpy(id, v->id, sizeof id);
-	for (unsigned n = 0; n < SIO_TRIES; n++) {
-		struct sio_volume now;
+	for (unsigned n = 0; n < SGW_TRIES; n++) {
+		struct sgw_volume now = { .mapped = NULL };
 		int read;
 
 		if (n)
-			sio_pause(n);
+			sgw_pause(n);
 		if (!n || rc)
-			rc = sio_post(s, "grow volume", false, json_pack("{s:s}", "sizeInGB", gib),
+			rc = sgw_post(s, "grow volume", false, json_pack("{s:s}", "sizeInGB", gib),
 				      NULL, &fault, err,
 				      "/api/instances/Volume::%s/action/setVolumeSize", id);
-		read = sio_volume_by_id(s, id, &now, rc ? NULL : err);
+		read = sgw_volume_by_id(s, id, &now, rc ? NULL : err);
 		if (read)
 			return rc ? rc : read;
-		sio_volume_done(v);
+		sgw_volume_done(v);
 		*v = now;
 		if (v->size >= size)
 			return 0;
@@ -450,17 +450,17 @@ static int grow_to(struct scaleio *s, struct sio_volume *v, uint64_t size, struc
 			    s->base.name);
 }
 
-int sio_volume_grow(struct scaleio *s, struct sio_volume *v, uint64_t size, struct err *err)
+int sgw_volume_grow(struct scaleio *s, struct sgw_volume *v, uint64_t size, struct err *err)
 {
-	struct sio_pool pool = { .step = SIO_STEP };
-	struct sio_version version;
+	struct sgw_pool pool = { .step = SGW_STEP };
+	struct sgw_version version;
 	uint64_t want;
-	int rc = sio_version_of(s, &version, err);
+	int rc = sgw_version_of(s, &version, err);
 
 	/* Only releases with erasure coding have other steps, so only there the pool matters. */
 	if (!rc && version.major >= 5 && *v->pool)
-		rc = sio_pool_by_id(s, v->pool, &pool, err);
-	rc = rc ? rc : sio_round(size, pool.step, &want, err);
+		rc = sgw_pool_by_id(s, v->pool, &pool, err);
+	rc = rc ? rc : sgw_round(size, pool.step, &want, err);
 	if (rc)
 		return rc;
 	if (want < v->size)
@@ -474,32 +474,32 @@ int scaleio_grow(struct provider *p, const struct provider_ref *ref, uint64_t wa
 		 struct err *err)
 {
 	struct scaleio *s = scaleio_of(p);
-	struct sio_volume v;
-	int rc = sio_volume_find(s, ref, &v, err);
+	struct sgw_volume v = { .mapped = NULL };
+	int rc = sgw_volume_find(s, ref, &v, err);
 
 	if (rc)
 		return rc;
-	rc = sio_volume_grow(s, &v, want, err);
+	rc = sgw_volume_grow(s, &v, want, err);
 	if (!rc)
 		*size = v.size;
-	sio_volume_done(&v);
+	sgw_volume_done(&v);
 	return rc;
 }
 
 /* As with sizes: the name that it has then decides. A name that is in use may be in use by itself. */
-static int rename_once(struct scaleio *s, struct sio_volume *v, const char *name, struct err *err)
+static int rename_once(struct scaleio *s, struct sgw_volume *v, const char *name, struct err *err)
 {
-	struct sio_volume now;
+	struct sgw_volume now = { .mapped = NULL };
 	int read,
-		rc = sio_post(s, "rename volume", false, json_pack("{s:s}", "newName", name), NULL,
+		rc = sgw_post(s, "rename volume", false, json_pack("{s:s}", "newName", name), NULL,
 			      NULL, err, "/api/instances/Volume::%s/action/setVolumeName", v->id);
 
 	if (rc && rc != -EAGAIN && rc != -EEXIST)
 		return rc;
-	read = sio_volume_by_id(s, v->id, &now, rc ? NULL : err);
+	read = sgw_volume_by_id(s, v->id, &now, rc ? NULL : err);
 	if (read)
 		return rc ? rc : read;
-	sio_volume_done(v);
+	sgw_volume_done(v);
 	*v = now;
 	if (!strcmp(v->name, name))
 		return 0;
@@ -511,16 +511,16 @@ static int rename_once(struct scaleio *s, struct sio_volume *v, const char *name
 int scaleio_set_used(struct provider *p, const struct provider_ref *ref, struct err *err)
 {
 	struct scaleio *s = scaleio_of(p);
-	struct sio_names names;
-	struct sio_volume v;
-	int rc = sio_volume_find(s, ref, &v, err);
+	struct sgw_names names;
+	struct sgw_volume v = { .mapped = NULL };
+	int rc = sgw_volume_find(s, ref, &v, err);
 
 	if (rc)
 		return rc;
-	for (unsigned n = 0; n < SIO_TRIES; n++) {
+	for (unsigned n = 0; n < SGW_TRIES; n++) {
 		if (n)
-			sio_pause(n);
-		if (!sio_names_from(s, v.name, &names))
+			sgw_pause(n);
+		if (!sgw_names_from(s, v.name, &names))
 			rc = err_set(err, -ENOENT, "%s: the volume is not ours any more",
 				     s->base.name);
 		else if (strcmp(v.name, names.used) != 0)
@@ -528,6 +528,6 @@ int scaleio_set_used(struct provider *p, const struct provider_ref *ref, struct 
 		if (rc != -EAGAIN)
 			break;
 	}
-	sio_volume_done(&v);
+	sgw_volume_done(&v);
 	return rc;
 }
