@@ -9,10 +9,11 @@ fits="dir"
 SIM=${SIM:-$root/build/$VARIANT/persifs-sim}
 sim_pid='' sim_url='' nfs_port='' exports=/platform/2/protocols/nfs/exports
 
-sim_is_up_or_dead() { grep -qs listening "$work/log/sim.out" || ! kill -0 "$sim_pid" 2>/dev/null; }
+sim_is_up_or_dead() { grep -q listening "$work/log/sim.out" || ! kill -0 "$sim_pid" 2>/dev/null; }
 
 sim_start() {
 	nfs_port=$(free_port)
+	: >"$work/log/sim.out" # of an earlier one
 	"$SIM" onefs --listen tcp:127.0.0.1:0 --root "$store" --state "$work/sim.state" \
 		--set ganesha=yes --set "nfs_port=$nfs_port" --set "mount_port=$(free_port)" \
 		</dev/null >"$work/log/sim.out" 2>"$work/log/sim" &

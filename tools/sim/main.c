@@ -135,6 +135,28 @@ static int apply(struct program *p, int option, const char *arg)
 	return -1;
 }
 
+/* Before anything is made: what is wrong with the command line is said as such. */
+static int check_settings(const struct program *p)
+{
+	AUTO_FREE void *values = calloc(1, p->kind->options_size);
+	struct err err, why;
+	int rc = 0;
+
+	if (!values || opt_defaults(p->kind->options, values))
+		return complain(1, "out of memory");
+	for (unsigned i = 0; i < p->nsettings && !rc; i++) {
+		const char *text = p->settings[i], *value = strchr(text, '=');
+		AUTO_FREE char *name = strndup(text, strcspn(text, "="));
+
+		rc = opt_set(p->kind->options, values, name ? name : "", value ? value + 1 : NULL,
+			     &why);
+		if (rc)
+			err_set(&err, rc, "--set %.100s: %.300s", text, why.text);
+	}
+	opt_done(p->kind->options, values);
+	return rc ? complain(EXIT_USAGE, err.text) : -1;
+}
+
 /* -1: go on; else the exit status. */
 static int parse(int argc, char **argv, struct program *p)
 {
@@ -147,7 +169,7 @@ static int parse(int argc, char **argv, struct program *p)
 			return usage(), 0;
 		if (ch == O_VERSION)
 			return puts("persifs-sim " PERSIFS_VERSION) < 0;
-		rc = apply(p, ch, optarg);
+		rc = apply(p, ch, optarg ? optarg : "");
 		if (rc >= 0)
 			return rc;
 	}
@@ -162,7 +184,9 @@ static int parse(int argc, char **argv, struct program *p)
 		return complain(EXIT_USAGE, "--cert and --key belong together");
 	if (p->cert_out && (!p->tls || p->cfg.cert))
 		return complain(EXIT_USAGE, "--cert-out wants --tls, and no --cert");
-	return -1;
+	if (strncmp(p->cfg.listen, "tcp:", 4) != 0)
+		return complain(EXIT_USAGE, "--listen wants tcp:addr:port");
+	return check_settings(p);
 }
 
 static int read_password(struct program *p, struct err *err)

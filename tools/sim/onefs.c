@@ -22,6 +22,7 @@
 #define ABSOLUTE_S 14400
 #define OFFER_S 450 /* left of a session when another cookie is offered */
 #define NODES_MAX 16
+#define ZONE_NAME_MAX sizeof(((struct onefs_zone *)0)->name)
 #define NO_EXTENSION 14 /* N from which activity does not lengthen a session */
 #define UNLIMITED UINT32_MAX
 
@@ -346,6 +347,14 @@ static void check_args(struct onefs_call *c, const struct onefs_route *r)
 	}
 }
 
+bool onefs_denied(const struct onefs *o, const char *privilege)
+{
+	char list[OPT_VALUE_MAX + 4];
+
+	snprintf(list, sizeof list, " %s ", o->opt->deny ? o->opt->deny : "");
+	return onefs_word(list, privilege);
+}
+
 static bool wants_body(const struct onefs_call *c)
 {
 	return !strcmp(c->method, "POST") || !strcmp(c->method, "PUT");
@@ -356,7 +365,7 @@ static void run_route(struct onefs_call *c, const struct onefs_route *r)
 	check_args(c, r);
 	if (wants_body(c) && !c->body)
 		onefs_fail(c, 400, "AEC_BAD_REQUEST", NULL, "The body is not a JSON object");
-	if (r->privilege && c->o->opt->deny && strstr(c->o->opt->deny, r->privilege))
+	if (r->privilege && onefs_denied(c->o, r->privilege))
 		onefs_fail(c, 403, "AEC_FORBIDDEN", NULL, "Privilege check failed. %s is required",
 			   r->privilege);
 	if (c->errors || !read_zone(c))
@@ -518,9 +527,12 @@ static void answer(void *arg, struct httpd_request *rq, bool half)
 	if (c.changed)
 		sim_changed(o->sim);
 	onefs_reply(&c);
+	/* They share values with the state and with cursors, whose counts are not for two threads. */
+	mutex_lock(&o->lock);
 	json_decref(c.args);
 	json_decref(c.body);
 	json_decref(c.answer);
+	mutex_unlock(&o->lock);
 	json_decref(c.errors);
 }
 
@@ -533,28 +545,43 @@ static json_t *state_new(void)
 			 "snapshot_id", 1, "nfsd_id", 0);
 }
 
-/* Every entry of a table has these texts. */
+/* Every entry of a table has these texts, and its paths lie below /ifs. */
+static bool entry_ok(const json_t *e, const char *const *texts)
+{
+	const json_t *paths = json_object_get(e, "paths");
+	const char *path;
+
+	for (size_t i = 0; texts[i]; i++) {
+		const char *text = json_string_value(json_object_get(e, texts[i]));
+
+		if (!text || (!strcmp(texts[i], "path") && !onefs_path_ok(text)) ||
+		    (!strcmp(texts[i], "zone") && strlen(text) >= ZONE_NAME_MAX))
+			return false;
+	}
+	for (size_t i = 0; i < json_array_size(paths); i++) {
+		path = json_string_value(json_array_get(paths, i));
+		if (!path || !onefs_path_ok(path))
+			return false;
+	}
+	return json_is_object(e);
+}
+
 static bool table_ok(const json_t *state, const char *table, const char *const *texts)
 {
 	json_t *entries = json_object_get(state, table), *e;
 	const char *key;
 
 	json_object_foreach(entries, key, e) {
-		const json_t *paths = json_object_get(e, "paths");
-
-		for (size_t i = 0; texts[i]; i++)
-			if (!json_is_string(json_object_get(e, texts[i])))
-				return false;
-		for (size_t i = 0; i < json_array_size(paths); i++)
-			if (!json_is_string(json_array_get(paths, i)))
-				return false;
-		if (!strcmp(table, "exports") && !json_array_size(paths))
+		if (!entry_ok(e, texts) ||
+		    (!strcmp(table, "exports") && !json_array_size(json_object_get(e, "paths"))))
+			return false;
+		if (!strcmp(table, "quotas") && !json_is_object(json_object_get(e, "thresholds")))
 			return false;
 	}
 	return true;
 }
 
-static bool state_ok(const json_t *state)
+bool onefs_state_ok(const json_t *state)
 {
 	static const char *const
 		zone[] = { "zone", NULL },
@@ -669,7 +696,7 @@ static int start(struct onefs *o, const json_t *state, struct err *err)
 	rc = rc ? rc : read_zones(o, err);
 	if (rc)
 		return rc;
-	if (state && !state_ok(state))
+	if (state && !onefs_state_ok(state))
 		return err_set(err, -EINVAL, "the state file is not one of onefs");
 	o->state = state ? json_deep_copy(state) : state_new();
 	o->paths = json_object();

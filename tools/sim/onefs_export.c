@@ -87,8 +87,9 @@ void onefs_index_exports(struct onefs *o)
 	const char *key;
 	json_t *e;
 
-	json_object_foreach(json_object_get(o->state, "exports"), key, e)
+	json_object_foreach(json_object_get(o->state, "exports"), key, e) {
 		count_paths(o, e, 1);
+	}
 }
 
 static json_int_t with_path(struct onefs_call *c, const char *zone, const char *path)
@@ -326,8 +327,9 @@ static void check_body(struct onefs_call *c, const json_t *before)
 			onefs_fail(c, 400, "AEC_BAD_REQUEST", NULL, "Unknown argument '%.64s'",
 				   arg);
 	}
-	json_object_foreach(c->body, name, v)
+	json_object_foreach(c->body, name, v) {
 		check_field(c, name, v);
+	}
 	if (!before || paths)
 		check_paths(c, paths, before);
 }
@@ -391,6 +393,7 @@ void onefs_exports_post(struct onefs_call *c)
 {
 	json_t *e, *unresolved = json_array();
 	char key[KEY_MAX];
+	uint64_t seen_at = clock_ms() + c->o->opt->export_delay_ms;
 	json_int_t id;
 
 	check_body(c, NULL);
@@ -415,9 +418,7 @@ void onefs_exports_post(struct onefs_call *c)
 	json_object_set_new(exports(c), key, e);
 	count_paths(c->o, e, 1);
 	if (c->o->opt->export_delay_ms)
-		json_object_set_new(
-			c->o->visible, key,
-			json_integer((json_int_t)(clock_ms() + c->o->opt->export_delay_ms)));
+		json_object_set_new(c->o->visible, key, json_integer((json_int_t)seen_at));
 	c->changed = c->exports = true;
 	c->status = 201;
 	c->answer = json_pack("{s:I}", "id", id);
@@ -598,8 +599,9 @@ void onefs_exports_summary(struct onefs_call *c)
 	const char *key;
 	json_t *e;
 
-	json_object_foreach(exports(c), key, e)
+	json_object_foreach(exports(c), key, e) {
 		n += !strcmp(json_string_value(json_object_get(e, "zone")), c->zone->name);
+	}
 	c->answer = json_pack("{s:{s:I}}", "summary", "count", n);
 }
 

@@ -5,9 +5,10 @@
  *   onefs_reply.c    errors, arguments, checks of fields, pages
  *   onefs_route.c    the table of routes
  *   onefs_cluster.c  version, configuration, zones, pools, licences, statistics
- *   onefs_export.c   exports, aliases, settings of the NFS service
+ *   onefs_export.c   exports       onefs_nfs.c   aliases, settings of the NFS service
  *   onefs_quota.c    quotas        onefs_snap.c  snapshots
- *   onefs_ran.c      /namespace    onefs_tree.c  the real folder behind it
+ *   onefs_ran.c      /namespace    onefs_acl.c   modes and owners there
+ *   onefs_tree.c     the real folder behind it
  *   onefs_nfsd.c     nfs-ganesha, which exports the real folder
  *
  * What the cluster knows is kept as JSON objects, in the form of the answers but without
@@ -133,7 +134,7 @@ bool onefs_word(const char *list, const char *word); /* list: " a b c " */
 /* 1..max, or the default; an error is added when it is none. */
 uint64_t onefs_arg_number(struct onefs_call *c, const char *name, uint64_t dflt, uint64_t max);
 void onefs_token(char buf[ONEFS_TOKEN]);
-/* The keys of one page and "resume" for the answer. keys (taken) is NULL when the call brings a token:
+/* Copies of the keys of one page, and "resume" for the answer. keys (taken) is NULL when the call brings a token:
  * then those of the first call are taken, and its args become the call's. NULL: an error was added. */
 json_t *onefs_page(struct onefs_call *c, const void *of, json_t *keys_take, json_t **resume);
 bool onefs_persona(const json_t *p, const char *kinds, int64_t *id);
@@ -154,13 +155,25 @@ onefs_fn onefs_quotas_get, onefs_quotas_post, onefs_quotas_delete, onefs_quota_g
 onefs_fn onefs_snaps_get, onefs_snaps_post, onefs_snap_get, onefs_snap_put, onefs_snap_delete,
 	onefs_snap_copy, onefs_snap_drop;
 void onefs_namespace(struct onefs_call *c);
+/* The error of a call for path, by -errno. */
+void onefs_fail_errno(struct onefs_call *c, int rc, const char *path);
+/* Octal, or the name of an access list; NULL: dflt. */
+bool onefs_read_mode(const char *text, mode_t dflt, mode_t *out);
+json_t *onefs_user(uid_t uid);
+json_t *onefs_group(gid_t gid);
+void onefs_get_acl(struct onefs_call *c, const char *path);
+void onefs_put_acl(struct onefs_call *c, const char *path);
+/* What is kept of paths that are gone, or are called otherwise now. */
+void onefs_forget_acls(struct onefs_call *c, const char *path);
 json_t *onefs_export_defaults_new(void);
+bool onefs_state_ok(const json_t *state);
 void onefs_index_exports(struct onefs *o);
 /* Forgets snapshots of the state file whose copy or removal was not finished. */
 void onefs_snap_load(struct onefs *o);
 /* A quota at path or, with below, at something in it. Under the lock. */
 bool onefs_has_quota(struct onefs *o, const char *path, bool below);
 bool onefs_licensed(unsigned licence);
+bool onefs_denied(const struct onefs *o, const char *privilege);
 
 /* --- onefs_tree.c: paths are absolute, "/ifs/..."; -errno --- */
 
@@ -186,8 +199,13 @@ int onefs_stat(struct onefs *o, const char *path, struct stat *st);
 int onefs_open_dir(struct onefs *o, const char *path); /* a descriptor to be read */
 /* 1: made; 0: there already. */
 int onefs_mkdir(struct onefs *o, const char *path, mode_t mode, bool parents);
+enum onefs_removal {
+	REMOVE_ONE,
+	REMOVE_ALL,     /* with what is in it */
+	REMOVE_BOUNDED, /* the same, until a folder that is closed to the API's user */
+};
 /* stop_after: entries, then -EINTR; 0: all. */
-int onefs_remove(struct onefs *o, const char *path, bool recursive, unsigned stop_after);
+int onefs_remove(struct onefs *o, const char *path, enum onefs_removal how, unsigned stop_after);
 int onefs_move(struct onefs *o, const char *from, const char *to);
 int onefs_copy_tree(struct onefs *o, const char *from, const char *to, struct onefs_copy *how);
 int onefs_usage(struct onefs *o, const char *path, struct onefs_usage *out);

@@ -57,12 +57,12 @@ static json_t *find_alias(struct onefs_call *c, char key[ONEFS_PATH_MAX])
 static void put_alias(struct onefs_call *c, const json_t *before, const char *name,
 		      const char *path)
 {
-	char key[ONEFS_PATH_MAX], old[ONEFS_PATH_MAX];
+	char key[ONEFS_PATH_MAX], old[ONEFS_PATH_MAX] = "";
 
 	alias_key(c, name, key);
 	if (before)
 		alias_key(c, json_string_value(json_object_get(before, "name")), old);
-	if ((!before || strcmp(old, key) != 0) && json_object_get(table(c, "aliases"), key)) {
+	if (strcmp(old, key) != 0 && json_object_get(table(c, "aliases"), key)) {
 		onefs_fail(c, 409, "AEC_CONFLICT", "name", "Alias '%s' exists already", name);
 		return;
 	}
@@ -75,22 +75,30 @@ static void put_alias(struct onefs_call *c, const json_t *before, const char *na
 	c->changed = true;
 }
 
-void onefs_aliases_get(struct onefs_call *c)
+static json_t *aliases_of_zone(struct onefs_call *c)
 {
-	json_t *keys = onefs_arg(c, "resume") ? NULL : json_array(), *a, *list, *page, *resume;
+	json_t *keys = json_array(), *a;
 	const char *key;
 
-	if (keys)
-		json_object_foreach(table(c, "aliases"), key, a)
-			if (!strcmp(json_string_value(json_object_get(a, "zone")), c->zone->name))
-				json_array_append_new(keys, json_string(key));
-	page = onefs_page(c, onefs_aliases_get, keys, &resume);
+	json_object_foreach(table(c, "aliases"), key, a) {
+		if (!strcmp(json_string_value(json_object_get(a, "zone")), c->zone->name))
+			json_array_append_new(keys, json_string(key));
+	}
+	return keys;
+}
+
+void onefs_aliases_get(struct onefs_call *c)
+{
+	json_t *keys = onefs_arg(c, "resume") ? NULL : aliases_of_zone(c), *resume;
+	json_t *page = onefs_page(c, onefs_aliases_get, keys, &resume), *list;
+
 	if (!page)
 		return;
 	list = json_array();
 	for (size_t i = 0; i < json_array_size(page); i++) {
-		a = json_object_get(table(c, "aliases"),
-				    json_string_value(json_array_get(page, i)));
+		const char *key = json_string_value(json_array_get(page, i));
+		const json_t *a = json_object_get(table(c, "aliases"), key);
+
 		if (a)
 			json_array_append_new(list, json_deep_copy(a));
 	}
@@ -168,9 +176,10 @@ static void settings_get(struct onefs_call *c, json_t *defaults_take, const json
 	const char *key;
 	json_t *v;
 
-	json_object_foreach(copy, key, v)
+	json_object_foreach(copy, key, v) {
 		if (json_object_get(defaults_take, key))
 			json_object_set(defaults_take, key, v);
+	}
 	json_decref(copy);
 	c->answer = json_pack("{s:o}", "settings", defaults_take);
 }

@@ -122,8 +122,9 @@ static void check_fields(struct onefs_call *c, bool new)
 			onefs_fail(c, 400, "AEC_BAD_REQUEST", key, "Field '%s' is of a wrong type",
 				   key);
 	}
-	json_object_foreach(t, key, v)
+	json_object_foreach(t, key, v) {
 		check_limit(c, key, v);
+	}
 }
 
 static void check_target(struct onefs_call *c)
@@ -280,6 +281,7 @@ static bool flag(const struct onefs_call *c, const char *name)
 void onefs_quotas_post(struct onefs_call *c)
 {
 	json_t *n = json_object_get(c->o->state, "quota_id"), *q, *t, *p;
+	uint64_t ready_at = clock_ms() + c->o->opt->quota_scan_ms;
 	char id[40];
 
 	if (!is_licensed(c))
@@ -308,8 +310,7 @@ void onefs_quotas_post(struct onefs_call *c)
 		      "linked", 0, "notifications", "default", "persona", p ? p : json_null(),
 		      "thresholds", t);
 	json_object_set_new(quotas(c), id, q);
-	json_object_set_new(c->o->visible, id,
-			    json_integer((json_int_t)(clock_ms() + c->o->opt->quota_scan_ms)));
+	json_object_set_new(c->o->visible, id, json_integer((json_int_t)ready_at));
 	c->changed = true;
 	c->status = 201;
 	c->answer = json_pack("{s:s}", "id", id);
@@ -392,9 +393,10 @@ static json_t *matching(struct onefs_call *c)
 	json_t *keys = json_array(), *q;
 	const char *id;
 
-	json_object_foreach(quotas(c), id, q)
+	json_object_foreach(quotas(c), id, q) {
 		if (meant(c, q))
 			json_array_append_new(keys, json_string(id));
+	}
 	return keys;
 }
 

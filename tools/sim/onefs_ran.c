@@ -6,8 +6,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +18,7 @@
 #define COPY_ERRORS 1000 /* that one answer tells */
 #define LISTED " detail limit resume sort dir type hidden zone "
 
-static void fail_errno(struct onefs_call *c, int rc, const char *path)
+void onefs_fail_errno(struct onefs_call *c, int rc, const char *path)
 {
 	switch (rc) {
 	case -ENOENT:
@@ -89,243 +87,6 @@ static bool is_snapshot(struct onefs_call *c, const char *path)
 	return true;
 }
 
-/* --- modes and owners ------------------------------------------------------- */
-
-static bool read_mode(const char *text, mode_t dflt, mode_t *out)
-{
-	static const struct {
-		const char *name;
-		mode_t mode;
-	} acls[] = { { "private_read", 0550 },
-		     { "private", 0770 },
-		     { "public_read", 0775 },
-		     { "public_read_write", 0777 },
-		     { "public", 0777 } };
-	char *end;
-	unsigned long v;
-
-	*out = dflt;
-	if (!text)
-		return true;
-	for (size_t i = 0; i < ARRAY_LEN(acls); i++)
-		if (!strcmp(acls[i].name, text)) {
-			*out = acls[i].mode;
-			return true;
-		}
-	v = strtoul(text, &end, 8);
-	*out = (mode_t)v;
-	return *text >= '0' && *text <= '7' && !*end && v <= 07777;
-}
-
-static json_t *user_object(uid_t uid)
-{
-	char buf[4096], id[24], text[16];
-	struct passwd pw, *found = NULL;
-
-	snprintf(id, sizeof id, "UID:%u", uid);
-	snprintf(text, sizeof text, "%u", uid);
-	if (getpwuid_r(uid, &pw, buf, sizeof buf, &found))
-		found = NULL;
-	return json_pack("{s:s, s:s, s:s}", "id", id, "name", found ? pw.pw_name : text, "type",
-			 "user");
-}
-
-static json_t *group_object(gid_t gid)
-{
-	char buf[4096], id[24], text[16];
-	struct group gr, *found = NULL;
-
-	snprintf(id, sizeof id, "GID:%u", gid);
-	snprintf(text, sizeof text, "%u", gid);
-	if (getgrgid_r(gid, &gr, buf, sizeof buf, &found))
-		found = NULL;
-	return json_pack("{s:s, s:s, s:s}", "id", id, "name", found ? gr.gr_name : text, "type",
-			 "group");
-}
-
-/* "UID:7", "USER:name" or a name alone -> an id. */
-static bool user_id(const json_t *who, int64_t *id)
-{
-	const char *text = json_string_value(json_object_get(who, "id"));
-	char buf[4096];
-	struct passwd pw, *found = NULL;
-
-	if (text && onefs_persona(json_object_get(who, "id"), " UID USER ", id)) {
-		if (*id >= 0)
-			return true;
-		text = strchr(text, ':') + 1;
-	} else if (!text) {
-		text = json_string_value(json_object_get(who, "name"));
-	} else {
-		return false;
-	}
-	if (!text || getpwnam_r(text, &pw, buf, sizeof buf, &found) || !found)
-		return false;
-	*id = pw.pw_uid;
-	return true;
-}
-
-static bool group_id(const json_t *who, int64_t *id)
-{
-	const char *text = json_string_value(json_object_get(who, "id"));
-	char buf[4096];
-	struct group gr, *found = NULL;
-
-	if (text && onefs_persona(json_object_get(who, "id"), " GID GROUP ", id)) {
-		if (*id >= 0)
-			return true;
-		text = strchr(text, ':') + 1;
-	} else if (!text) {
-		text = json_string_value(json_object_get(who, "name"));
-	} else {
-		return false;
-	}
-	if (!text || getgrnam_r(text, &gr, buf, sizeof buf, &found) || !found)
-		return false;
-	*id = gr.gr_gid;
-	return true;
-}
-
-/* --- access control --------------------------------------------------------- */
-
-static json_t *acls(const struct onefs_call *c)
-{
-	return json_object_get(c->o->state, "acls");
-}
-
-/* What is kept of paths that are gone, or are called otherwise now. */
-static void forget_acls(struct onefs_call *c, const char *path)
-{
-	const char *key;
-	json_t *v;
-	void *tmp;
-
-	mutex_lock(&c->o->lock);
-	json_object_foreach_safe(acls(c), tmp, key, v)
-	{
-		if (onefs_path_below(key, path)) {
-			json_object_del(acls(c), key);
-			c->changed = true;
-		}
-	}
-	mutex_unlock(&c->o->lock);
-}
-
-static void get_acl(struct onefs_call *c, const char *path)
-{
-	char mode[8];
-	struct stat st;
-	json_t *kept;
-	int rc = onefs_stat(c->o, path, &st);
-
-	if (rc) {
-		fail_errno(c, rc, path);
-		return;
-	}
-	snprintf(mode, sizeof mode, "%04o", st.st_mode & 07777);
-	c->answer = json_pack("{s:s, s:s, s:o, s:o}", "authoritative", "mode", "mode", mode,
-			      "owner", user_object(st.st_uid), "group", group_object(st.st_gid));
-	mutex_lock(&c->o->lock);
-	kept = json_deep_copy(json_object_get(acls(c), path));
-	mutex_unlock(&c->o->lock);
-	if (kept)
-		json_object_update_new(c->answer, kept);
-}
-
-static void check_ace(struct onefs_call *c, const json_t *ace)
-{
-	const char *access = json_string_value(json_object_get(ace, "accesstype"));
-	int64_t id;
-
-	if (!onefs_persona(json_object_get(json_object_get(ace, "trustee"), "id"),
-			   " UID GID USER GROUP SID ", &id))
-		onefs_fail(c, 400, "AEC_BAD_REQUEST", "acl", "trustee is no persona like UID:2000");
-	if (!access || !onefs_word(" allow deny ", access))
-		onefs_fail(c, 400, "AEC_BAD_REQUEST", "acl", "accesstype must be allow or deny");
-	if (!json_array_size(json_object_get(ace, "accessrights")))
-		onefs_fail(c, 400, "AEC_BAD_REQUEST", "acl", "accessrights must be a list");
-}
-
-/* False: an error was added. */
-static bool check_acl(struct onefs_call *c, bool *by_mode, mode_t *mode, int64_t ids[2])
-{
-	const char *how = json_string_value(json_object_get(c->body, "authoritative"));
-	const json_t *owner = json_object_get(c->body, "owner"),
-		     *group = json_object_get(c->body, "group");
-	const json_t *list = json_object_get(c->body, "acl");
-	const char *text = json_string_value(json_object_get(c->body, "mode"));
-
-	*by_mode = how && !strcmp(how, "mode");
-	if (!how || !onefs_word(" mode acl ", how)) {
-		onefs_fail(c, 400, "AEC_ARG_REQUIRED", "authoritative",
-			   "authoritative must be mode or acl");
-		return false;
-	}
-	if (*by_mode && (list || !read_mode(text, 0, mode)))
-		onefs_fail(c, 400, "AEC_BAD_REQUEST", "mode", "mode must be octal, without acl");
-	if (!*by_mode && !json_is_array(list))
-		onefs_fail(c, 400, "AEC_ARG_REQUIRED", "acl", "acl must be a list");
-	for (size_t i = 0; !*by_mode && i < json_array_size(list); i++)
-		check_ace(c, json_array_get(list, i));
-	if (owner && !user_id(owner, &ids[0]))
-		onefs_fail(c, 400, "AEC_BAD_REQUEST", "owner", "owner is unknown");
-	if (group && !group_id(group, &ids[1]))
-		onefs_fail(c, 400, "AEC_BAD_REQUEST", "group", "group is unknown");
-	return !c->errors;
-}
-
-/* Without root's rights the real owner stays, and the wanted one is what is told. */
-static void keep_acl(struct onefs_call *c, const char *path, bool by_mode, const int64_t ids[2])
-{
-	json_t *kept, *list = json_object_get(c->body, "acl");
-
-	mutex_lock(&c->o->lock);
-	kept = json_deep_copy(json_object_get(acls(c), path));
-	kept = kept ? kept : json_object();
-	json_object_del(kept, "acl");
-	json_object_del(kept, "authoritative");
-	if (!by_mode) {
-		json_object_set_new(kept, "authoritative", json_string("acl"));
-		json_object_set_new(kept, "acl", json_deep_copy(list));
-	}
-	if (geteuid() && ids[0] >= 0)
-		json_object_set_new(kept, "owner", user_object((uid_t)ids[0]));
-	if (geteuid() && ids[1] >= 0)
-		json_object_set_new(kept, "group", group_object((gid_t)ids[1]));
-	if (json_object_size(kept))
-		json_object_set(acls(c), path, kept);
-	else
-		json_object_del(acls(c), path);
-	json_decref(kept);
-	c->changed = true;
-	mutex_unlock(&c->o->lock);
-}
-
-static void put_acl(struct onefs_call *c, const char *path)
-{
-	int64_t ids[2] = { -1, -1 };
-	mode_t mode = 0;
-	struct stat st;
-	bool by_mode;
-	int rc = onefs_stat(c->o, path, &st);
-
-	if (rc)
-		fail_errno(c, rc, path);
-	else if (!c->body)
-		onefs_fail(c, 400, "AEC_BAD_REQUEST", NULL, "The body is not a JSON object");
-	if (c->errors || !check_acl(c, &by_mode, &mode, ids))
-		return;
-	/* The owner first: a change of owner takes away set-id bits. */
-	if (!geteuid() && (ids[0] >= 0 || ids[1] >= 0))
-		rc = onefs_chown(c->o, path, ids[0], ids[1]);
-	if (!rc && by_mode && json_object_get(c->body, "mode"))
-		rc = onefs_chmod(c->o, path, mode);
-	if (rc)
-		fail_errno(c, rc, path);
-	else
-		keep_acl(c, path, by_mode, ids);
-}
-
 /* --- what is told of an entry ----------------------------------------------- */
 
 static const char *type_of(mode_t mode)
@@ -359,7 +120,7 @@ static void http_time(time_t t, char buf[40])
 static json_t *details(const char *name, const struct stat *st, const char *want)
 {
 	char mode[8], when[40];
-	json_t *all, *some, *user = user_object(st->st_uid), *group = group_object(st->st_gid);
+	json_t *all, *some, *user = onefs_user(st->st_uid), *group = onefs_group(st->st_gid);
 
 	snprintf(mode, sizeof mode, "%04o", st->st_mode & 07777);
 	http_time(st->st_mtim.tv_sec, when);
@@ -399,14 +160,15 @@ static void get_metadata(struct onefs_call *c, const char *path)
 	const char *key;
 
 	if (rc) {
-		fail_errno(c, rc, path);
+		onefs_fail_errno(c, rc, path);
 		return;
 	}
 	all = details(strrchr(path, '/') + 1, &st, NULL);
 	attrs = json_array();
-	json_object_foreach(all, key, v)
+	json_object_foreach(all, key, v) {
 		json_array_append_new(attrs, json_pack("{s:s, s:O, s:n}", "name", key, "value", v,
 						       "namespace"));
+	}
 	json_decref(all);
 	c->answer = json_pack("{s:o}", "attrs", attrs);
 }
@@ -418,7 +180,7 @@ static void head(struct onefs_call *c, const char *path)
 	int rc = onefs_stat(c->o, path, &st);
 
 	if (rc) {
-		fail_errno(c, rc, path);
+		onefs_fail_errno(c, rc, path);
 		return;
 	}
 	http_time(st.st_mtim.tv_sec, when);
@@ -511,10 +273,11 @@ static void check_list_args(struct onefs_call *c)
 	const char *name, *sort = onefs_arg(c, "sort"), *type = onefs_arg(c, "type");
 	json_t *v;
 
-	json_object_foreach(c->args, name, v)
+	json_object_foreach(c->args, name, v) {
 		if (!onefs_word(LISTED, name))
 			onefs_fail(c, 400, "AEC_BAD_REQUEST", NULL, "Unknown argument '%.64s'",
 				   name);
+	}
 	if (sort && !onefs_word(" name size last_modified ", sort))
 		onefs_fail(c, 400, "AEC_BAD_REQUEST", "sort", "Cannot sort by '%.64s'", sort);
 	if (type &&
@@ -558,7 +321,7 @@ static void list(struct onefs_call *c, const char *path)
 	if (!d) {
 		if (fd >= 0)
 			close(fd);
-		fail_errno(c, fd < 0 ? fd : -ENOMEM, path);
+		onefs_fail_errno(c, fd < 0 ? fd : -ENOMEM, path);
 		return;
 	}
 	page = page_of(c, path, onefs_arg(c, "resume") ? NULL : read_names(c, path, d), &resume);
@@ -586,13 +349,13 @@ static void get(struct onefs_call *c, const char *path)
 	int rc;
 
 	if (onefs_arg(c, "acl")) {
-		get_acl(c, path);
+		onefs_get_acl(c, path);
 	} else if (onefs_arg(c, "metadata")) {
 		get_metadata(c, path);
 	} else {
 		rc = onefs_stat(c->o, path, &st);
 		if (rc)
-			fail_errno(c, rc, path);
+			onefs_fail_errno(c, rc, path);
 		else if (!S_ISDIR(st.st_mode))
 			onefs_fail(c, 405, "AEC_METHOD_NOT_ALLOWED", NULL,
 				   "The simulator does not tell what is in a file");
@@ -650,15 +413,15 @@ static void copy_tree(struct onefs_call *c, const char *to)
 	int rc = c->errors ? -EINVAL : onefs_stat(c->o, from, &st);
 
 	if (!c->errors && rc)
-		fail_errno(c, rc, from);
+		onefs_fail_errno(c, rc, from);
 	else if (!rc && onefs_path_below(to, from))
 		onefs_fail(c, 400, "AEC_BAD_REQUEST", NULL, "A tree cannot be copied into itself");
 	else if (!rc && !merge && !onefs_stat(c->o, to, &st))
-		fail_errno(c, -EEXIST, to);
+		onefs_fail_errno(c, -EEXIST, to);
 	if (!c->errors) {
 		rc = onefs_copy_tree(c->o, from, to, &how);
 		if (rc && rc != -ECANCELED && rc != -EINTR)
-			fail_errno(c, rc, to);
+			onefs_fail_errno(c, rc, to);
 	}
 	if (!c->errors && json_array_size(k.errors))
 		c->answer = json_pack("{s:O, s:b}", "copy_errors", k.errors, "success", 0);
@@ -676,7 +439,7 @@ static void put(struct onefs_call *c, const char *path)
 	if (is_snapshot(c, path))
 		return;
 	if (onefs_arg(c, "acl")) {
-		put_acl(c, path);
+		onefs_put_acl(c, path);
 		return;
 	}
 	if (httpd_header(c->rq, "x-isi-ifs-copy-source")) {
@@ -689,21 +452,22 @@ static void put(struct onefs_call *c, const char *path)
 			"x-isi-ifs-target-type must be container: the simulator makes directories only");
 		return;
 	}
-	if (!read_mode(httpd_header(c->rq, "x-isi-ifs-access-control"), 0700, &mode)) {
+	if (!onefs_read_mode(httpd_header(c->rq, "x-isi-ifs-access-control"), 0700, &mode)) {
 		onefs_fail(c, 400, "AEC_BAD_REQUEST", NULL,
 			   "x-isi-ifs-access-control is neither octal nor the name of an ACL");
 		return;
 	}
 	rc = onefs_mkdir(c->o, path, mode, onefs_arg_true(c, "recursive"));
 	if (rc < 0)
-		fail_errno(c, rc == -ENOTDIR ? -EEXIST : rc, path);
+		onefs_fail_errno(c, rc == -ENOTDIR ? -EEXIST : rc, path);
 	else if (rc)
-		forget_acls(c, path);
+		onefs_forget_acls(c, path);
 }
 
 static void remove_it(struct onefs_call *c, const char *path)
 {
 	bool recursive = onefs_arg_true(c, "recursive"), quota;
+	enum onefs_removal how = REMOVE_ONE;
 	int rc;
 
 	if (is_snapshot(c, path))
@@ -716,16 +480,18 @@ static void remove_it(struct onefs_call *c, const char *path)
 	quota = onefs_has_quota(c->o, path, true);
 	mutex_unlock(&c->o->lock);
 	if (quota) {
-		fail_errno(c, -ENOTEMPTY, path);
+		onefs_fail_errno(c, -ENOTEMPTY, path);
 		return;
 	}
-	rc = onefs_remove(c->o, path, recursive, c->half ? 1 : 0);
+	if (recursive)
+		how = onefs_denied(c->o, "ISI_PRIV_IFS_RESTORE") ? REMOVE_BOUNDED : REMOVE_ALL;
+	rc = onefs_remove(c->o, path, how, c->half ? 1 : 0);
 	if (rc == -EINTR)
 		return; /* half of it is done */
 	if (rc) {
-		fail_errno(c, rc, path);
+		onefs_fail_errno(c, rc, path);
 	} else {
-		forget_acls(c, path);
+		onefs_forget_acls(c, path);
 		c->status = 204;
 	}
 }
@@ -753,9 +519,9 @@ static void post(struct onefs_call *c, const char *path)
 	}
 	rc = onefs_move(c->o, path, to);
 	if (rc)
-		fail_errno(c, rc, rc == -EEXIST ? to : path);
+		onefs_fail_errno(c, rc, rc == -EEXIST ? to : path);
 	else
-		forget_acls(c, path);
+		onefs_forget_acls(c, path);
 }
 
 void onefs_namespace(struct onefs_call *c)
@@ -763,9 +529,13 @@ void onefs_namespace(struct onefs_call *c)
 	char path[ONEFS_PATH_MAX];
 	size_t n = strlen(c->path + 10);
 
+	if (onefs_denied(c->o, "ISI_PRIV_NS_IFS_ACCESS")) {
+		onefs_fail_errno(c, -EACCES, "/ifs");
+		return;
+	}
 	if (n >= sizeof path ||
 	    (n > 4 && c->path[10 + n - 1] == '/' && c->path[10 + n - 2] == '/')) {
-		fail_errno(c, -ENAMETOOLONG, "/ifs");
+		onefs_fail_errno(c, -ENAMETOOLONG, "/ifs");
 		return;
 	}
 	strcpy(path, c->path + 10);

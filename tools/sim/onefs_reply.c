@@ -248,7 +248,7 @@ json_t *onefs_page(struct onefs_call *c, const void *of, json_t *keys_take, json
 	n = json_array_size(keys);
 	page = json_array();
 	for (; limit && at < n; at++, limit--)
-		json_array_append(page, json_array_get(keys, at));
+		json_array_append_new(page, json_deep_copy(json_array_get(keys, at)));
 	*resume = at < n && !c->errors ? json_string(keep_cursor(c, of, keys, at)->token) :
 					 json_null();
 	json_decref(keys);

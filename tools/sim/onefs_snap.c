@@ -30,12 +30,44 @@ static bool is_licensed(struct onefs_call *c)
 	return !c->errors;
 }
 
+static void drop_folder(struct onefs_call *c, const char *name)
+{
+	AUTO_FREE char *place = NULL;
+
+	if (asprintf(&place, "/ifs/.snapshot/%s", name) < 0)
+		place = NULL;
+	else if (onefs_path_ok(place))
+		onefs_remove(c->o, place, REMOVE_ALL, 0);
+}
+
+/* Those whose time is over go when somebody asks for snapshots. */
+static void drop_expired(struct onefs_call *c)
+{
+	const char *id;
+	json_t *s;
+	void *tmp;
+
+	json_object_foreach_safe(snaps(c), tmp, id, s)
+	{
+		json_int_t expires = json_integer_value(json_object_get(s, "expires"));
+
+		if (!expires || expires > (json_int_t)c->now ||
+		    strcmp(text_of(s, "state"), "active") != 0)
+			continue;
+		drop_folder(c, text_of(s, "name"));
+		json_object_del(snaps(c), id);
+		c->changed = true;
+	}
+}
+
 /* By id or name; key gets the id. */
 static json_t *find(struct onefs_call *c, char key[24])
 {
-	json_t *s = json_object_get(snaps(c), c->key);
 	const char *id;
+	json_t *s;
 
+	drop_expired(c);
+	s = json_object_get(snaps(c), c->key);
 	snprintf(key, 24, "%.23s", c->key);
 	if (!s) {
 		json_t *v;
@@ -88,10 +120,11 @@ static void check_name(struct onefs_call *c, const char *name, const char *self)
 	} else if (strlen(name) > ONEFS_NAME_MAX) {
 		onefs_fail(c, 403, "AEC_NAMETOO_LONG", "name", "name is too long");
 	} else {
-		json_object_foreach(snaps(c), id, s)
+		json_object_foreach(snaps(c), id, s) {
 			if (!strcmp(text_of(s, "name"), name) && (!self || strcmp(self, id) != 0))
 				onefs_fail(c, 409, "AEC_CONFLICT", "name",
 					   "Snapshot '%s' exists already", name);
+		}
 	}
 }
 
@@ -109,10 +142,11 @@ static void check_fields(struct onefs_call *c, const char *allowed)
 	const char *key;
 	json_t *v;
 
-	json_object_foreach(c->body, key, v)
+	json_object_foreach(c->body, key, v) {
 		if (!onefs_word(allowed, key))
 			onefs_fail(c, 400, "AEC_BAD_REQUEST", key,
 				   "Field '%.64s' is unknown, or fixed", key);
+	}
 	check_expires(c);
 }
 
@@ -126,6 +160,7 @@ void onefs_snaps_post(struct onefs_call *c)
 
 	if (!is_licensed(c))
 		return;
+	drop_expired(c);
 	check_fields(c, " name path expires alias ");
 	check_name(c, name, NULL);
 	if (!path || !onefs_path_ok(path))
@@ -196,16 +231,6 @@ static void copy_folder(struct onefs_call *c, const char *name, const char *path
 			 rc == -EINTR ? "interrupted" : strerrordesc_np(-rc));
 }
 
-static void drop_folder(struct onefs_call *c, const char *name)
-{
-	AUTO_FREE char *place = NULL;
-
-	if (asprintf(&place, "/ifs/.snapshot/%s", name) < 0)
-		place = NULL;
-	else if (onefs_path_ok(place))
-		onefs_remove(c->o, place, true, 0);
-}
-
 void onefs_snap_copy(struct onefs_call *c)
 {
 	const char *name = text_of(c->body, "name"), *path = text_of(c->body, "path");
@@ -230,31 +255,31 @@ void onefs_snap_copy(struct onefs_call *c)
 
 /* --- the other calls -------------------------------------------------------- */
 
-/* Those whose time is over go when somebody asks. */
-static bool is_over(const struct onefs_call *c, const json_t *s)
+static json_t *matching(struct onefs_call *c)
 {
-	json_int_t expires = json_integer_value(json_object_get(s, "expires"));
+	const char *state = onefs_arg(c, "state"), *id;
+	json_t *keys = json_array(), *s;
 
-	return expires && expires <= (json_int_t)c->now;
+	drop_expired(c);
+	json_object_foreach(snaps(c), id, s) {
+		if ((!state || !strcmp(state, "all") || !strcmp(state, text_of(s, "state"))))
+			json_array_append_new(keys, json_string(id));
+	}
+	return keys;
 }
 
 void onefs_snaps_get(struct onefs_call *c)
 {
-	json_t *keys = onefs_arg(c, "resume") ? NULL : json_array(), *s, *page, *list, *resume;
-	const char *id, *state = onefs_arg(c, "state");
+	json_t *keys = onefs_arg(c, "resume") ? NULL : matching(c), *resume;
+	json_t *page = onefs_page(c, onefs_snaps_get, keys, &resume), *list;
 
-	if (keys)
-		json_object_foreach(snaps(c), id, s)
-			if ((!state || !strcmp(state, "all") ||
-			     !strcmp(state, text_of(s, "state"))) &&
-			    !is_over(c, s))
-				json_array_append_new(keys, json_string(id));
-	page = onefs_page(c, onefs_snaps_get, keys, &resume);
 	if (!page)
 		return;
 	list = json_array();
 	for (size_t i = 0; i < json_array_size(page); i++) {
-		s = json_object_get(snaps(c), json_string_value(json_array_get(page, i)));
+		const char *id = json_string_value(json_array_get(page, i));
+		const json_t *s = json_object_get(snaps(c), id);
+
 		if (s)
 			json_array_append_new(list, json_deep_copy(s));
 	}
@@ -268,9 +293,7 @@ void onefs_snap_get(struct onefs_call *c)
 	char key[24];
 	const json_t *s = find(c, key);
 
-	if (s && is_over(c, s))
-		onefs_fail(c, 404, "AEC_NOT_FOUND", "id", "%s snapshot not found", c->key);
-	else if (s)
+	if (s)
 		c->answer = json_pack("{s:[o]}", "snapshots", json_deep_copy(s));
 }
 

@@ -172,27 +172,40 @@ static const char *next_name(DIR *d, int *rc)
 	return e ? e->d_name : NULL;
 }
 
-static int remove_inside(int dir, const char *name, unsigned depth, unsigned *left);
+struct removal {
+	unsigned left; /* entries until it stops, and 1; 0: never */
+	bool bounded;  /* by what the API's user may enter */
+};
 
-static int remove_entry(int dir, const char *name, unsigned depth, unsigned *left)
+static int remove_inside(int dir, const char *name, unsigned depth, struct removal *r);
+
+static int remove_entry(int dir, const char *name, unsigned depth, struct removal *r)
 {
 	int rc = 0;
 
-	if (*left == 1)
+	if (r->left == 1)
 		return -EINTR;
 	if (unlinkat(dir, name, 0)) {
 		if (errno != EISDIR && errno != EPERM)
 			return -errno;
-		rc = remove_inside(dir, name, depth + 1, left);
+		rc = remove_inside(dir, name, depth + 1, r);
 		if (!rc && unlinkat(dir, name, AT_REMOVEDIR))
 			rc = -errno;
 	}
-	if (!rc && *left)
-		--*left;
+	if (!rc && r->left)
+		r->left--;
 	return rc;
 }
 
-static int remove_inside(int dir, const char *name, unsigned depth, unsigned *left)
+/* The simulator may be root; the API's user is then one that owns what the simulator has made. */
+static bool may_enter(int fd)
+{
+	struct stat st;
+
+	return !fstat(fd, &st) && (st.st_uid == geteuid() || (st.st_mode & 07) == 07);
+}
+
+static int remove_inside(int dir, const char *name, unsigned depth, struct removal *r)
 {
 	int fd = depth > ONEFS_DEPTH_MAX ? -1 : openat(dir, name, FOLDER), rc = 0;
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -204,22 +217,24 @@ static int remove_inside(int dir, const char *name, unsigned depth, unsigned *le
 			close(fd);
 		return rc;
 	}
+	if (r->bounded && !may_enter(fd))
+		rc = -EACCES;
 	while (!rc && (child = next_name(d, &rc)))
-		rc = remove_entry(dirfd(d), child, depth, left);
+		rc = remove_entry(dirfd(d), child, depth, r);
 	closedir(d);
 	return rc;
 }
 
-int onefs_remove(struct onefs *o, const char *path, bool recursive, unsigned stop_after)
+int onefs_remove(struct onefs *o, const char *path, enum onefs_removal how, unsigned stop_after)
 {
 	const char *last;
 	AUTO_FD int dir = open_parent(o, path, false, &last);
-	unsigned left = stop_after ? stop_after + 1 : 0;
+	struct removal r = { stop_after ? stop_after + 1 : 0, how == REMOVE_BOUNDED };
 
 	if (dir < 0)
 		return dir;
-	if (recursive)
-		return remove_entry(dir, last, 0, &left);
+	if (how != REMOVE_ONE)
+		return remove_entry(dir, last, 0, &r);
 	if (!unlinkat(dir, last, 0))
 		return 0;
 	if (errno != EISDIR && errno != EPERM)

@@ -20,6 +20,7 @@ struct client {
 	const char *ca;              /* PEM file: https */
 	const char *type;            /* of bodies; NULL: application/json */
 	long limit_ms;               /* 0: CLIENT_LIMIT_MS */
+	CURL *curl;                  /* keeps its connection between calls; NULL: one a call */
 };
 
 struct reply {
@@ -72,10 +73,11 @@ static inline struct reply client_call(const struct client *c, const char *metho
 {
 	struct reply r = { .body = calloc(1, 1) };
 	struct curl_slist *headers = NULL;
-	CURL *curl = curl_easy_init();
+	CURL *curl = c->curl ? c->curl : curl_easy_init();
 	char url[1024], *type = NULL;
 
 	snprintf(url, sizeof url, "%s://127.0.0.1:%u%s", c->ca ? "https" : "http", c->port, path);
+	curl_easy_reset(curl);
 	client_setup(curl, c, &headers);
 	curl_easy_setopt(curl, CURLOPT_URL, url);
 	curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L);
@@ -90,7 +92,8 @@ static inline struct reply client_call(const struct client *c, const char *metho
 	snprintf(r.type, sizeof r.type, "%s", type ? type : "");
 	r.json = json_loads(r.body, JSON_DECODE_ANY, NULL);
 	curl_slist_free_all(headers);
-	curl_easy_cleanup(curl);
+	if (!c->curl)
+		curl_easy_cleanup(curl);
 	return r;
 }
 
