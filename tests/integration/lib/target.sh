@@ -8,6 +8,7 @@
 #          nfs     persifs on nfs-ganesha over a local folder
 #          nfsmem  persifs on nfs-ganesha's memory file system
 #          nfsfault  persifs on tests/server, which fails on purpose
+# A scenario with own_targets=yes has others, which it prepares itself (kinds of storage, say).
 #
 # After target_prepare: $mnt where the target is mounted, $uri what is mounted,
 # $store the folder behind it.
@@ -37,7 +38,10 @@ target_prepare() {
 	nfs) server_start VFS "$store" && uri=$server_uri ;;
 	nfsmem) server_start MEM /mem && uri=$server_uri ;;
 	nfsfault) server_start_fault && uri=$server_uri ;;
-	*) fail "no target '$target'" ;;
+	*)
+		[ "${own_targets:-}" = yes ] || fail "no target '$target'"
+		uri=dir:$store
+		;;
 	esac
 	target_save
 }
