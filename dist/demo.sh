@@ -58,6 +58,7 @@ start() {
 
 # osb METHOD PATH [BODY]: as Cloud Foundry's Cloud Controller asks; the answer in $work/answer
 osb() {
+	# shellcheck disable=SC2016 # no: it is in double quotes
 	show "curl -X $1 $broker/v2/$2${3:+ -d '$3'}"
 	curl -sS --fail-with-body -u platform:secret -H 'X-Broker-API-Version: 2.17' -X "$1" -o "$work/answer" \
 		${3:+-H Content-Type:application/json -d "$3"} "$broker/v2/$2" || fail "$(cat "$work/answer")"
