@@ -11,12 +11,13 @@
 #   says PATH.OF.KEYS...              of the last body, a line each
 #   word KEY                          the same for one text, without starting python
 #   wait_operation ID [OPERATION]     polls until it is over; sets $outcome, and $polls: how many were too early
-#   sweep_finds_nothing
+#   sweep_finds_nothing, sweep_is_clean, sweep_says [--fix]
 #   no_row_is_left                    but tombstones
 #
 #   sim_start KIND [OPTION...]        with TLS; sets $sim_url, $sim_ca, $sim_pid
 #   sim METHOD PATH [BODY]            of the control route, or of whatever wants a password
-#   sim_fault MATCH FAULT MS          the next such call
+#   sim_fault MATCH FAULT MS [AFTER]  the next such call, or the one AFTER so many; in the place of earlier faults
+#   sim_fault_hits                    waits until it has come
 #   sim_stop
 #
 # Two users take turns, one with a password and one with a hash.
@@ -116,9 +117,14 @@ wait_operation() { # ID [OPERATION]
 	done
 }
 
+# shellcheck disable=SC2120 # an argument that may be left out
+sweep_says() { "$BROKER" sweep --config "$work/broker.json" --grace 0 "$@" || echo "status $?"; } # [--fix]
+# shellcheck disable=SC2119
+sweep_is_clean() { [ "$(sweep_says)" = "nothing found" ]; }
 sweep_finds_nothing() {
 	local found
-	found=$("$BROKER" sweep --config "$work/broker.json" --grace 0) || fail "sweep ended with $?: $found"
+	# shellcheck disable=SC2119
+	found=$(sweep_says)
 	[ "$found" = "nothing found" ] || fail "sweep: $found"
 }
 
@@ -155,9 +161,13 @@ sim() { # METHOD PATH [BODY]
 	curl -s --max-time 30 --cacert "$sim_ca" -u admin:password -X "$1" -H Content-Type:application/json ${3:+-d "$3"} "$sim_url$2"
 }
 
-sim_fault() { # MATCH FAULT MS
-	sim POST /_sim/faults "{\"match\":\"$1\",\"fault\":\"$2\",\"times\":1,\"ms\":$3}" >/dev/null
+sim_fault() { # MATCH FAULT MS [AFTER]
+	sim DELETE /_sim/faults >/dev/null
+	sim POST /_sim/faults "{\"match\":\"$1\",\"fault\":\"$2\",\"times\":1,\"ms\":$3,\"after\":${4:-0}}" >/dev/null
 }
+
+sim_fault_is_hit() { sim GET /_sim | grep -q '"hits":[1-9]\|"faults":\[\]'; }
+sim_fault_hits() { wait_until 20 sim_fault_is_hit || fail "the array is not asked"; }
 
 sim_stop() {
 	end_process "$sim_pid"
