@@ -33,7 +33,8 @@
 #define BACKOFF_MIN_MS 250
 #define BACKOFF_MAX_MS 60000
 #define BUSY_MS 30000
-#define FINISH_TRIES 6 /* of writing an outcome while the store is away */
+#define FINISH_TRIES \
+	6 /* of writing an outcome, or undoing a creation, while store or storage is away */
 #define BURY_MS (3600 * 1000ULL)
 #define DAY_MS (24ULL * 3600 * 1000)
 
@@ -300,26 +301,39 @@ static void report(struct work *k)
 	audit_write(&k->b->audit, &l);
 }
 
-/* The lease is lost: somebody else works on the instance, or has deleted it. */
-static void undo_creation(struct work *k)
+/* What the row says now: may what was made here belong to somebody? */
+static int undo_once(struct work *k, struct err *err)
 {
 	struct instance now;
-	struct err err = { "" };
-	int rc = store_get(k->b->store, k->i.id, &now, &err);
-	bool gone;
+	int rc = store_get(k->b->store, k->i.id, &now, err);
+	bool gone = rc == -ENOENT;
 
-	if (rc && rc != -ENOENT) {
-		log_error("broker: instance %s: lost its lease, and the store does not answer; "
-			  "persifs-broker sweep will tell what is left: %s",
-			  k->i.id, err.text);
-		return;
-	}
-	gone = rc == -ENOENT || now.state == INSTANCE_DELETED || now.state == INSTANCE_DELETING;
-	if (!rc)
+	if (rc && !gone)
+		return rc;
+	if (!gone) {
+		gone = now.state == INSTANCE_DELETED || now.state == INSTANCE_DELETING;
 		instance_done(&now);
-	if (gone && call_remove(k, &err))
-		log_error("broker: instance %s: a volume is left that nobody owns: %s", k->i.id,
-			  err.text);
+	}
+	return gone ? call_remove(k, err) : 0;
+}
+
+/* The lease is lost: somebody else works on the instance, or has deleted it. No row remembers the volume then, so
+ * store and storage are asked more than once. */
+static void undo_creation(struct work *k)
+{
+	struct err err = { "" };
+	int rc = 0;
+
+	for (unsigned i = 0; i < FINISH_TRIES; i++) {
+		rc = undo_once(k, &err);
+		if (!may_pass(rc))
+			break;
+		usleep(1000 * (unsigned)backoff(i));
+	}
+	if (rc)
+		log_error("broker: instance %s: a volume may be left that nobody owns, "
+			  "persifs-broker sweep will tell: %s",
+			  k->i.id, err.text);
 }
 
 static void finish(struct work *k)

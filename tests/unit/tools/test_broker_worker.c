@@ -277,6 +277,16 @@ static void a_lost_lease_removes_what_nobody_has(void **state)
 	assert_true(fake_provider_calls(FAKE_REMOVE) > 0);
 }
 
+/* Nobody else would: the row tells of no volume any more. */
+static void a_lost_lease_removes_also_from_a_storage_that_is_away(void **state)
+{
+	(void)state;
+	fake_provider_fail(FAKE_REMOVE, 0, 2, -EAGAIN, false);
+	lose_the_lease((struct row){ .remove = true });
+	assert_int_equal(fake_provider_volumes(), 0);
+	assert_int_equal(fake_provider_calls(FAKE_REMOVE), 3);
+}
+
 static void a_lost_lease_removes_what_is_being_deleted(void **state)
 {
 	(void)state;
@@ -345,6 +355,7 @@ int main(void)
 		T(a_lost_lease_writes_no_outcome),
 		T(a_lost_lease_removes_what_nobody_has),
 		T(a_lost_lease_removes_what_is_being_deleted),
+		T(a_lost_lease_removes_also_from_a_storage_that_is_away),
 		T(a_provider_that_is_not_configured_may_come_back),
 		T(the_end_does_not_wait_for_a_storage_that_hangs),
 	};
