@@ -271,7 +271,7 @@ scenario_local() {
 		\"providers\":{\"disk\":{\"type\":\"local\",\"root\":\"$folders\"}}"
 	the_storage_is_empty() { [ -z "$(ls -A "$folders")" ] || fail "left: $(ls -A "$folders")"; }
 	the_storage_has() { # ID BYTES
-		local volume=${config#*$folders/}
+		local volume=${config#*"$folders"/}
 		volume=${volume%%\"*}
 		if [ "$plan" = image ]; then
 			[ "$(stat -c %s "$folders/$volume")" = "$2" ] || fail "the image has $(stat -c %s "$folders/$volume") bytes"
