@@ -52,7 +52,10 @@ FUZZERS := $(FUZZ:%=build/fuzz/fuzz/fuzz_%)
 NFSFAULT := $(B)/tests/tools/nfsfault
 # The program with a control command that tries what its sandbox refuses.
 TRY := $(B)/tests/tools/persifs-try
-TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/tools/*.c)) $(NFSFAULT) $(TRY)
+# The broker with places where it kills itself (common/abortpoint.h).
+ABORT := $(B)/tests/tools/persifs-broker-abort
+ABORT_SRC := $(shell grep -lw abort_point common/*.c backends/providers/*.c tools/broker/*.c)
+TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/tools/*.c)) $(NFSFAULT) $(TRY) $(ABORT)
 FAKES := $(wildcard tests/fake/*.c)
 SCENARIOS := $(sort $(wildcard tests/integration/*.sh))
 MAN := $(patsubst %.pod,$(B)/man/%,$(notdir $(POD_FILES)))
@@ -95,6 +98,10 @@ $(NFSFAULT): $(patsubst %.c,$(B)/%.o,$(wildcard tests/server/*.c))
 $(B)/tests/sandbox/%.o: fusefs/%.c
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) -DPERSIFS_SANDBOX_TEST -MMD -MP -c -o $@ $<
 $(TRY): $(B)/fusefs/main.o $(B)/tests/sandbox/control_answer.o $(B)/tests/sandbox/try.o $(LIB)
+	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/tests/abort/%.o: %.c
+	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) -DPERSIFS_ABORT_POINTS -MMD -MP -c -o $@ $<
+$(ABORT): $(B)/tools/broker/main.o $(ABORT_SRC:%.c=$(B)/tests/abort/%.o) $(LIB)
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/tests/tools/%: tests/tools/%.c
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -MMD -MP -MF $@.d -MT $@ -o $@ $< -pthread

@@ -25,6 +25,7 @@
 
 #include "backends/providers/local_impl.h"
 #include "backends/providers/provider.h"
+#include "common/abortpoint.h"
 #include "common/cleanup.h"
 #include "common/jsonconf.h"
 #include "common/paths.h"
@@ -291,8 +292,10 @@ static int make(int root, const char *name, const json_t *plan, struct local_not
 	local_side_name("new", name, temp);
 	rc = is_image(plan) ? make_image(root, temp, name, n, err) :
 			      make_folder(root, temp, name, plan, n, err);
+	abort_point("local: made");
 	if (!rc)
 		rc = local_write_note(root, name, n, err);
+	abort_point("local: note written");
 	return rc ? rc : publish(root, temp, name, err);
 }
 
@@ -342,6 +345,7 @@ static int put_away(int root, const char *name, const char *trash, struct err *e
 		rc = errno == ENOTEMPTY || errno == EEXIST ?
 			     err_set(err, -EAGAIN, "volume %s is being deleted", name) :
 			     local_failed(err, "rename", name);
+	abort_point("local: put away");
 	for (size_t i = 0; i < ARRAY_LEN(sides) && !rc; i++)
 		local_drop_side(root, sides[i], name);
 	if (!rc && fsync(root))
@@ -366,6 +370,7 @@ static int remove_named(struct local *l, const char *name, struct err *err)
 		rc = local_delete_tree(root, trash, &budget, err);
 	if (!rc)
 		rc = put_away(root, name, trash, err);
+	abort_point("local: in the trash");
 	return rc ? rc : local_delete_tree(root, trash, &budget, err);
 }
 
@@ -498,6 +503,7 @@ static int local_grow(struct provider *p, const struct provider_ref *ref, uint64
 	} else {
 		rc = grow_folder(root, name, ref->plan, &n, err);
 	}
+	abort_point("local: grown");
 	if (!rc)
 		rc = local_write_note(root, name, &n, err);
 	if (!rc)
