@@ -9,6 +9,9 @@
  * A creation that cannot remove what it began is tried again as if it had not been tried at all, and given up at
  * twice the limit; the row stays, and DELETE begins anew.
  *
+ * Two threads of a broker never work on one instance: a deletion that stops a creation waits until the creation's
+ * call is over, for what that makes it would make behind the deletion's back.
+ *
  * With the lease lost, nothing is written. A creation looks at the row: when it is gone, or being deleted, what was made here is
  * removed, since whoever deleted may have looked before it was there. */
 #include "tools/broker/worker.h"
@@ -33,6 +36,7 @@
 #define BACKOFF_MIN_MS 250
 #define BACKOFF_MAX_MS 60000
 #define BUSY_MS 30000
+#define OTHER_MS 5000  /* for a thread that works on the same instance still */
 #define FINISH_TRIES 6 /* of writing an outcome while the store is away */
 #define BURY_MS (3600 * 1000ULL)
 #define DAY_MS (24ULL * 3600 * 1000)
@@ -59,6 +63,8 @@ struct workers {
 	pthread_t helper;
 	bool has_helper;
 	unsigned n;
+	/* set before the first thread */
+	unsigned places;
 	struct worker of[];
 };
 
@@ -274,6 +280,36 @@ static bool find_provider(struct work *k)
 	return false;
 }
 
+static bool has_other_locked(const struct work *k)
+{
+	struct workers *all = k->w->all;
+
+	mutex_assert_held(&all->lock);
+	for (unsigned i = 0; i < all->places; i++)
+		if (&all->of[i] != k->w && all->of[i].busy && !strcmp(all->of[i].id, k->i.id))
+			return true;
+	return false;
+}
+
+/* False: the operation comes to its turn later. */
+static bool is_alone(struct work *k)
+{
+	struct workers *all = k->w->all;
+	uint64_t deadline = clock_ms() + OTHER_MS;
+	bool other;
+
+	mutex_lock(&all->lock);
+	while ((other = has_other_locked(k)) && !all->stopping &&
+	       cond_wait_until(&all->changed, &all->lock, deadline))
+		;
+	mutex_unlock(&all->lock);
+	if (!other)
+		return true;
+	k->rc = err_set(&k->err, -EAGAIN, "what was begun before still runs");
+	k->out = OUT_LATER;
+	return false;
+}
+
 static const char *kind_word(enum op_kind kind)
 {
 	return kind == OP_CREATE ? "create" : kind == OP_UPDATE ? "update" : "delete";
@@ -349,7 +385,7 @@ static void work_on(struct worker *w, struct instance *claimed)
 	struct work k = { .b = w->all->b, .w = w, .i = *claimed };
 
 	k.c = broker_config(k.b);
-	if (find_provider(&k)) {
+	if (find_provider(&k) && is_alone(&k)) {
 		if (k.i.op.kind == OP_CREATE)
 			create(&k);
 		else if (k.i.op.kind == OP_UPDATE)
@@ -514,6 +550,7 @@ int workers_start(struct broker *b, struct workers **out, struct err *err)
 		return err_set(err, -ENOMEM, "out of memory");
 	}
 	all->b = b;
+	all->places = n;
 	all->lease_ms = c->lease;
 	bconfig_put(c);
 	mutex_init(&all->lock, LOCK_broker_work);

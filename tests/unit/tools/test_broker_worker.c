@@ -285,6 +285,23 @@ static void a_lost_lease_removes_what_is_being_deleted(void **state)
 	assert_int_equal(fake_provider_volumes(), 0);
 }
 
+/* Or what the creation makes last stays, or keeps the deletion from its work. */
+static void a_deletion_waits_for_the_call_that_it_stops(void **state)
+{
+	(void)state;
+	fake_provider_hang(FAKE_CREATE);
+	call("PUT", I "a" ASYNC, MAKE, 202);
+	assert_true(fake_provider_wait_hanging(1));
+	call("DELETE", I "a" ASYNC "&service_id=s-files&plan_id=big", NULL, 202);
+	for (int k = 0; k < 20; k++) {
+		assert_int_equal(fake_provider_calls(FAKE_REMOVE), 0);
+		usleep(10000);
+	}
+	fake_provider_release();
+	assert_string_equal(fake_wait(&f, "a"), "succeeded");
+	assert_int_equal(fake_provider_volumes(), 0);
+}
+
 /* --- configuration and process --------------------------------------------- */
 
 static void a_provider_that_is_not_configured_may_come_back(void **state)
@@ -345,6 +362,7 @@ int main(void)
 		T(a_lost_lease_writes_no_outcome),
 		T(a_lost_lease_removes_what_nobody_has),
 		T(a_lost_lease_removes_what_is_being_deleted),
+		T(a_deletion_waits_for_the_call_that_it_stops),
 		T(a_provider_that_is_not_configured_may_come_back),
 		T(the_end_does_not_wait_for_a_storage_that_hangs),
 	};
