@@ -252,12 +252,45 @@ class Load:
         need(all(self.poll(p) in ("succeeded", 410) for p in paths), "deletions")
         client.close()
 
+    def race_slow(self):
+        """On an array that takes its time, one request of different ones wins, and the others are told to come later."""
+        n, tail = self.o.race, "?accepts_incomplete=true"
+        path = "/v2/service_instances/" + osb.new_id()
+        client = osb.Client(self.socket)
+        self.sim.call("POST", "/_sim/faults", {"match": "", "fault": "delay", "ms": 500})
+        self.tally(f"slow: {n} different creations of one id", self.race(
+            lambda k: ("PUT", path + tail, create_body(ARRAY, {"size": f"{8 + k}g"}))), {202, 409}, 202)
+        need(self.poll(path) == "succeeded", "creation")
+        self.sim.call("DELETE", "/_sim/faults")
+        answer = client.call("GET", path)[1]
+        size = int(answer["parameters"]["size"][:-1])
+        self.sim.call("POST", "/_sim/faults", {"match": "", "fault": "delay", "ms": 500})
+        self.tally(f"slow: {n} different updates", self.race(
+            lambda k: ("PATCH", path + tail, dict(ARRAY, parameters={"size": str((size + 9 << 30) + k)}))), {202, 422}, 202)
+        need(self.poll(path) == "succeeded", "update")
+        binding = path + "/service_bindings/"
+        answers = self.race(lambda k: ("PUT", binding + f"b{k}", dict(ARRAY, bind_resource={"app_guid": f"app-{k}"})))
+        seen = collections.Counter(s for s, _ in answers)
+        need(seen == {201: 1, 422: n - 1}, f"a disk for {n} apps: {dict(seen)}")
+        print(f"race: slow: a disk for {n} apps: 1 x 201, {n - 1} x 422", flush=True)
+        for k in range(n):
+            client.call("DELETE", f"{binding}b{k}?{query(ARRAY)}")
+        self.tally(f"slow: {n} updates and deletions", self.race(
+            lambda k: ("PATCH", path + tail, dict(ARRAY, parameters={"size": "64g"})) if k % 2 else
+            ("DELETE", f"{path}{tail}&{query(ARRAY)}", None)), {202, 422})
+        self.poll(path)
+        self.sim.call("DELETE", "/_sim/faults")
+        while client.call("DELETE", f"{path}{tail}&{query(ARRAY)}")[0] != 410:
+            self.poll(path)
+        client.close()
+
     def run(self):
         self.start()
         self.race_existing()
         self.race_made(DISK, ("16m", "32m"), {201})
         if self.sim:
             self.race_made(ARRAY, ("16g", "24g"), {202})
+            self.race_slow()
         self.fill()
         missed = self.measure()
         self.sweep()

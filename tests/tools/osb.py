@@ -184,7 +184,7 @@ class Postgres:
         # A broker is killed here, never this server.
         self.process = subprocess.Popen(
             [self.bin + "/postgres", "-D", folder + "/data", "-k", folder, "-h", "", "-cfsync=off", "-cfull_page_writes=off",
-             "-cmax_connections=300", "-cshared_buffers=64MB"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
+             "-cmax_connections=1000", "-cshared_buffers=64MB"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
             **self.who)
         end = time.monotonic() + START_S
         while subprocess.run([self.bin + "/pg_isready", "-q", "-h", folder, "-U", "postgres"], check=False).returncode:
