@@ -166,6 +166,9 @@ bench: all ## measure beside peers; BENCH="--quick --pairs memory,dir,nfs --reps
 	$(Q)tools/bench/mounttime.py --build $(B)
 bench-nfs: all $(B)/nfsraw ## an NFS mount beside the backend alone; BENCH_NFS="--reps 9 ..."
 	$(Q)tools/bench/nfslimit.py --build $(B) $(BENCH_NFS)
+bench-broker: all ## a broker with 10,000 instances and 30,000 bindings, and 32 clients at once
+	$(Q)work=$$(mktemp -d) && { PYTHONDONTWRITEBYTECODE=1 tests/tools/broker_load.py --broker $(B)/persifs-broker \
+		--sim $(B)/persifs-sim --work $$work --goal-ms 10; rc=$$?; rm -rf $$work; exit $$rc; }
 demo: deps ## install, build, mount a volume by the driver, write and read in containers, prove it
 	$(Q)$(MAKE) all
 	$(Q)dist/demo.sh $(B)
@@ -207,6 +210,6 @@ clean: ## remove build/
 	$(Q)rm -rf build compile_commands.json
 
 .PHONY: all programs deps unit-build test-tools man check check-short check-unit check-integration check-asan \
-	check-tsan check-valgrind cov fuzz fuzz-build bench bench-nfs demo lint format install dist help clean
+	check-tsan check-valgrind cov fuzz fuzz-build bench bench-nfs bench-broker demo lint format install dist help clean
 .SECONDARY:
 .DELETE_ON_ERROR:

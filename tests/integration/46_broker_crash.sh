@@ -11,20 +11,17 @@ BROKER=${BROKER:-$root/build/$VARIANT/persifs-broker}
 SIM=${SIM:-$root/build/$VARIANT/persifs-sim}
 client=$root/tests/tools
 
-matrix() { # STORE
-	local crashes faults
-	crashes=$(scaled 64 -1 24) faults=$(scaled 36 -1 12)
-	# The faults are the same whatever the store is.
-	[ "$1:$SCALE" != postgres:long ] || faults=200
-	[ "$1:$SCALE" != postgres:ci ] || { crashes=40 faults=12; }
+matrix() { # FOLDER CRASHES FAULTS [OPTION...]
+	mkdir "$store/$1"
 	python3 "$client/broker_crash.py" --broker "$BROKER" --abort-broker "$(tool persifs-broker-abort)" --sim "$SIM" \
-		--work "$store/matrix" --store "$1" --crashes "$crashes" --faults "$faults" --seed "$SEED" --jobs 6 ||
+		--work "$store/$1" --store "$target" --crashes "$2" --faults "$3" --seed "$SEED" --jobs 6 "${@:4}" ||
 		fail "SEED=$SEED repeats the choice of runs"
 }
 
-load() { # STORE
-	python3 "$client/broker_load.py" --broker "$BROKER" --sim "$SIM" --work "$store/load" --store "$1" \
-		--instances "$(scaled 200 10000 100)" --samples "$(scaled 100 1000)" ||
+load() {
+	mkdir "$store/load"
+	python3 "$client/broker_load.py" --broker "$BROKER" --sim "$SIM" --work "$store/load" --store "$target" \
+		--instances "$(scaled 200 10000 100)" --samples "$(scaled 100 1000)" --goal-ms "$(scaled 0 10)" ||
 		fail "the broker under load"
 }
 
@@ -35,9 +32,13 @@ scenario() {
 		compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || skip "PostgreSQL is not installed"
 	fi
 	export PYTHONDONTWRITEBYTECODE=1
-	mkdir "$store/matrix" "$store/load"
-	matrix "$target"
-	load "$target"
+	if [ "$target" = sqlite ]; then
+		matrix one "$(scaled 64 -1 24)" "$(scaled 48 -1 12)"
+	else
+		matrix one "$(scaled 32 -1 16)" "$(scaled 8 200)"
+		matrix two "$(scaled 24 -1 12)" "$(scaled 24 -1 12)" --copies
+	fi
+	load
 }
 
 run_scenario "$@"

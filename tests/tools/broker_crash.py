@@ -28,7 +28,7 @@ SERVICE, PLAN = "service-1", "plan-1"
 IDS = f"service_id={SERVICE}&plan_id={PLAN}"
 SETTLE_S = 120  # until an operation has to be over
 FAILURES_MAX = 8
-UNDO_S = 10
+UNDO_S = 10  # until a broker that lost its lease has removed what it made
 MIB, GIB = 1 << 20, 1 << 30
 SILENT_MS, TIMEOUT_S = 900, "0.6"  # of the fault that is too slow, and of the broker's calls
 MARK = b"written by an app"
@@ -457,19 +457,23 @@ class Runner:
         {"provision": self.provision, "update": self.update, "bind": self.bind, "unbind": self.unbind,
          "deprovision": lambda v: self.remove(), "provision+delete": self.provision_and_delete}[op](variant)
 
-    def check(self):
+    def check_empty(self):
+        held = self.storage.holds()
+        need(not held, f"after all was deleted: {held}")
+
+    def within_undo(self, check):
         """With a second broker, what a broker that lost its lease has made may take a moment to go."""
         end = time.monotonic() + (UNDO_S if self.other else 0)
         while True:
             try:
-                self.check_once()
+                check()
                 return
             except Wrong:
                 if time.monotonic() >= end:
                     raise
             time.sleep(0.2)
 
-    def check_once(self):
+    def check(self):
         self.settles()
         need(self.asks("GET", self.instance)[0] == (200 if self.there else 404), "GET of the instance disagrees")
         binding = self.asks("GET", self.binding)
@@ -492,7 +496,7 @@ class Runner:
         if self.bound:
             self.unbind()
         self.remove()
-        need(not self.storage.holds(), f"after all was deleted: {self.storage.holds()}")
+        self.within_undo(self.check_empty)
 
     def crash(self, op, variant, n, second=0):
         """True: it was killed; with n 0, the names of the points."""
@@ -512,7 +516,7 @@ class Runner:
         if os.path.exists(self.log_file):
             with open(self.log_file, encoding="ascii") as f:
                 names = f.read().split("\n")[:-1]
-        self.check()
+        self.within_undo(self.check)
         self.end()
         return names if not n else self.kills - kills
 
@@ -535,7 +539,7 @@ class Runner:
         self.faulty = self.may_fail = False
         if self.there and not self.marked:
             self.mark()
-        self.check()
+        self.within_undo(self.check)
         self.end()
         return met if mode else calls
 
