@@ -9,8 +9,8 @@
  * A creation that cannot remove what it began is tried again as if it had not been tried at all, and given up at
  * twice the limit; the row stays, and DELETE begins anew.
  *
- * Two threads of a broker never work on one instance: a deletion that stops a creation waits until the creation's
- * call is over, for what that makes it would make behind the deletion's back.
+ * A deletion that stops a creation is claimed when the creation's call is over, by the outcome that is not written
+ * any more (store_op_finish(): -ECANCELED), or when its worker is dead. It finds what the creation made.
  *
  * With the lease lost, nothing is written. A creation looks at the row: when it is gone, or being deleted, what was made here is
  * removed, since whoever deleted may have looked before it was there. */
@@ -63,8 +63,6 @@ struct workers {
 	pthread_t helper;
 	bool has_helper;
 	unsigned n;
-	/* set before the first thread */
-	unsigned places;
 	struct worker of[];
 };
 
@@ -280,36 +278,6 @@ static bool find_provider(struct work *k)
 	return false;
 }
 
-static bool has_other_locked(const struct work *k)
-{
-	struct workers *all = k->w->all;
-
-	mutex_assert_held(&all->lock);
-	for (unsigned i = 0; i < all->places; i++)
-		if (&all->of[i] != k->w && all->of[i].busy && !strcmp(all->of[i].id, k->i.id))
-			return true;
-	return false;
-}
-
-/* False: the operation comes to its turn later. */
-static bool is_alone(struct work *k)
-{
-	struct workers *all = k->w->all;
-	uint64_t deadline = clock_ms() + OTHER_MS;
-	bool other;
-
-	mutex_lock(&all->lock);
-	while ((other = has_other_locked(k)) && !all->stopping &&
-	       cond_wait_until(&all->changed, &all->lock, deadline))
-		;
-	mutex_unlock(&all->lock);
-	if (!other)
-		return true;
-	k->rc = err_set(&k->err, -EAGAIN, "what was begun before still runs");
-	k->out = OUT_LATER;
-	return false;
-}
-
 static const char *kind_word(enum op_kind kind)
 {
 	return kind == OP_CREATE ? "create" : kind == OP_UPDATE ? "update" : "delete";
@@ -374,6 +342,11 @@ static void finish(struct work *k)
 		report(k);
 		return;
 	}
+	if (rc == -ECANCELED) {
+		log_info("broker: %s of instance %s: given up for what was asked then",
+			 kind_word(k->i.op.kind), k->i.id);
+		return;
+	}
 	log_warn("broker: %s of instance %s: the outcome is another's to write: %s",
 		 kind_word(k->i.op.kind), k->i.id, rc == -ESTALE ? "the lease is lost" : err.text);
 	if (rc == -ESTALE && k->i.op.kind == OP_CREATE)
@@ -385,7 +358,7 @@ static void work_on(struct worker *w, struct instance *claimed)
 	struct work k = { .b = w->all->b, .w = w, .i = *claimed };
 
 	k.c = broker_config(k.b);
-	if (find_provider(&k) && is_alone(&k)) {
+	if (find_provider(&k)) {
 		if (k.i.op.kind == OP_CREATE)
 			create(&k);
 		else if (k.i.op.kind == OP_UPDATE)
@@ -488,7 +461,7 @@ static void renew(struct worker *w)
 	mutex_unlock(&w->all->lock);
 	if (!busy)
 		return;
-	rc = store_renew(w->all->b->store, w->name, id, op, w->all->lease_ms, &err);
+	rc = store_renew(w->all->b->store, w->name, id, w->all->lease_ms, &err);
 	if (rc == -ESTALE) {
 		mutex_lock(&w->all->lock);
 		w->lost |= w->busy && !strcmp(w->op, op);
@@ -550,7 +523,6 @@ int workers_start(struct broker *b, struct workers **out, struct err *err)
 		return err_set(err, -ENOMEM, "out of memory");
 	}
 	all->b = b;
-	all->places = n;
 	all->lease_ms = c->lease;
 	bconfig_put(c);
 	mutex_init(&all->lock, LOCK_broker_work);
