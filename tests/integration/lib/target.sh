@@ -8,13 +8,17 @@
 #          nfs     persifs on nfs-ganesha over a local folder
 #          nfsmem  persifs on nfs-ganesha's memory file system
 #          nfsfault  persifs on tests/server, which fails on purpose
-#          local   no mount at all: the broker on folders of this machine
+#          local, sqlite, postgres   no mount at all: the broker and its store
 #
 # After target_prepare: $mnt where the target is mounted, $uri what is mounted,
 # $store the folder behind it.
 # State lies in files of $work, so that remount.sh, another process, can go on.
 
-is_persifs() { [ "$target" != plain ] && [ "$target" != local ]; }
+is_persifs() {
+	case $target in
+	plain | local | sqlite | postgres) false ;;
+	esac
+}
 # Does data outlive an unmount?
 is_lasting() { [ "$target" != memory ]; }
 
@@ -32,7 +36,7 @@ target_prepare() {
 	export TSAN_OPTIONS="${TSAN_OPTIONS:+$TSAN_OPTIONS:}log_path=$work/san/tsan:second_deadlock_stack=1"
 	fast_folder "$store" "${STORE_MIB:-6144}"
 	case $target in
-	plain | local) uri=$store ;;
+	plain | local | sqlite | postgres) uri=$store ;;
 	dir) uri=dir:$store ;;
 	memory) uri=memory: ;;
 	nfs) server_start VFS "$store" && uri=$server_uri ;;
