@@ -62,6 +62,8 @@ static void mistakes_name_file_and_key(void **state)
 		{ "lease", "\"1h2\"", "key \"lease\"" },
 		{ "workers", "0", "key \"workers\"" },
 		{ "store", "\"\"", "key \"store\"" },
+		{ "store", "\"mysql://x\"", "key \"store\"" },
+		{ "store", "\"sqlite:relative\"", "key \"store\"" },
 		{ "key_file", NULL, "key \"key_file\": is required" },
 		{ "driver", "\"a/b\"", "key \"driver\"" },
 		{ "tls", "{\"cert\":\"/c\"}", "key \"tls.cert\": wants tls.key" },
