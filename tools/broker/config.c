@@ -33,7 +33,7 @@ static const char *const levels[] = { "error", "warn", "info", "debug", NULL };
 const struct opt_def bconfig_table[] = {
 	TEXT("admin", admin, NULL, "address and port of /health and /metrics; default off"),
 	TEXT("key_file", key_file, NULL, "key that secrets in the store are sealed with"),
-	TEXT("store", store, "sqlite:/var/lib/persifs/broker.db",
+	TEXT("store", store, "sqlite:/var/lib/persifs-broker/broker.db",
 	     "sqlite:/path or postgresql://...: where instances are remembered"),
 	TEXT("audit_log", audit_log, NULL, "file with a line of JSON for each change"),
 	TEXT("driver", driver, "persifs", "name of the volume driver on the cells"),
