@@ -45,7 +45,7 @@ scenario() {
 	fi
 	certificates
 	configure "$uri_of_store"
-	"$root/tests/tools/osb.py" --check-config "$BROKER" --config "$work/broker.json" || fail "what is said of wrong files"
+	"$root/tests/tools/osb_config.py" "$BROKER" "$work/broker.json" || fail "what is said of wrong files"
 	osb_start
 	"$root/tests/tools/osb.py" "https://${osb_url#*://}" --ca "$work/tls/ca.pem" --config "$work/broker.json" \
 		--log "$work/log/broker" --pid "$osb_pid" --seed "$SEED" --rounds "$(scaled 25 500 10)" ||
