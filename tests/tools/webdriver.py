@@ -4,8 +4,8 @@
 
     webdriver.py --shots PREFIX [--size WxH]... < PAGES
 
-A line of PAGES is a JSON object: name, url, has and lacks (lists of texts). For each, in each size, light and
-dark: the page fits without horizontal scrolling, shows each text of has and none of lacks, asks nothing of
+A line of PAGES is a JSON object: name, url, has and lacks (lists of texts). For each, in each size, light or
+dark by turns (the first: both): the page fits without horizontal scrolling, shows each text of has and none of lacks, asks nothing of
 anybody but its own address, writes nothing to the console, and runs no script. PREFIX-NAME-WxH-SCHEME.png is what it
 looks like. Chromium is driven by chromedriver's HTTP interface; both end with this program.
 """
@@ -24,6 +24,7 @@ import urllib.parse
 import urllib.request
 
 LIMIT_S = 60  # of each answer
+SCHEMES = ("light", "dark")
 ELEMENT = "document.documentElement"
 
 
@@ -190,12 +191,14 @@ def main():
     args = parser.parse_args()
     pages = [json.loads(line) for line in sys.stdin]
     with Browser(args.log) as browser:
-        for page, size, scheme in itertools.product(pages, args.size, ("light", "dark")):
+        for page, size, scheme in itertools.product(pages, args.size, SCHEMES):
+            if page is not pages[0] and (args.size.index(size) + SCHEMES.index(scheme)) % 2:
+                continue
             try:
                 look(browser, page, *map(int, size.split("x")), scheme, f"{args.shots}-{page['name']}-{size}-{scheme}.png")
             except Failed as e:
                 sys.exit(f"page {page['name']}, {size}, {scheme}: {e}")
-    print(f"{len(pages)} pages in {len(args.size)} sizes, light and dark")
+    print(f"{len(pages)} pages in {len(args.size)} sizes, light or dark")
 
 
 if __name__ == "__main__":

@@ -253,8 +253,7 @@ static int write_changed(struct store *s, struct db_tx *tx, const struct before 
 		return rc;
 	if (!i->created_ms)
 		i->created_ms = now;
-	if (new_op && i->op.kind != OP_NONE &&
-	    (!i->op.begun_ms || i->op.begun_ms == was->begun_ms))
+	if (new_op && i->op.kind != OP_NONE && (!i->op.begun_ms || i->op.begun_ms == was->begun_ms))
 		i->op.begun_ms = now;
 	i->op.changed_ms = now;
 	i->version++;

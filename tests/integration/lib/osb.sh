@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash disable=SC2154 # shares variables with test.sh
+# shellcheck shell=bash disable=SC2154,SC2034 # shares variables with test.sh and its scenarios
 # osb.sh - a persifs-broker of the run's own, for scenarios that speak to it alone
 #
 #   osb_start ARGUMENT...    starts it; $osb_url is where it answers, $osb_pid
