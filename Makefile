@@ -159,7 +159,7 @@ bench: all ## measure beside peers; BENCH="--quick --pairs memory,dir,nfs --reps
 	$(Q)tools/bench/mounttime.py --build $(B)
 bench-nfs: all $(B)/nfsraw ## an NFS mount beside the backend alone; BENCH_NFS="--reps 9 ..."
 	$(Q)tools/bench/nfslimit.py --build $(B) $(BENCH_NFS)
-demo: deps ## install, build, mount a volume by the driver, write and read in containers, prove it
+demo: deps ## install, build, then the whole way: array, broker, driver, containers, and the data proven
 	$(Q)$(MAKE) all
 	$(Q)dist/demo.sh $(B)
 

@@ -33,7 +33,8 @@ static int percent_decode(char *s)
 		*to++ = (char)(hi * 16 + lo);
 		s += 2;
 	}
-	*to = '\0';
+	if (to < s) /* what has nothing to decode is not written to: it may be shared */
+		*to = '\0';
 	return 0;
 }
 

@@ -1,110 +1,176 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# demo.sh BUILD - what a platform does, by hand: starts the volume driver, creates and mounts a volume
-# over HTTP, writes to it from a container of crun, reads it from another that has it read-only, unmounts
-# it, and proves that the data is in the folder behind it. Leaves nothing behind.
+# demo.sh BUILD - the whole way, by hand: a simulated Isilon with a real NFS server, the service broker, the
+# volume driver of a cell. A platform orders a share, binds it to an app, the cell mounts it, a container
+# writes, another one reads; the data is proven on the array; then everything is given back. It runs in
+# namespaces of its own and leaves nothing behind.
 set -eu
 
 build=$(realpath "${1:-build/release}")
 here=$(dirname "$(realpath "$0")")
 
-# Mounts of the demo are seen by nobody else, and end with it.
 if [ "${PERSIFS_DEMO_NS:-}" != 1 ]; then
-	PERSIFS_DEMO_NS=1 exec unshare --mount --propagation private sh "$0" "$build"
+	work=$(mktemp -d /tmp/persifs-demo.XXXXXX)
+	trap 'rm -rf --one-file-system "$work"' EXIT
+	trap 'exit 130' HUP INT TERM
+	PERSIFS_DEMO_NS=1 unshare --mount --net --pid --fork --kill-child --mount-proc --propagation private \
+		sh "$0" "$build" "$work"
+	exit
 fi
-
-work=$(mktemp -d /tmp/persifs-demo.XXXXXX)
-export PERSIFS_RUNTIME_DIR="$work/run"
-store=$work/store
+work=$2
+array=$work/array
 root=$work/volumes
-socket=$work/driver.sock
-driver=
+cell=$work/driver.sock
+broker=http://127.0.0.1:8999
 chmod 755 "$work"
-mkdir -m 755 "$PERSIFS_RUNTIME_DIR" "$store" "$root"
+mkdir -m 755 "$array" "$root"
 
-clean_up() {
-	[ -z "$driver" ] || curl -s -m 20 "http://127.0.0.1:$admin/evacuate" >/dev/null || :
-	[ -z "$driver" ] || wait "$driver" || :
-	rm -rf --one-file-system "$work"
-}
-trap clean_up EXIT
-trap 'exit 130' HUP INT TERM
-
-# A machine with cgroups of both versions is refused by crun.
+# Of a machine of its own: /run for rpcbind and sockets, a loopback, and cgroups that crun takes.
+mount -t tmpfs tmpfs /run
+mkdir /run/rpcbind
+ip link set lo up
+ip addr add 192.0.2.1/32 dev lo
 [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
 
-show() {
-	printf '\n$ %s\n' "$*"
+step() {
+	number=$((${number:-0} + 1))
+	printf '\n=== %d. %s\n' "$number" "$*"
 }
-
-tell() {
-	printf '\n--- %s\n' "$*"
-}
-
+show() { printf '$ %s\n' "$*"; }
 fail() {
 	echo "demo: $*" >&2
+	tail -n 5 "$work"/*.log >&2
 	exit 1
 }
 
-free_port() {
-	python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+# start NAME WORD COMMAND...: in the background, until its output has the word
+start() {
+	name=$1 word=$2 tries=0
+	shift 2
+	"$@" >"$work/$name.log" 2>&1 &
+	until grep -q -- "$word" "$work/$name.log"; do
+		tries=$((tries + 1))
+		if [ $tries -gt 400 ] || ! kill -0 $!; then fail "$name does not start"; fi
+		sleep 0.05
+	done
+	grep -m 1 -- "$word" "$work/$name.log"
 }
 
-# call ROUTE JSON: as Docker or a Cloud Foundry cell would
+# osb METHOD PATH [BODY]: as Cloud Foundry's Cloud Controller asks; the answer in $work/answer
+osb() {
+	# shellcheck disable=SC2016 # no: it is in double quotes
+	show "curl -X $1 $broker/v2/$2${3:+ -d '$3'}"
+	curl -sS --fail-with-body -u platform:secret -H 'X-Broker-API-Version: 2.17' -X "$1" -o "$work/answer" \
+		${3:+-H Content-Type:application/json -d "$3"} "$broker/v2/$2" || fail "$(cat "$work/answer")"
+	cat "$work/answer"
+	echo
+}
+
+# over ID: the operation on the instance has ended well
+over() {
+	until osb GET "service_instances/$1/last_operation" && ! grep -q 'in progress' "$work/answer"; do sleep 0.5; done
+	grep -q succeeded "$work/answer" || fail "the operation failed"
+}
+
+# value KEY...: of the last answer
+value() {
+	python3 -c 'import json, sys
+v = json.load(open(sys.argv[1]))
+for k in sys.argv[2:]: v = v[int(k) if k.isdigit() else k]
+print(v if isinstance(v, str) else json.dumps(v))' "$work/answer" "$@"
+}
+
+# call ROUTE JSON: as a cell's Volman, or Docker, asks
 call() {
 	show "curl --unix-socket driver.sock http://driver/VolumeDriver.$1 -d '$2'"
-	curl -s --unix-socket "$socket" "http://driver/VolumeDriver.$1" -d "$2" >"$work/answer"
-	cat "$work/answer" && echo
-	if grep -q '"Err": *"[^"]' "$work/answer"; then fail "$1 failed"; fi
+	curl -sS --unix-socket "$cell" "http://driver/VolumeDriver.$1" -d "$2" >"$work/said"
+	cat "$work/said"
+	echo
+	! grep -q '"Err": *"[^"]' "$work/said" || fail "$1 failed"
 }
 
-# in_container NAME MOUNT COMMAND: busybox, run by crun, with the mount as its /data
+# in_container NAME OPTION COMMAND: busybox, run by crun as uid 2000, with the volume where the bind said
 in_container() {
-	"$here/../tests/tools/bundle.py" "$work/$1" --uid 2000 --bind "$2" -- sh -c "$3"
-	tell "in container $1, as uid 2000: $3"
-	crun --root "$work/crun" --cgroup-manager=disabled run --bundle "$work/$1" "demo-$$-$1" </dev/null
+	"$here/../tests/tools/bundle.py" "$work/$1" --uid 2000 --bind "$root/$volume:$dir:${2}nosuid,nodev" -- sh -c "$3"
+	show "(container $1, uid 2000) $3"
+	crun --root "$work/crun" --cgroup-manager=disabled run --bundle "$work/$1" "demo-$1" </dev/null
 }
 
-admin=$(free_port)
-printf '{"sources": ["dir:%s"], "budget": "256m"}\n' "$store" >"$work/driver.json"
-: >"$work/log"
+# array_call PATH: the platform API of the simulated Isilon
+array_call() { curl -sS -u admin:password "http://127.0.0.1:8080$1"; }
+
+step "An Isilon (simulated: the platform API and namespace API of OneFS; its exports are served by a real nfs-ganesha)"
+rpcbind -f >"$work/rpcbind.log" 2>&1 &
+until [ -S /run/rpcbind.sock ]; do sleep 0.05; done
+show persifs-sim onefs --listen tcp:127.0.0.1:8080 --set ganesha=yes
+start sim 'listening on' "$build/persifs-sim" onefs --listen tcp:127.0.0.1:8080 --root "$array" \
+	--set ganesha=yes --set nfs_port=2049 --set mount_port=20048
+
+step "The service broker, which sells shares of that Isilon to the platform"
+"$build/persifs-broker" make-key "$work/broker.key"
+cat >"$work/broker.json" <<J
+{ "listen": ["tcp:127.0.0.1:8999"], "store": "sqlite:$work/broker.db", "key_file": "$work/broker.key",
+  "users": [{ "name": "platform", "password": "secret" }],
+  "providers": { "isilon": { "type": "onefs", "url": "http://127.0.0.1:8080", "user": "admin", "password": "password",
+    "nfs_host": "127.0.0.1", "networks": ["127.0.0.0/8"] } },
+  "services": [{ "id": "isilon-service", "name": "isilon", "description": "Shares that outlive containers", "plans": [
+    { "id": "small-plan", "name": "small", "description": "1 GiB, grows to 8", "provider": "isilon", "size": "1g", "max_size": "8g",
+      "uid": 3000, "gid": 3000 }] }] }
+J
+chmod 600 "$work/broker.json"
+show persifs-broker --config broker.json
+start broker 'ready on' "$build/persifs-broker" --config "$work/broker.json"
+
+step "The volume driver of a cell"
+printf '{"sources": ["nfs://127.0.0.1"], "budget": "256m"}\n' >"$work/driver.json"
 show persifs-driver --config driver.json --listen unix:driver.sock
-"$build/persifs-driver" --config "$work/driver.json" --listen "unix:$socket" --admin "127.0.0.1:$admin" \
-	--mount-root "$root" >"$work/log" 2>&1 &
-driver=$!
-tries=0
-until grep -q driver-server.started "$work/log"; do
-	tries=$((tries + 1))
-	if [ $tries -gt 100 ] || ! kill -0 "$driver"; then fail "the driver does not start: $(cat "$work/log")"; fi
-	sleep 0.05
-done
-grep driver-server.started "$work/log"
+start driver driver-server.started "$build/persifs-driver" --config "$work/driver.json" --listen "unix:$cell" \
+	--admin 127.0.0.1:7590 --mount-root "$root"
 
-chown 3000:3000 "$store"
-call Create "{\"Name\": \"orders\", \"Opts\": {\"source\": \"dir:$store\", \"uid\": \"3000\", \"gid\": \"3000\"}}"
-call Mount '{"Name": "orders", "ID": "shop"}'
-call Create "{\"Name\": \"orders-ro\", \"Opts\": {\"source\": \"dir:$store\", \"uid\": \"3000\", \"gid\": \"3000\", \"readonly\": true}}"
-call Mount '{"Name": "orders-ro", "ID": "report"}'
+ids='"service_id": "isilon-service", "plan_id": "small-plan"'
+step "cf create-service isilon small orders"
+osb PUT 'service_instances/orders?accepts_incomplete=true' "{ $ids, \"organization_guid\": \"org\", \"space_guid\": \"space\" }"
+over orders
+array_call /platform/2/protocols/nfs/exports | python3 -c 'import json, sys
+for e in json.load(sys.stdin)["exports"]: print("on the array: export", e["id"], e["paths"][0], "for", e["clients"])'
 
-# shellcheck disable=SC2016 # the container's shell expands it
-in_container shop "$root/orders:/data:nosuid,nodev" 'for i in 1 2 3; do echo "order $i" >>/data/orders; done
-	dd if=/dev/urandom of=/data/scan bs=1M count=32 2>/dev/null; ls -ln /data'
-in_container report "$root/orders-ro:/data:ro,nosuid,nodev" 'cat /data/orders; echo more >>/data/orders || echo "(as it should be)"' 2>&1
+step "cf bind-service shop orders"
+osb PUT service_instances/orders/service_bindings/shop "{ $ids, \"bind_resource\": { \"app_guid\": \"shop\" } }"
+volume=$(value volume_mounts 0 device volume_id)
+options=$(value volume_mounts 0 device mount_config)
+dir=$(value volume_mounts 0 container_dir)
 
-tell "one source, two mounts, one daemon with one cache:"
-for name in orders orders-ro; do
-	printf '%-10s ' "$name"
-	"$build/persifs-ctl" stat "$root/$name" | grep worker_pid
-done
-(cd "$root/orders" && sha256sum orders scan) >"$work/through-the-mount"
+step "The cell mounts what the broker answered, and two containers of the app use it"
+call Create "{\"Name\": \"$volume\", \"Opts\": $options}"
+call Mount "{\"Name\": \"$volume\"}"
+in_container shop-0 '' "for i in 1 2 3; do echo \"order \$i\" >>$dir/orders; done
+	dd if=/dev/urandom of=$dir/scan bs=1M count=32 2>/dev/null; ls -ln $dir"
+in_container shop-1 '' "cat $dir/orders"
+(cd "$root/$volume" && sha256sum orders scan) >"$work/through-the-mount"
+call Unmount "{\"Name\": \"$volume\"}"
+! grep -F " $root/" /proc/self/mountinfo || fail "still mounted"
 
-call Unmount '{"Name": "orders", "ID": "shop"}'
-call Unmount '{"Name": "orders-ro", "ID": "report"}'
-if grep -F " $root/" /proc/self/mountinfo; then fail "still mounted"; fi
+step "The folder on the array, without persifs"
+folder=$(find "$array/ifs" -name orders -exec dirname {} \;)
+ls -ln "$folder"
+(cd "$folder" && sha256sum orders scan) >"$work/on-the-array"
+cmp "$work/through-the-mount" "$work/on-the-array" || fail "the array has other data"
+[ "$(cat "$folder/orders")" = "$(printf 'order %d\n' 1 2 3)" ] || fail "the orders are wrong"
+echo "identical: every byte that the containers wrote is on the array, owned by uid 3000"
 
-tell "the folder behind it, now without persifs:"
-ls -ln "$store"
-(cd "$store" && sha256sum orders scan) >"$work/in-the-store"
-cmp "$work/through-the-mount" "$work/in-the-store"
-[ "$(cat "$store/orders")" = "$(printf 'order %d\n' 1 2 3)" ] || fail "the orders are wrong"
-echo "identical: every byte that the container wrote is in the store, owned by uid 3000"
+step "cf update-service orders -c '{\"size\": \"4g\"}'"
+osb PATCH 'service_instances/orders?accepts_incomplete=true' '{ "service_id": "isilon-service", "parameters": { "size": "4g" } }'
+over orders
+array_call /platform/1/quota/quotas | python3 -c 'import json, sys
+for q in json.load(sys.stdin)["quotas"]: print("on the array: quota of", q["thresholds"]["hard"] >> 30, "GiB")'
+
+step "cf unbind-service, cf delete-service"
+osb DELETE 'service_instances/orders/service_bindings/shop?service_id=isilon-service&plan_id=small-plan'
+osb DELETE 'service_instances/orders?accepts_incomplete=true&service_id=isilon-service&plan_id=small-plan'
+over orders
+show persifs-broker sweep --config broker.json
+"$build/persifs-broker" sweep --config "$work/broker.json" --grace 0
+[ -z "$(find "$array/ifs" -name orders)" ] || fail "the data is still on the array"
+array_call /platform/2/protocols/nfs/exports | grep -q '"total": *0' || fail "an export is left"
+echo "nothing is left: no export, no quota, no folder on the array, no mount on the cell"
+curl -sS -m 20 http://127.0.0.1:7590/evacuate >/dev/null

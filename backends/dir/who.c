@@ -49,6 +49,14 @@ static struct {
 	struct __user_cap_data_struct caps[2], low[2];
 } daemon_id;
 
+/* A user namespace with one id has the capability, and forbids the call for ever. */
+static bool may_set_groups(void)
+{
+	return daemon_id.ngroups < 0 ||
+	       !syscall(SYS_setgroups, (size_t)daemon_id.ngroups, daemon_id.groups) ||
+	       errno != EPERM;
+}
+
 void who_init(void)
 {
 	const uint32_t needed = 1u << CAP_SETUID | 1u << CAP_SETGID;
@@ -62,7 +70,7 @@ void who_init(void)
 	daemon_id.uid = geteuid();
 	daemon_id.gid = getegid();
 	daemon_id.ngroups = getgroups(GROUPS_KNOWN_MAX, daemon_id.groups);
-	daemon_id.can_switch = daemon_id.low[0].effective == needed;
+	daemon_id.can_switch = daemon_id.low[0].effective == needed && may_set_groups();
 	daemon_id.ready = true;
 }
 

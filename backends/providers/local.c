@@ -25,6 +25,7 @@
 
 #include "backends/providers/local_impl.h"
 #include "backends/providers/provider.h"
+#include "common/abortpoint.h"
 #include "common/cleanup.h"
 #include "common/jsonconf.h"
 #include "common/paths.h"
@@ -291,8 +292,10 @@ static int make(int root, const char *name, const json_t *plan, struct local_not
 	local_side_name("new", name, temp);
 	rc = is_image(plan) ? make_image(root, temp, name, n, err) :
 			      make_folder(root, temp, name, plan, n, err);
+	abort_point("local: made, not published");
 	if (!rc)
 		rc = local_write_note(root, name, n, err);
+	abort_point("local: note written");
 	return rc ? rc : publish(root, temp, name, err);
 }
 
@@ -342,6 +345,7 @@ static int put_away(int root, const char *name, const char *trash, struct err *e
 		rc = errno == ENOTEMPTY || errno == EEXIST ?
 			     err_set(err, -EAGAIN, "volume %s is being deleted", name) :
 			     local_failed(err, "rename", name);
+	abort_point("local: renamed into the trash");
 	for (size_t i = 0; i < ARRAY_LEN(sides) && !rc; i++)
 		local_drop_side(root, sides[i], name);
 	if (!rc && fsync(root))
@@ -366,6 +370,7 @@ static int remove_named(struct local *l, const char *name, struct err *err)
 		rc = local_delete_tree(root, trash, &budget, err);
 	if (!rc)
 		rc = put_away(root, name, trash, err);
+	abort_point("local: put away");
 	return rc ? rc : local_delete_tree(root, trash, &budget, err);
 }
 
@@ -498,6 +503,7 @@ static int local_grow(struct provider *p, const struct provider_ref *ref, uint64
 	} else {
 		rc = grow_folder(root, name, ref->plan, &n, err);
 	}
+	abort_point("local: grown, note not written");
 	if (!rc)
 		rc = local_write_note(root, name, &n, err);
 	if (!rc)
@@ -629,18 +635,16 @@ static int local_set_used(struct provider *p, const struct provider_ref *ref, st
 
 /* --- copies ---------------------------------------------------------------- */
 
-static int copy_image(int root, const char *from, const char *name, struct local_note *n,
-		      struct err *err)
+static int copy_image(int root, int in, const char *name, struct local_note *n, struct err *err)
 {
 	char temp[LOCAL_SIDE_MAX];
-	AUTO_FD int in = openat(root, from, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	AUTO_FD int out = -1;
 	struct stat st;
 	int rc;
 
 	local_side_name("new", name, temp);
-	if (in < 0 || fstat(in, &st))
-		return local_failed(err, "open", from);
+	if (fstat(in, &st))
+		return local_failed(err, "look at", name);
 	out = openat(root, temp, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (out < 0)
 		return local_failed(err, "make", name);
@@ -649,10 +653,57 @@ static int copy_image(int root, const char *from, const char *name, struct local
 		n->size = (uint64_t)st.st_size;
 	if (rc || ftruncate(out, (off_t)n->size) || fsync(out)) {
 		errno = rc ? -rc : errno;
-		return local_failed(err, "copy", from);
+		return local_failed(err, "copy to", name);
 	}
 	rc = local_write_note(root, name, n, err);
 	return rc ? rc : publish(root, temp, name, err);
+}
+
+/* What an earlier, killed copy left is begun anew. */
+static int copy_folder(int root, int in, const char *name, const json_t *plan, struct local_note *n,
+		       struct err *err)
+{
+	char temp[LOCAL_SIDE_MAX];
+	AUTO_FD int out = -1;
+	unsigned budget = LOCAL_STEP;
+	int rc;
+
+	local_side_name("new", name, temp);
+	rc = local_delete_tree(root, temp, &budget, err);
+	if (!rc)
+		rc = make_folder(root, temp, name, plan, n, err);
+	if (rc)
+		return rc;
+	out = openat(root, temp, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	rc = out < 0 ? -errno : local_copy_tree(in, out);
+	if (rc) {
+		errno = -rc;
+		return local_failed(err, "copy to", name);
+	}
+	rc = local_write_note(root, name, n, err);
+	return rc ? rc : publish(root, temp, name, err);
+}
+
+/* Of two copies of one volume at a time, one has to come again; the folder's lock is not held so long. */
+static int copy_volume(int root, const char *from, const char *name, const json_t *plan,
+		       struct local_note *n, struct err *err)
+{
+	AUTO_FD int in = openat(root, from, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	struct local_note old;
+	struct stat st;
+	int rc = look(root, from, plan, &st, err);
+
+	if (rc)
+		return rc;
+	if (in < 0)
+		return local_failed(err, "open", from);
+	if (flock(in, LOCK_EX | LOCK_NB))
+		return err_set(err, -EAGAIN, "volume %s is being copied", from);
+	local_read_note(root, from, &old);
+	if (n->size < old.size)
+		n->size = old.size;
+	return is_image(plan) ? copy_image(root, in, name, n, err) :
+				copy_folder(root, in, name, plan, n, err);
 }
 
 /* A copy is never fresh: it holds what the other holds. */
@@ -668,18 +719,13 @@ static int local_restore(struct provider *p, const struct provider_ref *from,
 
 	if (root < 0)
 		return root;
-	if (!is_image(ref->plan))
-		return err_set(err, -EOPNOTSUPP, "folders on this storage cannot be copied");
 	local_name_of(p, from->owner, source);
 	local_name_of(p, ref->owner, name);
-	rc = lock_root(root, err);
-	if (!rc)
-		rc = look(root, name, ref->plan, &st, err);
+	rc = look(root, name, ref->plan, &st, err);
 	if (rc == -ENOENT)
-		rc = look(root, source, ref->plan, &st, err) ?:
-			     copy_image(root, source, name, &n, err);
+		rc = copy_volume(root, source, name, ref->plan, &n, err);
 	else if (!rc)
-		n.size = (uint64_t)st.st_size;
+		local_read_note(root, name, &n);
 	if (rc)
 		return rc;
 	*handle = json_pack("{s:s}", "name", name);

@@ -33,6 +33,9 @@ void local_read_note(int root, const char *name, struct local_note *n);
 /* -errno. The file to is new and empty. */
 int local_copy_data(int from, int to, uint64_t size);
 
+/* Of two folders, the second one new and empty. -errno. */
+int local_copy_tree(int from, int to);
+
 /* Deletes the tree *name of the folder root, at most *budget files of it (which is counted down). -EAGAIN: more is left;
  * the next call goes on. Never leaves the tree; needs two descriptors, whatever its depth. */
 int local_delete_tree(int root, const char *name, unsigned *budget, struct err *err);

@@ -253,6 +253,10 @@ int scaleio_map(struct provider *p, const struct provider_ref *ref,
 		sgw_volume_done(&v);
 	}
 	sgw_plan_done(&plan);
+	if (rc == -EBUSY && !*out->holder) { /* the array says so, but not of whom */
+		snprintf(out->holder, sizeof out->holder, "another host");
+		out->holder_connected = true;
+	}
 	return rc;
 }
 

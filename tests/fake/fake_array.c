@@ -125,7 +125,7 @@ bool fake_array_is_held_by(struct fake_array *a, const char *guid)
 
 static const char *guid_of(const struct provider *p, const struct provider_host *host)
 {
-	const char *guid = p->ops->kind == PROVIDER_BLOCK ? host->sdc_guid : host->address;
+	const char *guid = strcmp(p->ops->type, "onefs") ? host->sdc_guid : host->address;
 
 	return guid ? guid : "";
 }
@@ -272,7 +272,7 @@ static void fake_close(struct provider *p)
 
 static const struct provider_ops fakes[] = {
 	{ .type = "local",
-	  .kind = PROVIDER_BLOCK,
+	  .kind = PROVIDER_FILES, /* as the real one: images are but one kind of its volumes */
 	  .close = fake_close,
 	  .map = fake_map,
 	  .unmap = fake_unmap,

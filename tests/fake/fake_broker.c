@@ -42,7 +42,7 @@ static const char template[] =
 	"\"provider\":\"files\",\"pool\":\"slow\",\"size\":\"2g\"}]},"
 	"{\"id\":\"s-disks\",\"name\":\"disks\",\"description\":\"Disks\",\"plans\":["
 	"{\"id\":\"disk\",\"name\":\"disk\",\"description\":\"one app\",\"provider\":\"blocks\","
-	"\"size\":\"8g\"}]},"
+	"\"size\":\"8g\",\"pool\":\"gold\",\"uid\":\"3000\"}]},"
 	"{\"id\":\"s-nfs\",\"name\":\"nfs\",\"description\":\"Existing shares\",\"plans\":["
 	"{\"id\":\"existing\",\"name\":\"Existing\",\"description\":\"a share\","
 	"\"provider\":\"nfs\"}]},"

@@ -321,10 +321,13 @@ static int fake_grow(struct provider *p, const struct provider_ref *ref, uint64_
 static int fake_mount_config(struct provider *p, const struct provider_ref *ref, json_t *config,
 			     struct err *err)
 {
-	char source[64 + PROVIDER_NAME_MAX] = "nfs://fake/";
-	(void)err;
+	bool files = p->ops->kind == PROVIDER_FILES;
+	char source[192 + PROVIDER_NAME_MAX], name[PROVIDER_NAME_MAX];
 
-	fake_name_of(p, ref->owner, source + strlen(source));
+	(void)err;
+	fake_name_of(p, ref->owner, name);
+	snprintf(source, sizeof source, "%s://%s/%s", files ? "nfs" : "scaleio",
+		 files ? "fake" : p->name, name);
 	return json_object_set_new(config, "source", json_string(source)) ? -ENOMEM : 0;
 }
 

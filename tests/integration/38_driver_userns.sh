@@ -31,12 +31,13 @@ owner_script() {
 		vol=$HOME/volumes
 		cat >"$HOME/driver.json" <<-J
 			{ "listen": ["unix:$HOME/driver.sock"], "admin": "127.0.0.1:$ADMIN", "mount_root": "$vol",
-			  "persifs": "$PERSIFS", "sources": ["$SOURCES"], "budget": "64m" }
+			  "persifs": "$PERSIFS", "sources": ["$SOURCES"], "budget": "64m",
+			  "mount_defaults": "sandbox=$SANDBOX" }
 		J
 		"$DRIVER" --config "$HOME/driver.json" >"$HOME/driver.out" 2>"$HOME/driver.log" &
 		driver=$!
 		trap 'kill "$driver" 2>/dev/null || :' EXIT
-		for i in $(seq 100); do ! grep -q driver-server.started "$HOME/driver.out" || break; sleep 0.1; done
+		for i in $(seq 100); do ! grep -qs driver-server.started "$HOME/driver.out" || break; sleep 0.1; done
 		grep -q driver-server.started "$HOME/driver.out" || fail "the driver does not start"
 		ok Create "{\"Name\":\"app\",\"Opts\":{\"source\":\"$URI\"}}"
 		ok Mount "{\"Name\":\"app\"}"
@@ -67,13 +68,13 @@ owner_script() {
 	SH
 }
 
-run_as_owner() { # RANGES COMMAND...
+run_as_owner() { # RANGES SANDBOX COMMAND...
 	local text=$RANDOM$RANDOM sources=nfs://127.0.0.1 name
 	name=f$text # a server may remember those that went behind its back
 	[ "$target" != dir ] || sources=dir:$store
 	owner_script >"$work/owner.sh"
 	as_user PERSIFS="$PERSIFS" DRIVER="$work/bin/persifs-driver" URI="$uri" SOURCES="$sources" ADMIN="$(free_port)" \
-		TEXT=$text NAME="$name" RANGES="$1" timeout 60 "${@:2}" bash "$work/owner.sh" 2>>"$work/log/owner" ||
+		TEXT=$text NAME="$name" RANGES="$1" SANDBOX="$2" timeout 60 "${@:3}" bash "$work/owner.sh" 2>>"$work/log/owner" ||
 		fail "$*: $(tail -n 7 "$work/log/owner")"
 	[ "$(cat "$store/$name")" = "$text" ] || fail "the data is not in the store"
 	[ "$(cat "$store/$name.inner")" = inner ] || fail "the container's data is not in the store"
@@ -85,9 +86,10 @@ scenario() {
 	need curl bwrap newuidmap setpriv
 	make_user "$DRIVER"
 	open_store
-	run_as_owner "" unshare -Urm --
+	run_as_owner "" auto unshare -Urm --
+	run_as_owner "" off unshare -Urm --
 	log "a namespace with one id"
-	run_as_owner yes unshare -Um --map-root-user --map-auto --
+	run_as_owner yes auto unshare -Um --map-root-user --map-auto --
 	if [ "$target" = dir ]; then
 		[ "$(stat -c %u "$store"/f*.2000)" = $((first_sub + 1999)) ] || fail "shifted to $(stat -c %u "$store"/f*.2000)"
 	fi

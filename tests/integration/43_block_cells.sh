@@ -8,6 +8,8 @@ fits="dir"
 . "${BASH_SOURCE%/*}/lib/test.sh"
 # shellcheck source=lib/driver.sh
 . "${BASH_SOURCE%/*}/lib/driver.sh"
+# shellcheck source=lib/standin.sh
+. "${BASH_SOURCE%/*}/lib/standin.sh"
 
 SIM=${SIM:-$root/build/$VARIANT/persifs-sim}
 guid_a=2B7E1C90-4D55-4E0B-9A61-0F3C8D1172AA guid_b=90F5C3B2-1111-4E0B-9A61-0F3C8D1172BB
@@ -67,33 +69,11 @@ no_faults() { array DELETE /_sim/faults >/dev/null; }
 
 # ---- the cells ----------------------------------------------------------------
 
-# What the engine will do, by the kernel; and programs that kill their driver when they are told to.
 programs() {
-	cat >"$work/mkfs" <<-S
-		#!/bin/bash
-		echo "\$*" >>"$work/formats"
-		[ "\$(cat "$work/kill_at" 2>/dev/null)" != before-mkfs ] || kill -KILL \$PPID
-		mkfs.ext4 "\$@" || exit
-		[ "\$(cat "$work/kill_at" 2>/dev/null)" != after-mkfs ] || kill -KILL \$PPID
-	S
-	cat >"$work/persifs" <<-S
-		#!/bin/bash
-		uri=\$4 point=\$5 under=$work/under/\${4//\//_}
-		case \$uri in ext4:*) ;; *) exec "$PERSIFS" "\$@" ;; esac
-		[ "\$(cat "$work/kill_at" 2>/dev/null)" != before-mount ] || kill -KILL \$PPID
-		mkdir -p "\$under"
-		mountpoint -q "\$under" || mount -o loop "\${uri#ext4:}" "\$under" || exit 32
-		"$PERSIFS" "\$1" "\$2" "\$3" "dir:\$under" "\$point" || { umount "\$under"; exit 32; }
-		setsid bash -c 'while grep -qF " \$1 fuse" /proc/self/mounts; do sleep 0.05; done
-			while mountpoint -q "\$2" && ! umount "\$2" 2>/dev/null; do sleep 0.05; done' - "\$point" "\$under" </dev/null >/dev/null 2>&1 &
-		[ "\$(cat "$work/kill_at" 2>/dev/null)" != after-mount ] || kill -KILL \$PPID
-	S
+	stand_in_programs
 	printf '#!/bin/sh\necho %s\n' "$guid_b" >"$work/drv_cfg"
-	chmod +x "$work/mkfs" "$work/persifs" "$work/drv_cfg"
-	: >"$work/formats"
+	chmod +x "$work/drv_cfg"
 }
-
-formats() { wc -l <"$work/formats"; }
 
 on() { # CELL: whom driver.sh's functions speak to
 	cell=$1 socket=$work/$1.sock root_dir=$work/$1 driver_pid=${pids[$1]:-}

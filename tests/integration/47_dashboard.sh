@@ -4,6 +4,7 @@
 # desktop, light and dark, and whatever stands in a text stays a text. Pictures: build/$VARIANT/logs/dashboard-*.png
 # shellcheck disable=SC2119 # arguments that may be left out
 fits="local"
+own_targets=yes
 # shellcheck source=lib/test.sh
 . "${BASH_SOURCE%/*}/lib/test.sh"
 # shellcheck source=lib/osb.sh

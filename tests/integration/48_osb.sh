@@ -4,6 +4,7 @@
 # each status and error word, repeats, conflicts, orphans in any order, reloads under work, wrong configurations
 # shellcheck disable=SC2119 # arguments that may be left out
 fits="sqlite postgres"
+own_targets=yes
 # shellcheck source=lib/test.sh
 . "${BASH_SOURCE%/*}/lib/test.sh"
 # shellcheck source=lib/cell.sh
@@ -48,7 +49,7 @@ scenario() {
 	configure "$uri_of_store"
 	"$root/tests/tools/osb_config.py" "$BROKER" "$work/broker.json" || fail "what is said of wrong files"
 	osb_start
-	"$root/tests/tools/osb.py" "https://${osb_url#*://}" --ca "$work/tls/ca.pem" --config "$work/broker.json" \
+	"$root/tests/tools/cloudcontroller.py" "https://${osb_url#*://}" --ca "$work/tls/ca.pem" --config "$work/broker.json" \
 		--log "$work/log/broker" --pid "$osb_pid" --seed "$SEED" --rounds "$(scaled 25 500 10)" ||
 		fail "the broker does otherwise"
 	"$BROKER" sweep --config "$work/broker.json" || fail "something is left"

@@ -21,6 +21,7 @@
 #define BIND_TRIES 5     /* against updates that come between */
 #define DIGEST_BYTES 8   /* of a mount's options, in the volume's id */
 #define PLAIN_ID_MAX 128 /* longer ids of instances are cut: a volume's id becomes a file name */
+#define APP_ID 2000      /* uid and gid as which a platform runs apps */
 #define NO_CHANGE (-ECANCELED)
 
 enum verdict {
@@ -81,6 +82,58 @@ static bool volume_id(const struct osb *o, const char *mode, const json_t *confi
 	return true;
 }
 
+/* Cells ask an array about these, so that they have to know what it knows them by. */
+static bool is_of_array(const json_t *config)
+{
+	static const char *const schemes[] = { "scaleio:", "onefs:", "image:" };
+	const char *source = json_string_value(json_object_get(config, "source"));
+
+	for (size_t i = 0; source && i < ARRAY_LEN(schemes); i++)
+		if (!strncmp(source, schemes[i], strlen(schemes[i])))
+			return true;
+	return false;
+}
+
+/* The root of a disk's new file system has to be somebody's, and apps are to write there. */
+static bool set_id(const struct bplan *plan, json_t *out, const char *key, int64_t id)
+{
+	if (id < 0 && bplan_is_block(plan))
+		id = APP_ID;
+	return id >= 0 && json_object_set_new(out, key, json_integer(id));
+}
+
+/* What the driver and the provider on a cell read of a plan, and no more: the rest is long, and the operator's. A new
+ * object; NULL: no memory. */
+static json_t *plan_for_cells(const struct bplan *plan)
+{
+	const char *const *key = plan->p->ops->plan_keys;
+	json_t *out = json_object();
+	bool bad = !out;
+
+	for (; key && *key; key++) {
+		json_t *value = json_object_get(plan->object, *key);
+
+		if (value)
+			bad |= json_object_set(out, *key, value) != 0;
+	}
+	bad |= set_id(plan, out, "uid", plan->uid);
+	bad |= set_id(plan, out, "gid", plan->gid);
+	if (!bad)
+		return out;
+	json_decref(out);
+	return NULL;
+}
+
+static int add_volume(const struct bind *b, const struct instance *i, json_t *config)
+{
+	json_t *plan = plan_for_cells(b->plan);
+	json_t *volume = plan ? json_pack("{s:s, s:s, s:O*, s:o}", "provider", b->plan->provider,
+					  "owner", i->id, "handle", i->handle, "plan", plan) :
+				NULL;
+
+	return json_object_set_new(config, "volume", volume) ? -ENOMEM : 0;
+}
+
 /* source, then what the plan, the instance and the bind say. */
 static int mount_config(const struct bind *b, const struct instance *i, const json_t *merged,
 			json_t **out, struct err *err)
@@ -96,6 +149,8 @@ static int mount_config(const struct bind *b, const struct instance *i, const js
 	}
 	if (!rc && json_object_update(config, (json_t *)merged))
 		rc = -ENOMEM;
+	if (!rc && is_of_array(config))
+		rc = add_volume(b, i, config);
 	if (rc)
 		json_decref(config);
 	else

@@ -47,7 +47,7 @@ const struct opt_def bconfig_table[] = {
 	  "how long a request waits for what is usually quick", false },
 	{ "tombstone_days", OPT_UINT, "days", AT(tombstone_days), 1, 3650, "30", NULL,
 	  "how long the end of a deleted instance can be asked for", false },
-	{ "parameters_max", OPT_SIZE, "bytes", AT(parameters_max), 256, 256 << 10, "32k", NULL,
+	{ "parameters_max", OPT_SIZE, "bytes", AT(parameters_max), 256, 48 << 10, "32k", NULL,
 	  "longest parameters of one request", false },
 	{ "maximum_polling_duration", OPT_TIME, "seconds", AT(polling_max), 60000, 7 * DAY_MS, "1h",
 	  NULL, "told to the platform: how long it asks for an outcome", false },

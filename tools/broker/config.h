@@ -47,7 +47,7 @@ struct bplan {
 	bool free, updateable;
 	uint64_t size,
 		max_size; /* bytes; size 0: the provider's default; max_size 0: size is fixed */
-	int64_t uid, gid;
+	int64_t uid, gid; /* -1: not told */
 	/* owned */
 	json_t *object;                 /* as it stands in the file: what providers are shown */
 	json_t *defaults;               /* mount_defaults: an object, maybe empty */

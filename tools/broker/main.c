@@ -233,7 +233,7 @@ static int make_key(const char *file)
 /* --- the process ----------------------------------------------------------- */
 
 struct process {
-	struct cli *cli;
+	struct cli cli;
 	struct broker b;
 	struct bservices services;
 	struct bconfig *at_start; /* a reference: what holds until a restart */
@@ -262,15 +262,15 @@ static int run_sweep(struct process *p, const struct bconfig *c)
 	json_t *found = NULL;
 	int status;
 
-	if (open_store(p, c, &err) || sweep(c, p->b.store, &p->cli->sweep, &found, &err)) {
+	if (open_store(p, c, &err) || sweep(c, p->b.store, &p->cli.sweep, &found, &err)) {
 		close_store(p);
 		return complain(1, err.text);
 	}
-	if (p->cli->json)
+	if (p->cli.json)
 		json_dumpf(found, stdout, JSON_INDENT(1));
 	else
 		sweep_print(stdout, found);
-	if (p->cli->json)
+	if (p->cli.json)
 		putchar('\n');
 	status = sweep_is_clean(found) ? 0 : 1;
 	json_decref(found);
@@ -344,7 +344,7 @@ static void reload(struct process *p)
 	struct err err = { "" };
 	struct bconfig *c = NULL;
 
-	if (configure(p->cli, &c, &err) || bservices_reload(&p->services, c, &err)) {
+	if (configure(&p->cli, &c, &err) || bservices_reload(&p->services, c, &err)) {
 		log_error("broker: the new configuration is not taken: %s", err.text);
 		bconfig_put(c);
 		return;
@@ -421,34 +421,36 @@ static struct process process;
 
 int main(int argc, char **argv)
 {
-	struct cli cli = { .argc = argc, .argv = argv };
 	struct process *p = &process;
+	struct cli *cli = &p->cli;
 	struct bconfig *c = NULL;
 	struct err err = { "" };
-	int rc = parse(&cli);
+	int rc;
 
+	cli->argc = argc;
+	cli->argv = argv;
+	rc = parse(cli);
 	if (rc >= 0)
 		return rc;
-	p->cli = &cli;
-	if (cli.command && !strcmp(cli.command, "hash-password"))
+	if (cli->command && !strcmp(cli->command, "hash-password"))
 		return hash_password();
-	if (cli.command && !strcmp(cli.command, "make-key"))
-		return make_key(cli.argument);
-	if (cli.command && strcmp(cli.command, "sweep") && strcmp(cli.command, "reseal"))
+	if (cli->command && !strcmp(cli->command, "make-key"))
+		return make_key(cli->argument);
+	if (cli->command && strcmp(cli->command, "sweep") && strcmp(cli->command, "reseal"))
 		return complain(EXIT_USAGE, "the command is not known, see --help");
-	if (!cli.file)
+	if (!cli->file)
 		return complain(EXIT_USAGE, "--config FILE is required, see --help");
-	if (configure(&cli, &c, &err) || bconfig_check_files(c, &err)) {
+	if (configure(cli, &c, &err) || bconfig_check_files(c, &err)) {
 		bconfig_put(c);
 		return complain(EXIT_USAGE, err.text);
 	}
 	log_level = (enum log_level)c->log_level;
-	if (cli.check)
+	if (cli->check)
 		rc = puts("the configuration is valid") < 0;
-	else if (!cli.command)
+	else if (!cli->command)
 		return serve(p, c); /* takes the reference */
 	else
-		rc = *cli.command == 's' ? run_sweep(p, c) : run_reseal(p, c);
+		rc = *cli->command == 's' ? run_sweep(p, c) : run_reseal(p, c);
 	bconfig_put(c);
 	return rc;
 }

@@ -46,35 +46,53 @@ static void print_requests(FILE *out, struct broker_metrics *m)
 }
 
 /* The names are the configuration's: letters, digits, "-", "_" and ".". */
-static void print_calls(FILE *out, const char *provider, const struct rest_stats *s)
+static void print_count(FILE *out, const char *what, const char *provider, const char *call,
+			uint64_t n)
 {
-	for (size_t i = 0; i < REST_CALLS_MAX && s->of[i].call; i++) {
-		uint64_t sum = 0;
+	fprintf(out, "persifs_broker_provider_%s{provider=\"%s\",call=\"%s\"} %" PRIu64 "\n", what,
+		provider, call, n);
+}
 
+static void print_times(FILE *out, const char *provider, const struct rest_stats *s, size_t i)
+{
+	const char *call = s->of[i].call;
+	uint64_t sum = 0;
+
+	for (size_t k = 0; k < REST_BUCKETS; k++) {
+		char le[32] = "+Inf";
+
+		sum += s->of[i].bucket[k];
+		if (rest_bucket_us[k] != UINT64_MAX)
+			snprintf(le, sizeof le, "%.3f", (double)rest_bucket_us[k] / 1e6);
 		fprintf(out,
-			"persifs_broker_provider_calls_total{provider=\"%s\",call=\"%s\"} %" PRIu64
-			"\n"
-			"persifs_broker_provider_failures_total{provider=\"%s\",call=\"%s\"} "
+			"persifs_broker_provider_seconds_bucket{provider=\"%s\",call=\"%s\",le=\"%s\"} "
 			"%" PRIu64 "\n",
-			provider, s->of[i].call, s->of[i].requests, provider, s->of[i].call,
-			s->of[i].failures);
-		for (size_t k = 0; k < REST_BUCKETS; k++) {
-			char le[32] = "+Inf";
+			provider, call, le, sum);
+	}
+	fprintf(out, "persifs_broker_provider_seconds_sum{provider=\"%s\",call=\"%s\"} %.6f\n",
+		provider, call, (double)s->of[i].us / 1e6);
+	print_count(out, "seconds_count", provider, call, sum);
+}
 
-			sum += s->of[i].bucket[k];
-			if (rest_bucket_us[k] != UINT64_MAX)
-				snprintf(le, sizeof le, "%.3f", (double)rest_bucket_us[k] / 1e6);
-			fprintf(out,
-				"persifs_broker_provider_seconds_bucket{provider=\"%s\",call=\"%s\","
-				"le=\"%s\"} %" PRIu64 "\n",
-				provider, s->of[i].call, le, sum);
+enum family { CALLS, FAILURES, TIMES };
+
+static void print_family(FILE *out, const struct bconfig *c, enum family f)
+{
+	for (size_t i = 0; i < c->nproviders; i++) {
+		const struct provider *p = c->providers[i].p;
+		const char *name = c->providers[i].name;
+		const struct rest_stats *s = p->ops->stats ? p->ops->stats(p) : NULL;
+
+		for (size_t k = 0; s && k < REST_CALLS_MAX && s->of[k].call; k++) {
+			if (f == CALLS)
+				print_count(out, "calls_total", name, s->of[k].call,
+					    s->of[k].requests);
+			else if (f == FAILURES)
+				print_count(out, "failures_total", name, s->of[k].call,
+					    s->of[k].failures);
+			else
+				print_times(out, name, s, k);
 		}
-		fprintf(out,
-			"persifs_broker_provider_seconds_sum{provider=\"%s\",call=\"%s\"} %.6f\n"
-			"persifs_broker_provider_seconds_count{provider=\"%s\",call=\"%s\"} %" PRIu64
-			"\n",
-			provider, s->of[i].call, (double)s->of[i].us / 1e6, provider, s->of[i].call,
-			sum);
 	}
 }
 
@@ -83,11 +101,14 @@ void broker_metrics_print(FILE *out, struct broker *b)
 	struct bconfig *c = broker_config(b);
 
 	print_requests(out, &b->metrics);
-	for (size_t i = 0; i < c->nproviders; i++) {
-		const struct provider *p = c->providers[i].p;
-
-		if (p->ops->stats && p->ops->stats(p))
-			print_calls(out, c->providers[i].name, p->ops->stats(p));
-	}
+	print_head(out, "persifs_broker_provider_calls_total", "counter",
+		   "requests to storage systems");
+	print_family(out, c, CALLS);
+	print_head(out, "persifs_broker_provider_failures_total", "counter",
+		   "of these, without an answer that could be used");
+	print_family(out, c, FAILURES);
+	print_head(out, "persifs_broker_provider_seconds", "histogram",
+		   "time until they were answered");
+	print_family(out, c, TIMES);
 	bconfig_put(c);
 }

@@ -70,7 +70,7 @@ static int by_name(const void *a, const void *b)
 
 static struct listed *find(const struct sweep *s, const char *name)
 {
-	struct listed key;
+	struct listed key = { .owned = false };
 
 	snprintf(key.v.name, sizeof key.v.name, "%s", name);
 	return s->n ? bsearch(&key, s->all, s->n, sizeof key, by_name) : NULL;

@@ -18,9 +18,10 @@
 #define SETTLE_LOOK_MS 20 /* between two volumes that an evacuation gives back */
 #define TURN_LOOK_MS 100  /* between two looks at whether a waiting mount is still wanted */
 
-enum provider_kind held_kind(const struct held *h)
+bool held_is_block(const struct held *h)
 {
-	return h->array->provider->ops->kind;
+	/* A provider of folders makes images too, if the plan says so. */
+	return h->array->provider->ops->kind == PROVIDER_BLOCK || !strncmp(h->key, "image:", 6);
 }
 
 struct provider_ref held_ref(const struct held *h)

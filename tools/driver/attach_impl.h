@@ -64,7 +64,7 @@ struct claim {
 	json_t *from_source;         /* the handle that the source makes; owned */
 };
 
-enum provider_kind held_kind(const struct held *h);
+bool held_is_block(const struct held *h);
 struct provider_ref held_ref(const struct held *h);
 
 /* --- attach.c --- */

@@ -298,7 +298,7 @@ int held_take(struct attach *a, struct held *h, const struct cancel *cancel, str
 	rc = map(a, h, cancel, &m, f);
 	if (rc)
 		return rc;
-	if (held_kind(h) == PROVIDER_BLOCK)
+	if (held_is_block(h))
 		return take_block(a, h, &m, cancel, f);
 	if (!*m.source)
 		return failure_set(f, -EPROTO, "provider '%s' names no share",

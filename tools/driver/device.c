@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* device.c - see device.h. Whether a device is in use is asked of the kernel in three ways, for it has no
- * one answer: the table of mounts, loop devices, and the descriptors of all processes, read as
- * links, which asks no file system that may hang. */
+/* device.c - see device.h. Whether a device is in use is asked of the kernel in four ways, for it has no
+ * one answer: the table of mounts, loop devices, an exclusive open, and the descriptors of all processes,
+ * read as links, which asks no file system that may hang. */
 #include "tools/driver/device.h"
 
 #include <ctype.h>
@@ -136,7 +136,8 @@ static bool is_behind_loop(const char *real, char *who, size_t cap)
 	return found;
 }
 
-static bool process_has(const char *pid, const char *real)
+/* 0 no, 1 yes, -errno when it may not be looked at. One that has ended has nothing. */
+static int process_has(const char *pid, const char *real)
 {
 	char path[300], target[PATH_MAX];
 	const struct dirent *e;
@@ -145,7 +146,9 @@ static bool process_has(const char *pid, const char *real)
 
 	snprintf(path, sizeof path, "/proc/%.200s/fd", pid);
 	d = opendir(path);
-	while (d && !found && (e = readdir(d))) {
+	if (!d)
+		return errno == ENOENT || errno == ESRCH ? 0 : -errno;
+	while (!found && (e = readdir(d))) {
 		ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof target - 1);
 
 		if (n <= 0)
@@ -153,8 +156,7 @@ static bool process_has(const char *pid, const char *real)
 		target[n] = '\0';
 		found = !strcmp(target, real);
 	}
-	if (d)
-		closedir(d);
+	closedir(d);
 	return found;
 }
 
@@ -162,16 +164,33 @@ static bool is_open(const char *real, char *who, size_t cap)
 {
 	DIR *d = opendir("/proc");
 	const struct dirent *e;
-	bool found = false;
+	bool found = !d;
 
+	if (!d)
+		snprintf(who, cap, "nobody knows whom: /proc cannot be read");
 	while (d && !found && (e = readdir(d))) {
-		found = isdigit((unsigned char)e->d_name[0]) && process_has(e->d_name, real);
+		int rc = isdigit((unsigned char)e->d_name[0]) ? process_has(e->d_name, real) : 0;
+
+		found = rc != 0;
 		if (found)
-			snprintf(who, cap, "process %.20s", e->d_name);
+			snprintf(who, cap, "process %.20s%s%s", e->d_name,
+				 rc < 0 ? ", perhaps: " : "", rc < 0 ? strerror(-rc) : "");
 	}
 	if (d)
 		closedir(d);
 	return found;
+}
+
+/* A mount that is not in our table: of another mount namespace, or of what the kernel stacks on it. No
+ * process holds a device so, when none has it open. */
+static bool is_claimed(const char *real, const struct stat *st, char *who, size_t cap)
+{
+	AUTO_FD int fd = S_ISBLK(st->st_mode) ? open(real, O_RDONLY | O_EXCL | O_CLOEXEC) : -1;
+
+	if (!S_ISBLK(st->st_mode) || fd >= 0 || errno != EBUSY || is_open(real, who, cap))
+		return false;
+	snprintf(who, cap, "the kernel, for a mount that is not seen here, or another device");
+	return true;
 }
 
 /* Through the link. -errno when it is not there. */
@@ -188,8 +207,8 @@ void device_users(const char *path, char *who, size_t cap)
 
 	*who = '\0';
 	if (!look_up(path, real, &st) && !is_mounted(real, &st, who, cap) &&
-	    !is_behind_loop(real, who, cap))
-		is_open(real, who, cap);
+	    !is_behind_loop(real, who, cap) && !is_open(real, who, cap))
+		is_claimed(real, &st, who, cap);
 }
 
 /* --- what it is ------------------------------------------------------------ */
@@ -226,7 +245,8 @@ int device_check(const char *path, uint64_t size, struct failure *f)
 		return failure_set_safe(
 			f, -EIO, "the volume's device is smaller than the storage system says");
 	}
-	if (!is_mounted(real, &st, who, sizeof who) && !is_behind_loop(real, who, sizeof who))
+	if (!is_mounted(real, &st, who, sizeof who) && !is_behind_loop(real, who, sizeof who) &&
+	    !is_claimed(real, &st, who, sizeof who))
 		return 0;
 	log_error("driver: device '%s' is used by %s", path, who);
 	return failure_set_safe(f, -EBUSY,

@@ -11,9 +11,11 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/log.h"
 
 #define PEM_BYTES_MAX (1 << 20)
+#define UNDO_LOOK_US 2000
 #define STATUS_OK 200
 #define STATUS_NOT_FOUND 404
 #define STATUS_METHOD 405
@@ -63,6 +65,7 @@ static void *undo_main(void *arg)
 
 	pthread_setname_np(pthread_self(), "driver-undo");
 	api_undo(&u->s->api, &u->undo);
+	atomic_fetch_sub(&u->s->undoing, 1);
 	free(u);
 	return NULL;
 }
@@ -83,9 +86,13 @@ static void plugin_done(void *arg, struct httpd_request *rq, bool delivered)
 	u = calloc(1, sizeof *u);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	if (u)
+	if (u) {
 		*u = (struct undoing){ .s = arg, .undo = { mounted } };
+		atomic_fetch_add(&u->s->undoing, 1);
+	}
 	if (!u || pthread_create(&thread, &attr, undo_main, u)) {
+		if (u)
+			atomic_fetch_sub(&u->s->undoing, 1);
 		log_error("driver: '%s' stays mounted, though nobody heard of it", mounted);
 		free(mounted);
 		free(u);
@@ -251,6 +258,19 @@ int service_start(struct service *s, const struct config *c, struct err *err)
 	return rc;
 }
 
+/* After the listeners, which start them. */
+static bool wait_for_undoing(struct service *s, unsigned limit_ms)
+{
+	uint64_t deadline = clock_ms() + limit_ms;
+
+	while (atomic_load(&s->undoing)) {
+		if (clock_ms() >= deadline)
+			return false;
+		usleep(UNDO_LOOK_US);
+	}
+	return true;
+}
+
 bool service_stop(struct service *s, const struct config *c, unsigned limit_ms)
 {
 	bool plugin_ended, admin_ended;
@@ -261,5 +281,5 @@ bool service_stop(struct service *s, const struct config *c, unsigned limit_ms)
 				unlink(c->listen[i] + 5);
 	plugin_ended = httpd_stop(s->plugin, limit_ms);
 	admin_ended = httpd_stop(s->admin_http, limit_ms);
-	return plugin_ended && admin_ended;
+	return plugin_ended && admin_ended && wait_for_undoing(s, limit_ms);
 }

@@ -15,7 +15,8 @@ struct service {
 	int end_fd; /* an eventfd, written to when an evacuation is over */
 	/* the service's */
 	struct httpd *plugin, *admin_http;
-	unsigned tcp_port; /* of the first TCP listener */
+	unsigned tcp_port;        /* of the first TCP listener */
+	_Atomic unsigned undoing; /* threads that take a Mount back */
 };
 
 /* Opens all listeners and answers. -errno with a sentence. */

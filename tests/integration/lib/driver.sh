@@ -3,7 +3,7 @@
 # driver.sh - the volume driver in a scenario, and a client of it
 #
 #   driver_prepare           folders; sets $root_dir, $socket, $admin, $source
-#   driver_start [KEYS]      starts it; KEYS are more of its configuration, JSON
+#   driver_start [KEYS]      starts it; KEYS are more of its configuration, JSON. $mounter (default $PERSIFS) mounts
 #   ask ROUTE [BODY]         the answer
 #   ok ROUTE BODY            must be without Err
 #   errs ROUTE BODY PATTERN  must have an Err that matches
@@ -28,7 +28,7 @@ driver_started_or_dead() { driver_started || ! kill -0 "$driver_pid" 2>/dev/null
 driver_start() {
 	cat >"$work/driver.json" <<-J
 		{ "listen": ["unix:$socket", "tcp:127.0.0.1:0"], "admin": "127.0.0.1:$admin_port",
-		  "mount_root": "$root_dir", "discovery": "$work/discovery", "persifs": "$PERSIFS",
+		  "mount_root": "$root_dir", "discovery": "$work/discovery", "persifs": "${mounter:-$PERSIFS}",
 		  "sources": ["dir:$store", "dir:$work/other", "nfs://127.0.0.1"], "budget": "256m",
 		  "log_level": "debug"${1:+, $1} }
 	J

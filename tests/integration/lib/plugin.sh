@@ -28,11 +28,11 @@ driver_prepare() {
 
 # driver_configure [KEY=JSON...]: the configuration file, for the next start
 driver_configure() {
-	python3 - "$work/driver.json" "$store" "$@" <<-'PY'
+	python3 - "$work/driver.json" "$store" "$(scaled 3 3 20)" "$@" <<-'PY'
 		import json, sys
-		path, store = sys.argv[1:3]
-		config = {"sources": ["dir:" + store, "nfs://"], "mount_timeout": 3, "budget": "1g"}
-		config.update((pair.split("=", 1)[0], json.loads(pair.split("=", 1)[1])) for pair in sys.argv[3:])
+		path, store, seconds = sys.argv[1:4]
+		config = {"sources": ["dir:" + store, "nfs://"], "mount_timeout": int(seconds), "budget": "1g"}
+		config.update((pair.split("=", 1)[0], json.loads(pair.split("=", 1)[1])) for pair in sys.argv[4:])
 		with open(path, "w") as out:
 		    json.dump(config, out, indent=1)
 	PY

@@ -8,17 +8,13 @@
 #          nfs     persifs on nfs-ganesha over a local folder
 #          nfsmem  persifs on nfs-ganesha's memory file system
 #          nfsfault  persifs on tests/server, which fails on purpose
-#          local, sqlite, postgres   no mount at all: the broker and its store
+# A scenario with own_targets=yes has others, which it prepares itself (kinds of storage, say).
 #
 # After target_prepare: $mnt where the target is mounted, $uri what is mounted,
 # $store the folder behind it.
 # State lies in files of $work, so that remount.sh, another process, can go on.
 
-is_persifs() {
-	case $target in
-	plain | local | sqlite | postgres) false ;;
-	esac
-}
+is_persifs() { [ "$target" != plain ]; }
 # Does data outlive an unmount?
 is_lasting() { [ "$target" != memory ]; }
 
@@ -36,13 +32,16 @@ target_prepare() {
 	export TSAN_OPTIONS="${TSAN_OPTIONS:+$TSAN_OPTIONS:}log_path=$work/san/tsan:second_deadlock_stack=1"
 	fast_folder "$store" "${STORE_MIB:-6144}"
 	case $target in
-	plain | local | sqlite | postgres) uri=$store ;;
+	plain) uri=$store ;;
 	dir) uri=dir:$store ;;
 	memory) uri=memory: ;;
 	nfs) server_start VFS "$store" && uri=$server_uri ;;
 	nfsmem) server_start MEM /mem && uri=$server_uri ;;
 	nfsfault) server_start_fault && uri=$server_uri ;;
-	*) fail "no target '$target'" ;;
+	*)
+		[ "${own_targets:-}" = yes ] || fail "no target '$target'"
+		uri=dir:$store
+		;;
 	esac
 	target_save
 }

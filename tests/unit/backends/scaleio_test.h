@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backends/providers/scaleio_impl.h"
 #include "common/cleanup.h"
@@ -57,6 +58,7 @@ static struct {
 	struct sgw_names names;
 	char *texts[512]; /* owned; of the script */
 	unsigned ntexts;
+	char path[64]; /* of a file that goes with the test; "": none */
 	struct err err;
 } fx;
 
@@ -159,6 +161,8 @@ static inline int stop(void **state)
 	(void)state;
 	provider_close(fx.p);
 	fake_http_stop(fx.f);
+	if (*fx.path)
+		unlink(fx.path);
 	json_decref(fx.plan);
 	json_decref(fx.handle);
 	while (fx.ntexts)

@@ -348,6 +348,53 @@ static void the_fresh_mark_goes_for_ever(void **state)
 	close(fd);
 }
 
+static void a_folder_is_copied_with_all_that_is_in_it(void **state)
+{
+	struct provider_ref from = { .owner = "f", .plan = fx.folder };
+	struct provider_ref to = { .owner = "t", .plan = fx.folder };
+	char path[300], target[20] = "", text[8] = "";
+	json_t *handle;
+	struct stat st;
+	int at, fd;
+
+	(void)state;
+	assert_int_equal(fx.p->ops->snapshot(fx.p, &from, &to, &handle, &fx.err), -ENOENT);
+	assert_int_equal(create(fx.folder, "f", 5 * MIB), 0);
+	path_of("f", path, sizeof path);
+	at = open(path, O_RDONLY | O_DIRECTORY);
+	assert_int_equal(mkdirat(at, "d", 0700), 0);
+	assert_int_equal(symlinkat("../x", at, "d/link"), 0);
+	assert_int_equal(mknodat(at, "d/fifo", S_IFIFO | 0600, 0), 0);
+	fd = openat(at, "d/file", O_CREAT | O_WRONLY, 0640);
+	assert_int_equal(pwrite(fd, "data", 4, MIB), 4);
+	close(fd);
+	assert_int_equal(fchmodat(at, "d", 0510, 0), 0);
+	close(at);
+	assert_int_equal(fx.p->ops->snapshot(fx.p, &from, &to, &handle, &fx.err), 0);
+	json_decref(handle);
+	assert_int_equal(fx.p->ops->snapshot(fx.p, &from, &to, &handle, &fx.err), 0);
+	json_decref(handle);
+	path_of("t", path, sizeof path);
+	at = open(path, O_RDONLY | O_DIRECTORY);
+	assert_int_equal(fstatat(at, "d", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0510);
+	assert_true(readlinkat(at, "d/link", target, sizeof target - 1) > 0);
+	assert_string_equal(target, "../x");
+	assert_int_equal(fstatat(at, "d/fifo", &st, 0), 0);
+	assert_true(S_ISFIFO(st.st_mode));
+	fd = openat(at, "d/file", O_RDONLY);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_size, MIB + 4);
+	assert_int_equal(st.st_mode & 07777, 0640);
+	assert_int_equal(pread(fd, text, 4, MIB), 4);
+	assert_string_equal(text, "data");
+	close(fd);
+	close(at);
+	assert_int_equal(volumes(), 2);
+	assert_int_equal(drop("t"), 0);
+	assert_int_equal(drop("f"), 0);
+}
+
 static void what_is_not_ours_is_left_alone(void **state)
 {
 	char path[200];
@@ -474,6 +521,7 @@ int main(void)
 		T(trees_of_any_shape_are_deleted),
 		T(an_image_has_one_host),
 		T(the_fresh_mark_goes_for_ever),
+		T(a_folder_is_copied_with_all_that_is_in_it),
 		T(what_is_not_ours_is_left_alone),
 		T(a_root_that_is_no_folder_is_told),
 		T(configurations_are_checked),

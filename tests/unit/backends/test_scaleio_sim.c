@@ -13,8 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backends/providers/provider.h"
-#include "backends/providers/rest.h"
+#include "backends/providers/scaleio_impl.h"
 #include "common/cleanup.h"
 #include "tools/sim/sim.h"
 
@@ -30,6 +29,7 @@ static struct {
 	struct rest *control;
 	struct provider *p;
 	char url[64];
+	bool impatient;
 	json_t *plan, *handle, *snap, *copy;
 	struct err err;
 } fx;
@@ -63,7 +63,8 @@ static void tell(const char *method, const char *path, json_t *body_take)
 static void open_provider(void)
 {
 	json_t *config = json_pack("{s:s, s:s, s:s, s:s, s:s}", "type", "scaleio", "url", fx.url,
-				   "user", "admin", "password", "password", "timeout", "0.3");
+				   "user", "admin", "password", "password", "timeout",
+				   fx.impatient ? "0.3" : "20");
 
 	provider_close(fx.p);
 	fx.p = NULL;
@@ -469,16 +470,22 @@ static bool fail_at(const struct operation *op, const char *fault, unsigned stat
 	bool came;
 	int rc;
 
+	fx.impatient = false;
 	if (!at || !op->reads) /* a call that reads leaves what it found */
 		prepare(op->before);
+	fx.impatient = ms;
 	if (op->login)
 		open_provider();
 	set_fault(fault, status, 3, ms, at);
 	rc = op->run();
 	came = fault_came();
 	tell("DELETE", "/_sim/faults", NULL);
+	fx.impatient = false;
+	if (ms)
+		open_provider(); /* a busy machine must not make the repeat too slow */
 	if (!came) {
-		must(rc);
+		if (!ms)
+			must(rc);
 		return false;
 	}
 	runs++;
@@ -558,6 +565,7 @@ static void live(const char *pool, bool snapshots)
 	json_decref(first);
 	must(do_get());
 	assert_true(now(OWNER).fresh);
+	tell("POST", "/_sim/tokens", json_pack("{s:b}", "drop", 1)); /* as by a restart */
 	must(do_map());
 	must(do_map());
 	assert_int_equal(fx.p->ops->map(fx.p, &r, &host2, &m, &fx.err), -EBUSY);
@@ -566,6 +574,7 @@ static void live(const char *pool, bool snapshots)
 	assert_int_equal(do_remove(), -EBUSY);
 	must(fx.p->ops->unmap(fx.p, &r, &host2, &fx.err)); /* is not mapped there */
 	assert_int_equal(now(OWNER).nhosts, 1);
+	tell("POST", "/_sim/clock", json_pack("{s:i}", "advance", 700)); /* idle for too long */
 	must(do_set_used());
 	must(do_set_used());
 	assert_false(now(OWNER).fresh);
@@ -591,13 +600,27 @@ static void live(const char *pool, bool snapshots)
 
 static void a_volume_lives_in_each_release(void **state)
 {
-	static const char *const releases[] = { "version=1.32", "version=2.0", "version=2.6",
-						"version=3.0",  "version=3.6", "version=4.5",
-						"version=5.0" };
+	static const struct {
+		const char *version, *token, *expired;
+	} releases[] = {
+		{ "version=1.32", "token=quoted", "expired=401" },
+		{ "version=2.0", "token=bare", "expired=403" },
+		{ "version=2.6", "token=newline", "expired=403" },
+		{ "version=3.0", "token=quoted", "expired=401" },
+		{ "version=3.6", "token=bare", "expired=401" },
+		{ "version=4.5", "token=quoted", "expired=401" },
+		{ "version=5.0", "token=quoted", "expired=401" },
+	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(releases); i++) {
-		const char *settings[] = { releases[i], "same_size=refuse", NULL };
+		const char *settings[] = { releases[i].version,
+					   releases[i].token,
+					   releases[i].expired,
+					   "same_size=refuse",
+					   "rounding=refuse",
+					   "remove_delay_ms=20",
+					   NULL };
 
 		begin(settings);
 		live("pool1", true);
@@ -605,8 +628,154 @@ static void a_volume_lives_in_each_release(void **state)
 	}
 }
 
+static void a_volume_lives_in_an_erasure_coded_pool(void **state)
+{
+	static const char *const settings[] = { "version=5.0", "rounding=refuse", NULL };
+	const struct provider_spec spec = { .size = 3 * GIB + 1 };
+	struct provider_ref r = ref_of(OWNER, NULL);
+	uint64_t size;
+
+	(void)state;
+	begin(settings);
+	json_object_set_new(fx.plan, "protection_domain", json_string("pd-ec"));
+	json_object_set_new(fx.plan, "pool", json_string("ec1"));
+	r.plan = fx.plan;
+	must(do_capacity());
+	must(fx.p->ops->create(fx.p, &r, &spec, &fx.handle, &size, &fx.err));
+	assert_int_equal(size, 4 * GIB);
+	must(fx.p->ops->grow(fx.p, &r, 5 * GIB, &size, &fx.err));
+	assert_int_equal(size, 5 * GIB);
+	assert_int_equal(do_snapshot(), -EOPNOTSUPP);
+	must(do_remove());
+	assert_int_equal(volumes(), 0);
+}
+
+static void hosts_have_to_be_approved_where_the_system_says_so(void **state)
+{
+	static const char *const settings[] = { "restricted=yes", NULL };
+
+	(void)state;
+	begin(settings);
+	tell("POST", "/_sim/scaleio/sdc", json_pack("{s:s, s:b}", "guid", SDC1, "approved", 0));
+	must(do_create());
+	assert_int_equal(do_map(), -EACCES);
+	tell("POST", "/_sim/scaleio/sdc",
+	     json_pack("{s:s, s:b, s:s}", "guid", SDC1, "approved", 1, "state", "Disconnected"));
+	assert_int_equal(do_map(), -EAGAIN);
+	tell("POST", "/_sim/scaleio/sdc",
+	     json_pack("{s:s, s:s}", "guid", SDC1, "state", "Connected"));
+	must(do_map());
+	/* A host that has gone takes its mappings along. */
+	tell("POST", "/_sim/scaleio/sdc", json_pack("{s:s, s:b}", "guid", SDC1, "remove", 1));
+	must(do_unmap());
+	must(do_remove());
+}
+
+static void nvme_hosts_map_too(void **state)
+{
+	static const char *const settings[] = { "version=4.5", NULL };
+	const struct provider_host nvme = { .nqn = "nqn.2014-08.org.nvmexpress:uuid:1" };
+	struct provider_ref r = ref_of(OWNER, NULL);
+	struct provider_mapping m;
+
+	(void)state;
+	begin(settings);
+	must(do_create());
+	assert_int_equal(fx.p->ops->map(fx.p, &r, &nvme, &m, &fx.err), -EINVAL);
+	must(sgw_post(scaleio_of(fx.p), "create host", false,
+		      json_pack("{s:s, s:s}", "name", "cell-7", "nqn", nvme.nqn), NULL, NULL,
+		      &fx.err, "/api/types/Host/instances"));
+	must(fx.p->ops->map(fx.p, &r, &nvme, &m, &fx.err));
+	assert_false(m.was_mapped);
+	must(fx.p->ops->map(fx.p, &r, &nvme, &m, &fx.err));
+	assert_true(m.was_mapped);
+	assert_int_equal(fx.p->ops->map(fx.p, &r, &host1, &m, &fx.err), -EBUSY);
+	assert_string_equal(m.holder_nqn, nvme.nqn);
+	must(fx.p->ops->unmap(fx.p, &r, &nvme, &fx.err));
+	must(fx.p->ops->unmap(fx.p, &r, &nvme, &fx.err));
+	must(fx.p->ops->map(fx.p, &r, &host1, &m, &fx.err));
+	must(do_unmap());
+	must(do_remove());
+}
+
+/* --- many at a time -------------------------------------------------------- */
+
+static void *create_main(void *arg)
+{
+	const struct provider_spec spec = { .size = 8 * GIB };
+	struct provider_ref r = ref_of(arg, NULL);
+	json_t *handle = NULL;
+	struct err err;
+	uint64_t size;
+	int rc = fx.p->ops->create(fx.p, &r, &spec, &handle, &size, &err);
+
+	json_decref(handle);
+	return (void *)(intptr_t)rc;
+}
+
+static void copies_of_a_call_end_in_one_volume(void **state)
+{
+	char owner[] = OWNER, other[] = "other";
+	pthread_t t[12];
+	void *rc;
+
+	(void)state;
+	begin(NULL);
+	for (size_t i = 0; i < ARRAY_LEN(t); i++)
+		assert_int_equal(pthread_create(&t[i], NULL, create_main, i % 2 ? owner : other),
+				 0);
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		pthread_join(t[i], &rc);
+		assert_null(rc);
+	}
+	assert_int_equal(volumes(), 2);
+}
+
+static void *map_main(void *arg)
+{
+	struct provider_ref r = ref_of(OWNER, NULL);
+	struct provider_mapping m;
+	struct err err;
+
+	return (void *)(intptr_t)fx.p->ops->map(fx.p, &r, arg, &m, &err);
+}
+
+static void of_two_hosts_at_most_one_gets_the_volume(void **state)
+{
+	struct provider_host hosts[] = { host1, host2 };
+
+	(void)state;
+	begin(NULL);
+	must(do_create());
+	for (int round = 0; round < 10; round++) {
+		struct provider_ref r = ref_of(OWNER, NULL);
+		pthread_t t[2];
+		unsigned won = 0;
+
+		for (size_t i = 0; i < 2; i++)
+			assert_int_equal(pthread_create(&t[i], NULL, map_main, &hosts[i]), 0);
+		for (size_t i = 0; i < 2; i++) {
+			void *rc;
+
+			pthread_join(t[i], &rc);
+			won += !rc;
+			assert_true(!rc || (int)(intptr_t)rc == -EBUSY ||
+				    (int)(intptr_t)rc == -EAGAIN);
+		}
+		assert_int_equal(won, 1);
+		assert_int_equal(now(OWNER).nhosts, 1);
+		for (size_t i = 0; i < 2; i++)
+			must(fx.p->ops->unmap(fx.p, &r, &hosts[i], &fx.err));
+	}
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test_teardown(a_volume_lives_in_each_release, finish),
+	cmocka_unit_test_teardown(a_volume_lives_in_an_erasure_coded_pool, finish),
+	cmocka_unit_test_teardown(hosts_have_to_be_approved_where_the_system_says_so, finish),
+	cmocka_unit_test_teardown(nvme_hosts_map_too, finish),
+	cmocka_unit_test_teardown(copies_of_a_call_end_in_one_volume, finish),
+	cmocka_unit_test_teardown(of_two_hosts_at_most_one_gets_the_volume, finish),
 	cmocka_unit_test_teardown(each_fault_at_each_call_is_survived, finish),
 	cmocka_unit_test_teardown(answers_that_come_too_late_are_survived, finish),
 };

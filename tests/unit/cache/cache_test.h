@@ -33,7 +33,7 @@
 #define UID_A 1000
 #define UID_B 1001
 #define HOUR_MS (3600 * 1000)
-#define WATCHDOG_S 60
+#define WATCHDOG_S 120
 
 struct fx {
 	struct fake *fb;

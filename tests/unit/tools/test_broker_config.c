@@ -48,84 +48,85 @@ static int load_changed(const char *path, const char *text, struct err *err)
 	return rc;
 }
 
+static const struct {
+	const char *path, *value, *part;
+} mistakes[] = {
+	{ "frob", "1", "test.json: key \"frob\": is not known" },
+	{ "tls.cert", "\"x\"", "key \"tls.cert\": is not known" },
+	{ "listen", "[]", "key \"listen\"" },
+	{ "listen", "[\"tcp:host:1\"]", "key \"listen\"" },
+	{ "listen", "[7]", "key \"listen\"" },
+	{ "admin", "\"nowhere\"", "key \"admin\"" },
+	{ "lease", "\"1h2\"", "key \"lease\"" },
+	{ "workers", "0", "key \"workers\"" },
+	{ "store", "\"\"", "key \"store\"" },
+	{ "store", "\"mysql://x\"", "key \"store\"" },
+	{ "store", "\"sqlite:relative\"", "key \"store\"" },
+	{ "key_file", NULL, "key \"key_file\": is required" },
+	{ "driver", "\"a/b\"", "key \"driver\"" },
+	{ "tls", "{\"cert\":\"/c\"}", "key \"tls.cert\": wants tls.key" },
+	{ "tls", "{\"crt\":\"/c\"}", "key \"tls.crt\": is not known" },
+	{ "tls", "7", "key \"tls\": want an object" },
+	{ "dashboard", "{\"url\":\"ftp://x\"}", "key \"dashboard.url\"" },
+	{ "dashboard", "{\"url\":\"https://x/?a\"}", "key \"dashboard.url\"" },
+	{ "users", NULL, "key \"users\"" },
+	{ "users", "{}", "key \"users\"" },
+	{ "users/0/name", NULL, "key \"users[0].name\": is required" },
+	{ "users/0/name", "\"a:b\"", "key \"users[0].name\"" },
+	{ "users/0/password", NULL, "key \"users[0]\": want either" },
+	{ "users/0/password_hash", "\"x\"", "key \"users[0]\": want either" },
+	{ "users", "[{\"name\":\"u\",\"password_hash\":\"x\"}]", "users[0].password_hash" },
+	{ "users", "[{\"name\":\"u\",\"password\":\"x\"},{\"name\":\"u\",\"password\":\"y\"}]",
+	  "users[1].name" },
+	{ "users", "[7]", "users[0]" },
+	{ "providers", "[]", "key \"providers\"" },
+	{ "providers/files", "7", "providers.files" },
+	{ "providers/files/type", "\"nope\"", "providers.files" },
+	{ "providers/disk/root", NULL, "providers.disk" },
+	{ "providers/disk/rot", "1", "rot" },
+	{ "services", NULL, "key \"services\"" },
+	{ "services", "[7]", "services[0]" },
+	{ "services/0/id", NULL, "services[0].id" },
+	{ "services/0/name", "\"a b\"", "services[0].name" },
+	{ "services/0/frob", "1", "services[0].frob" },
+	{ "services/0/tags", "[1]", "services[0].tags" },
+	{ "services/0/plans", "[]", "services[0].plans" },
+	{ "services/1/id", "\"s-files\"", "services[1]" },
+	{ "services/1/plans/0/id", "\"big\"", "services[1].plans[0].id\": another" },
+	{ "services/0/plans/1/name", "\"small\"", "services[0].plans[1].name\": another" },
+	{ "services/0/plans/1/provider", "\"x\"", "services[0].plans[1].provider" },
+	{ "services/0/plans/1/provider", NULL, "services[0].plans[1].provider" },
+	{ "services/0/plans/1/size", "\"x\"", "services[0].plans[1].size" },
+	{ "services/0/plans/1/size", "\"11g\"", "more than max_size" },
+	{ "services/0/plans/1/pool", "7", "pool: want a string" },
+	{ "services/0/plans/1/kind", "\"image\"", "services[0].plans[1].kind" },
+	{ "services/0/plans/1/mode", "\"rwx\"", "services[0].plans[1].mode" },
+	{ "services/0/plans/1/container_dir", "\"/a/..\"", "container_dir" },
+	{ "services/0/plans/1/bind_options", "[\"source\"]", "bind_options" },
+	{ "services/0/plans/1/mount_defaults", "{\"mount\":\"/x\"}", "mount_defaults" },
+	{ "services/0/plans/1/mount_defaults", "{\"uid\":[]}", "mount_defaults" },
+	{ "services/0/plans/1/metadata", "[]", "services[0].plans[1].metadata" },
+	{ "services/0/plans/1/maintenance_info", "{\"version\":\"1\"}",
+	  "maintenance_info.version" },
+	{ "services/2/plans/0/share", "\"a:/b\"", "services[2].plans[0]" },
+	{ "services/2/plans/0/allow_share", "true", "wants share" },
+	{ "services/3/plans/0/quota", "\"maybe\"", "quota: want" },
+	{ "services/3/plans/0/kind", "\"tape\"", "kind: want" },
+};
+
 static void mistakes_name_file_and_key(void **state)
 {
-	static const struct {
-		const char *path, *value, *part;
-	} rows[] = {
-		{ "frob", "1", "test.json: key \"frob\": is not known" },
-		{ "tls.cert", "\"x\"", "key \"tls.cert\": is not known" },
-		{ "listen", "[]", "key \"listen\"" },
-		{ "listen", "[\"tcp:host:1\"]", "key \"listen\"" },
-		{ "listen", "[7]", "key \"listen\"" },
-		{ "admin", "\"nowhere\"", "key \"admin\"" },
-		{ "lease", "\"1h2\"", "key \"lease\"" },
-		{ "workers", "0", "key \"workers\"" },
-		{ "store", "\"\"", "key \"store\"" },
-		{ "store", "\"mysql://x\"", "key \"store\"" },
-		{ "store", "\"sqlite:relative\"", "key \"store\"" },
-		{ "key_file", NULL, "key \"key_file\": is required" },
-		{ "driver", "\"a/b\"", "key \"driver\"" },
-		{ "tls", "{\"cert\":\"/c\"}", "key \"tls.cert\": wants tls.key" },
-		{ "tls", "{\"crt\":\"/c\"}", "key \"tls.crt\": is not known" },
-		{ "tls", "7", "key \"tls\": want an object" },
-		{ "dashboard", "{\"url\":\"ftp://x\"}", "key \"dashboard.url\"" },
-		{ "dashboard", "{\"url\":\"https://x/?a\"}", "key \"dashboard.url\"" },
-		{ "users", NULL, "key \"users\"" },
-		{ "users", "{}", "key \"users\"" },
-		{ "users/0/name", NULL, "key \"users[0].name\": is required" },
-		{ "users/0/name", "\"a:b\"", "key \"users[0].name\"" },
-		{ "users/0/password", NULL, "key \"users[0]\": want either" },
-		{ "users/0/password_hash", "\"x\"", "key \"users[0]\": want either" },
-		{ "users", "[{\"name\":\"u\",\"password_hash\":\"x\"}]", "users[0].password_hash" },
-		{ "users",
-		  "[{\"name\":\"u\",\"password\":\"x\"},{\"name\":\"u\",\"password\":\"y\"}]",
-		  "users[1].name" },
-		{ "users", "[7]", "users[0]" },
-		{ "providers", "[]", "key \"providers\"" },
-		{ "providers/files", "7", "providers.files" },
-		{ "providers/files/type", "\"nope\"", "providers.files" },
-		{ "providers/disk/root", NULL, "providers.disk" },
-		{ "providers/disk/rot", "1", "rot" },
-		{ "services", NULL, "key \"services\"" },
-		{ "services", "[7]", "services[0]" },
-		{ "services/0/id", NULL, "services[0].id" },
-		{ "services/0/name", "\"a b\"", "services[0].name" },
-		{ "services/0/frob", "1", "services[0].frob" },
-		{ "services/0/tags", "[1]", "services[0].tags" },
-		{ "services/0/plans", "[]", "services[0].plans" },
-		{ "services/1/id", "\"s-files\"", "services[1]" },
-		{ "services/1/plans/0/id", "\"big\"", "services[1].plans[0].id\": another" },
-		{ "services/0/plans/1/name", "\"small\"", "services[0].plans[1].name\": another" },
-		{ "services/0/plans/1/provider", "\"x\"", "services[0].plans[1].provider" },
-		{ "services/0/plans/1/provider", NULL, "services[0].plans[1].provider" },
-		{ "services/0/plans/1/size", "\"x\"", "services[0].plans[1].size" },
-		{ "services/0/plans/1/size", "\"11g\"", "more than max_size" },
-		{ "services/0/plans/1/pool", "7", "pool: want a string" },
-		{ "services/0/plans/1/kind", "\"image\"", "services[0].plans[1].kind" },
-		{ "services/0/plans/1/mode", "\"rwx\"", "services[0].plans[1].mode" },
-		{ "services/0/plans/1/container_dir", "\"/a/..\"", "container_dir" },
-		{ "services/0/plans/1/bind_options", "[\"source\"]", "bind_options" },
-		{ "services/0/plans/1/mount_defaults", "{\"mount\":\"/x\"}", "mount_defaults" },
-		{ "services/0/plans/1/mount_defaults", "{\"uid\":[]}", "mount_defaults" },
-		{ "services/0/plans/1/metadata", "[]", "services[0].plans[1].metadata" },
-		{ "services/0/plans/1/maintenance_info", "{\"version\":\"1\"}",
-		  "maintenance_info.version" },
-		{ "services/2/plans/0/share", "\"a:/b\"", "services[2].plans[0]" },
-		{ "services/2/plans/0/allow_share", "true", "wants share" },
-		{ "services/3/plans/0/quota", "\"maybe\"", "quota: want" },
-		{ "services/3/plans/0/kind", "\"tape\"", "kind: want" },
-	};
 	struct err err;
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		int rc = load_changed(rows[i].path, rows[i].value, &err);
+	for (size_t i = 0; i < ARRAY_LEN(mistakes); i++) {
+		int rc = load_changed(mistakes[i].path, mistakes[i].value, &err);
 
-		if (rc != -EINVAL || !strstr(err.text, rows[i].part))
-			print_error("%s %s: %d %s\n", rows[i].path, rows[i].value, rc, err.text);
+		if (rc != -EINVAL || !strstr(err.text, mistakes[i].part))
+			print_error("%s %s: %d %s\n", mistakes[i].path, mistakes[i].value, rc,
+				    err.text);
 		assert_int_equal(rc, -EINVAL);
-		assert_non_null(strstr(err.text, rows[i].part));
+		assert_non_null(strstr(err.text, mistakes[i].part));
 		assert_non_null(strstr(err.text, "test.json"));
 	}
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""osb.py - a client of a service broker that behaves as the Cloud Controller does
+"""cloudcontroller.py - a client of a service broker that behaves as the Cloud Controller does
 
-    osb.py URL --config FILE --log FILE --pid PID [--ca FILE] [--seed N] [--rounds N] [--only NAME]   all checks
+    cloudcontroller.py URL --config FILE --log FILE --pid PID [--ca FILE] [--seed N] [--rounds N] [--only NAME]   all checks
 
 URL is http:// or https://. FILE is the broker's configuration, which must have what 48_osb.sh writes: the
 client takes users, audit log and storage folder from it, and changes it for SIGHUP. A request has 60 seconds, no
