@@ -30,7 +30,7 @@ configure() {
 		  "services": [{ "id": "s", "name": "volumes", "description": "Volumes", "plan_updateable": false, "plans": [
 		    { "id": "folder", "name": "folder", "description": "A folder", "provider": "disk", "size": "1g" },
 		    { "id": "image", "name": "image", "description": "A disk of 64 MiB for one app", "provider": "disk",
-		      "kind": "image", "size": "64m" },
+		      "kind": "image", "size": "32m", "max_size": "64m" },
 		    { "id": "share", "name": "existing", "description": "A share that exists", "provider": "nas" },
 		    { "id": "array", "name": "array", "description": "On an array", "provider": "away", "size": "1g" }] }] }
 	J
@@ -108,6 +108,8 @@ a_disk_with_hostile_names_is_shown_as_text() {
 	local image link
 	make i-hostile image "{\"instance_name\":$(quoted "$SCRIPT"),\"space_name\":$(quoted "$IMAGE"),\"organization_name\":$(quoted "$SVG")}"
 	wait_until 20 is_over i-hostile || fail "no image is made"
+	api PATCH '/v2/service_instances/i-hostile?accepts_incomplete=true' "$(body image parameters '{"size":"64m"}')" >/dev/null
+	wait_until 20 is_over i-hostile || fail "the image does not grow"
 	api PUT /v2/service_instances/i-hostile/service_bindings/b1 "$(body image app_guid "$(quoted "$APP")" \
 		parameters "{\"mount\":$(quoted "/data/\"quoted\" 'and' <b>bold</b>")}")" >/dev/null
 	api PUT /v2/service_instances/i-hostile/service_bindings/b2 "$(body image app_guid "$(quoted "$APP")" \
@@ -119,7 +121,7 @@ a_disk_with_hostile_names_is_shown_as_text() {
 	! grep -qE '<script|<img|onload=alert\(3\)>&|<b>' "$work/page" || fail "a text is not escaped"
 	look hostile "$link" --has "$SCRIPT" --has "$IMAGE" --has "$SVG" --has ready --has 'volumes · image' \
 		--has '81 % used' --has '64 MiB' --has '52 MiB' --has "App 0c6f8c1e…" --lacks "$APP" \
-		--has "/data/\"quoted\" 'and' <b>bold</b>" --has 'read and write' --has read-only --has well --has Creation \
+		--has "/data/\"quoted\" 'and' <b>bold</b>" --has 'read and write' --has read-only --has well --has Update --has Creation \
 		--has succeeded --has UTC
 }
 

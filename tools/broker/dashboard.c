@@ -24,36 +24,36 @@
 #define SHARE_FULL 90
 #define HTML "text/html; charset=utf-8"
 
-#define STYLE                                                                                       \
-	":root{color-scheme:light dark;--page:#f3f4f6;--card:#fff;--text:#1b1f24;--soft:#596069;"   \
-	"--line:#d9dde2;--good:#1a7f37;--mid:#8f5b00;--bad:#b3261e;--rest:#e3e6ea}"                 \
-	"@media(prefers-color-scheme:dark){:root{--page:#0f1216;--card:#191d23;--text:#e6e9ed;"     \
-	"--soft:#9aa3ad;--line:#2e343c;--good:#4cc26b;--mid:#e0a030;--bad:#ff7b72;--rest:#2e343c}}" \
-	"*{box-sizing:border-box}"                                                                  \
-	"body{margin:0 auto;max-width:62rem;padding:1.2rem 1rem 2rem;background:var(--page);"       \
-	"color:var(--text);font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}"     \
-	"h1{font-size:1.5rem;line-height:1.25;margin:0}"                                            \
-	"h2{font-size:.8rem;letter-spacing:.06em;text-transform:uppercase;color:var(--soft);"       \
-	"margin:0 0 .6rem}"                                                                         \
-	"h1,p,dd,li,bdi{overflow-wrap:anywhere;unicode-bidi:isolate}"                               \
-	"p{margin:.4rem 0}header{margin:0 0 1.2rem}"                                                \
-	"main,main>div{display:grid;gap:1rem;grid-template-columns:minmax(0,1fr)}"                  \
-	"@media(min-width:52rem){main{grid-template-columns:repeat(2,minmax(0,1fr));"               \
-	"align-items:start}}"                                                                       \
-	"section{background:var(--card);border:1px solid var(--line);border-radius:.7rem;"          \
-	"padding:1rem 1.1rem}"                                                                      \
-	"dl{display:grid;grid-template-columns:minmax(7rem,28%) minmax(0,1fr);"                     \
-	"gap:.4rem .8rem;margin:0}dt{color:var(--soft)}dd{margin:0}"                                \
-	"svg+dl{margin-top:.9rem}section>p{margin:0}"                                               \
-	".good{color:var(--good)}.mid{color:var(--mid)}.bad{color:var(--bad)}"                      \
-	".soft,small,footer{color:var(--soft)}small{font-size:.875rem}"                             \
-	".tag{display:inline-block;font-weight:600;border:1px solid;border-radius:2rem;"            \
-	"padding:.05rem .75rem;margin:.5rem 0 0}"                                                   \
-	"section>.big{font-size:1.35rem;font-weight:600;line-height:1.3;margin:0 0 .5rem}"          \
-	"svg{display:block;width:100%;height:.8rem;border-radius:.4rem;fill:currentColor}"          \
-	".rest{fill:var(--rest)}code{font:.875em ui-monospace,Consolas,monospace}"                  \
-	"ul{list-style:none;padding:0;margin:0}li+li{border-top:1px solid var(--line);"             \
-	"margin-top:.6rem;padding-top:.6rem}"                                                       \
+#define STYLE                                                                                                                   \
+	":root{color-scheme:light dark;--page:#f3f4f6;--card:#fff;--text:#1b1f24;--soft:#596069;"                               \
+	"--line:#d9dde2;--good:#1a7f37;--mid:#8f5b00;--bad:#b3261e;--rest:#e3e6ea}"                                             \
+	"@media(prefers-color-scheme:dark){:root{--page:#0f1216;--card:#191d23;--text:#e6e9ed;"                                 \
+	"--soft:#9aa3ad;--line:#2e343c;--good:#4cc26b;--mid:#e0a030;--bad:#ff7b72;--rest:#2e343c}}"                             \
+	"*{box-sizing:border-box}"                                                                                              \
+	"body{margin:0 auto;max-width:62rem;padding:1.2rem 1rem 2rem;background:var(--page);"                                   \
+	"color:var(--text);font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}"                                 \
+	"h1{font-size:1.5rem;line-height:1.25;margin:0}"                                                                        \
+	"h2{font-size:.8rem;letter-spacing:.06em;text-transform:uppercase;color:var(--soft);"                                   \
+	"margin:0 0 .6rem}"                                                                                                     \
+	"h1,p,dd,li,bdi{overflow-wrap:anywhere;unicode-bidi:isolate}"                                                           \
+	"p{margin:.4rem 0}header{margin:0 0 1.2rem}"                                                                            \
+	"main,main>div{display:grid;gap:1rem;grid-template-columns:minmax(0,1fr)}"                                              \
+	"@media(min-width:52rem){main{grid-template-columns:repeat(2,minmax(0,1fr));"                                           \
+	"align-items:start}}"                                                                                                   \
+	"section{background:var(--card);border:1px solid var(--line);border-radius:.7rem;"                                      \
+	"padding:1rem 1.1rem}"                                                                                                  \
+	"dl{display:grid;grid-template-columns:minmax(7rem,28%) minmax(0,1fr);"                                                 \
+	"gap:.4rem .8rem;margin:0}dt{color:var(--soft)}dd{margin:0}"                                                            \
+	"svg+dl{margin-top:.9rem}.past{border-top:1px solid var(--line);margin-top:.8rem;padding-top:.6rem}section>p{margin:0}" \
+	".good{color:var(--good)}.mid{color:var(--mid)}.bad{color:var(--bad)}"                                                  \
+	".soft,small,footer{color:var(--soft)}small{font-size:.875rem}"                                                         \
+	".tag{display:inline-block;font-weight:600;border:1px solid;border-radius:2rem;"                                        \
+	"padding:.05rem .75rem;margin:.5rem 0 0}"                                                                               \
+	"section>.big{font-size:1.35rem;font-weight:600;line-height:1.3;margin:0 0 .5rem}"                                      \
+	"svg{display:block;width:100%;height:.8rem;border-radius:.4rem;fill:currentColor}"                                      \
+	".rest{fill:var(--rest)}code{font:.875em ui-monospace,Consolas,monospace}"                                              \
+	"ul{list-style:none;padding:0;margin:0}li+li{border-top:1px solid var(--line);"                                         \
+	"margin-top:.6rem;padding-top:.6rem}"                                                                                   \
 	"footer{font-size:.85rem;margin:1.2rem 0 0}"
 
 static const char style[] = STYLE;
@@ -364,15 +364,40 @@ static void print_bindings(FILE *out, struct osb *o)
 
 /* --- the operation, and what does not change -------------------------------- */
 
-static void print_operation(FILE *out, const struct operation *op)
+static const char *const kinds[] = { "", "Creation", "Update", "Deletion" };
+static const char *const looks[] = { "mid", "good", "bad" };
+
+/* What came before the last one, a line each. */
+static void print_past(FILE *out, struct osb *o)
 {
-	static const char *const kinds[] = { "", "Creation", "Update", "Deletion" };
+	static const char *const states[] = { "was stopped", "succeeded", "failed" };
+	struct operation past[STORE_PAST_MAX];
+	struct err err = { "" };
+	unsigned n = 0;
+
+	if (store_past(o->b->store, o->id, past, &n, &err) || !n)
+		return;
+	fputs("<ul class=\"past\">", out);
+	for (unsigned k = 0; k < n; k++) {
+		fprintf(out, "<li>%s <span class=\"%s\">%s</span> <small>", kinds[past[k].kind],
+			looks[past[k].state], states[past[k].state]);
+		put_time(out, past[k].changed_ms);
+		if (past[k].state == OP_FAILED) {
+			fputs("<br>", out);
+			put(out, past[k].description);
+		}
+		fputs("</small></li>", out);
+	}
+	fputs("</ul>", out);
+}
+
+static void print_operation(FILE *out, struct osb *o, const struct operation *op)
+{
 	static const char *const states[] = { "in progress", "succeeded", "failed" };
-	static const char *const looks[] = { "mid", "good", "bad" };
 
 	if (op->kind == OP_NONE)
 		return;
-	fprintf(out, "<section><h2>Last operation</h2><dl><dt>%s</dt><dd class=\"%s\">%s</dd>",
+	fprintf(out, "<section><h2>Last operations</h2><dl><dt>%s</dt><dd class=\"%s\">%s</dd>",
 		kinds[op->kind], looks[op->state], states[op->state]);
 	if (*op->description)
 		row(out, "Says", op->description);
@@ -383,7 +408,9 @@ static void print_operation(FILE *out, const struct operation *op)
 		fprintf(out, "<dt>Tries</dt><dd>%u</dd>", op->tries);
 		row_time(out, "Next try", op->next_try_ms);
 	}
-	fputs("</dl></section>", out);
+	fputs("</dl>", out);
+	print_past(out, o);
+	fputs("</section>", out);
 }
 
 static void print_about(FILE *out, const struct osb *o, const struct instance *i)
@@ -464,7 +491,7 @@ static void page(struct osb *o, const struct instance *i)
 	fputs("<div>", out);
 	print_use(out, o, i, &a);
 	print_health(out, o, i, &a);
-	print_operation(out, &i->op);
+	print_operation(out, o, &i->op);
 	fputs("</div><div>", out);
 	print_bindings(out, o);
 	print_about(out, o, i);

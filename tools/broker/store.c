@@ -257,7 +257,10 @@ static int write_changed(struct store *s, struct db_tx *tx, const struct before 
 		i->op.begun_ms = now;
 	i->op.changed_ms = now;
 	i->version++;
-	rc = instance_write(s, tx, i, was->exists, keep, err);
+	if (new_op && was->exists)
+		rc = past_add(tx, i->id, i->op.kind, err);
+	if (!rc)
+		rc = instance_write(s, tx, i, was->exists, keep, err);
 	if (!rc && bindings && !may_have_bindings(i))
 		rc = drop_bindings(tx, i, err);
 	return rc;

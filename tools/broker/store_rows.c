@@ -441,3 +441,20 @@ int binding_decode(const struct store *s, const struct db_rows *rows, unsigned r
 		       STORE_ID_MAX, cell(&d, B_ID), STORE_ID_MAX, cell(&d, B_INSTANCE),
 		       binding_names[d.bad]);
 }
+
+int operation_decode(const struct db_rows *rows, unsigned row, struct operation *out,
+		     struct err *err)
+{
+	struct decoder d = { .rows = rows, .row = row, .bad = -1 };
+
+	memset(out, 0, sizeof *out);
+	get_text(&d, 0, out->id, sizeof out->id);
+	out->kind = get_name(&d, 1, kind_names, ARRAY_LEN(kind_names));
+	out->state = get_name(&d, 2, outcome_names, ARRAY_LEN(outcome_names));
+	get_text(&d, 3, out->description, sizeof out->description);
+	out->begun_ms = get_number(&d, 4, INT64_MAX);
+	out->changed_ms = get_number(&d, 5, INT64_MAX);
+	return d.bad < 0 ? 0 :
+			   err_set(err, -EPROTO,
+				   "store: column %d of a past operation makes no sense", d.bad);
+}

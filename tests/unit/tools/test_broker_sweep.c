@@ -381,6 +381,23 @@ static void one_that_is_created_anew_has_times(void **state)
 	ask_for(link, 200, "<dt>Created</dt><dd><time>20");
 }
 
+static void operations_before_the_last_are_shown(void **state)
+{
+	struct fake_answer a;
+	char link[300];
+
+	(void)state;
+	make("a", "{}");
+	a = fake_call(&f, "PATCH", I "a" ASYNC,
+		      "{\"service_id\":\"s-files\",\"parameters\":{\"size\":\"2g\"}}");
+	assert_int_equal(a.status, 202);
+	fake_answer_done(&a);
+	assert_string_equal(fake_wait(&f, "a"), "succeeded");
+	link_of("a", link, sizeof link);
+	ask_for(link, 200, "<dt>Update</dt><dd class=\"good\">succeeded");
+	ask_for(link, 200, "<li>Creation <span class=\"good\">succeeded</span> <small><time>20");
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
 int main(void)
@@ -397,6 +414,7 @@ int main(void)
 		T(bindings_are_shown),
 		T(those_that_live_are_shown_whatever_was_before_them),
 		T(one_that_is_created_anew_has_times),
+		T(operations_before_the_last_are_shown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
