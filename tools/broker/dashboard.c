@@ -36,7 +36,7 @@
 	"h2{font-size:.8rem;letter-spacing:.06em;text-transform:uppercase;color:var(--soft);"                                   \
 	"margin:0 0 .6rem}"                                                                                                     \
 	"h1,p,dd,li,bdi{overflow-wrap:anywhere;unicode-bidi:isolate}"                                                           \
-	"p{margin:.4rem 0}header{margin:0 0 1.2rem}"                                                                            \
+	"time{white-space:nowrap}p{margin:.4rem 0}header{margin:0 0 1.2rem}"                                                    \
 	"main,main>div{display:grid;gap:1rem;grid-template-columns:minmax(0,1fr)}"                                              \
 	"@media(min-width:52rem){main{grid-template-columns:repeat(2,minmax(0,1fr));"                                           \
 	"align-items:start}}"                                                                                                   \

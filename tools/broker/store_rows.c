@@ -210,10 +210,11 @@ static uint64_t far(uint64_t ms)
 
 int instance_encode(const struct instance *i, struct row *out, struct err *err)
 {
-	struct encoder e = { out, instance_names, 0, err };
+	struct encoder e = { NULL, instance_names, 0, err };
 	const struct operation *op = &i->op;
 
 	memset(out, 0, sizeof *out);
+	e.row = out;
 	put_text(&e, I_ID, i->id);
 	put_text(&e, I_SERVICE, i->service);
 	put_text(&e, I_PLAN, i->plan);
@@ -245,9 +246,10 @@ int instance_encode(const struct instance *i, struct row *out, struct err *err)
 
 int binding_encode(const struct binding *b, struct row *out, struct err *err)
 {
-	struct encoder e = { out, binding_names, 0, err };
+	struct encoder e = { NULL, binding_names, 0, err };
 
 	memset(out, 0, sizeof *out);
+	e.row = out;
 	put_text(&e, B_INSTANCE, b->instance);
 	put_text(&e, B_ID, b->id);
 	put_text(&e, B_APP, b->app);
