@@ -193,13 +193,17 @@ compile_commands.json: $(C_FILES) ## for editors and clangd
 # --- deliver -------------------------------------------------------------------
 BIN := $(DESTDIR)$(PREFIX)/bin
 SHARE := $(DESTDIR)$(PREFIX)/share
-install: all man ## programs, manual pages, mount helpers, completion; DESTDIR= PREFIX=
+install: all man ## programs, manual pages, mount helpers, completion, units, samples; DESTDIR= PREFIX=
 	$(Q)install -d $(BIN) $(DESTDIR)/sbin $(SHARE)/bash-completion/completions
 	$(Q)install -m 755 $(PROGRAMS) $(BIN)/
 	$(Q)for page in $(MAN); do install -D -m 644 $$page \
 		$(SHARE)/man/man$${page##*.}/$${page##*/} || exit; done
 	$(Q)ln -sfn $(PREFIX)/bin/persifs $(DESTDIR)/sbin/mount.fuse.persifs
 	$(Q)ln -sfn $(PREFIX)/bin/persifs $(DESTDIR)/sbin/umount.fuse.persifs
+	$(Q)install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(SHARE)/doc/persifs
+	$(Q)for unit in dist/*.service; do sed 's|/usr/local/bin|$(PREFIX)/bin|' $$unit \
+		> $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/} || exit; done
+	$(Q)install -m 644 dist/*.example $(SHARE)/doc/persifs/
 	$(Q)install -m 644 dist/persifs.bash $(SHARE)/bash-completion/completions/persifs
 	$(Q)for name in persifs-ctl persifs-driver persifs-broker persifs-sim; do ln -sfn persifs $(SHARE)/bash-completion/completions/$$name; done
 dist: ## build/persifs-VERSION.tar.gz of the commit checked out

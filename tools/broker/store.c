@@ -253,11 +253,14 @@ static int write_changed(struct store *s, struct db_tx *tx, const struct before 
 		return rc;
 	if (!i->created_ms)
 		i->created_ms = now;
-	if (new_op && i->op.kind != OP_NONE && i->op.begun_ms == was->begun_ms)
+	if (new_op && i->op.kind != OP_NONE && (!i->op.begun_ms || i->op.begun_ms == was->begun_ms))
 		i->op.begun_ms = now;
 	i->op.changed_ms = now;
 	i->version++;
-	rc = instance_write(s, tx, i, was->exists, keep, err);
+	if (new_op && was->exists)
+		rc = past_add(tx, i->id, i->op.kind, err);
+	if (!rc)
+		rc = instance_write(s, tx, i, was->exists, keep, err);
 	if (!rc && bindings && !may_have_bindings(i))
 		rc = drop_bindings(tx, i, err);
 	return rc;

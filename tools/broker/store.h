@@ -120,6 +120,13 @@ int store_list(struct store *s, const char *after, unsigned limit, struct instan
 
 /* --- operations -------------------------------------------------------------- */
 
+/* Those that the last one came after, newest first; one that was replaced before it ended is OP_IN_PROGRESS for ever. A
+ * creation begins a new life: what was before it is forgotten. Of *out, tries, next_try_ms, usable and
+ * repeatable are not known. */
+#define STORE_PAST_MAX 8
+int store_past(struct store *s, const char *instance, struct operation out[STORE_PAST_MAX],
+	       unsigned *n, struct err *err);
+
 /* Takes an operation in progress that is due and that nobody holds, for lease_ms. -ENOENT: none;
  * *wait_ms (UINT64_MAX: none at all) says when the next may be due. worker: a name that no
  * other thread of any broker has. -EPROTO: a row that makes no sense was put off for lease_ms; call again. */

@@ -244,6 +244,67 @@ static void bad_row_does_not_keep_others_from_their_turn(void **state)
 	claim("w", NULL);
 }
 
+static int begin_update(void *arg, struct instance *i, bool exists, unsigned bindings)
+{
+	(void)exists;
+	(void)bindings;
+	memset(&i->op, 0, sizeof i->op);
+	snprintf(i->op.id, sizeof i->op.id, "update-%u", *(unsigned *)arg);
+	i->op.kind = OP_UPDATE;
+	i->op.state = *(unsigned *)arg % 2 ? OP_FAILED : OP_SUCCEEDED;
+	snprintf(i->op.description, sizeof i->op.description, "number %u", *(unsigned *)arg);
+	return 0;
+}
+
+/* A life of one instance; another one's is its own. */
+static void past_operations_are_told_newest_first(void **state)
+{
+	struct operation past[STORE_PAST_MAX];
+	unsigned n = 99, k;
+
+	NEEDS_DATABASE(state);
+	must_change("a", make_creating, "create-1");
+	assert_int_equal(store_past(fx.s, "a", past, &n, &err), 0);
+	assert_int_equal(n, 0);
+	for (k = 0; k < 2; k++)
+		must_change("a", begin_update, &k);
+	must_change("b", make_creating, "create-2");
+	assert_int_equal(store_past(fx.s, "a", past, &n, &err), 0);
+	assert_int_equal(n, 2);
+	assert_string_equal(past[0].id, "update-0");
+	assert_int_equal(past[0].kind, OP_UPDATE);
+	assert_int_equal(past[0].state, OP_SUCCEEDED);
+	assert_string_equal(past[0].description, "number 0");
+	assert_true(past[0].begun_ms > 1600000000000ull);
+	assert_string_equal(past[1].id, "create-1");
+	assert_int_equal(past[1].state, OP_IN_PROGRESS); /* it was replaced */
+	assert_int_equal(store_past(fx.s, "b", past, &n, &err), 0);
+	assert_int_equal(n, 0);
+	assert_int_equal(store_past(fx.s, "unknown", past, &n, &err), 0);
+	assert_int_equal(n, 0);
+}
+
+static void past_operations_have_an_end(void **state)
+{
+	struct operation past[STORE_PAST_MAX];
+	unsigned n, k;
+
+	NEEDS_DATABASE(state);
+	must_change("a", make_creating, "create-1");
+	for (k = 0; k < 3 * STORE_PAST_MAX; k++) {
+		must_change("a", begin_update, &k);
+		usleep(2000); /* their order is that of their times */
+	}
+	assert_int_equal(store_past(fx.s, "a", past, &n, &err), 0);
+	assert_int_equal(n, STORE_PAST_MAX);
+	for (k = 0; k < n; k++)
+		assert_int_equal(strtoul(past[k].id + 7, NULL, 10), 3 * STORE_PAST_MAX - 2 - k);
+	/* A new life, and the end of it. */
+	must_change("a", make_creating, "create-2");
+	assert_int_equal(store_past(fx.s, "a", past, &n, &err), 0);
+	assert_int_equal(n, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -256,6 +317,8 @@ int main(void)
 		BOTH(refused_outcome_keeps_the_lease),
 		BOTH(each_operation_is_claimed_once),
 		BOTH(bad_row_does_not_keep_others_from_their_turn),
+		BOTH(past_operations_are_told_newest_first),
+		BOTH(past_operations_have_an_end),
 	};
 
 	return cmocka_run_group_tests(tests, server_new, server_free);
