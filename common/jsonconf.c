@@ -3,11 +3,30 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 int jsonconf_bad(struct err *err, const char *file, const char *key, const char *why)
 {
 	return err_set(err, -EINVAL, "%.200s%skey \"%.120s\": %.180s", file ? file : "",
 		       file ? ": " : "", key, why);
+}
+
+/* As deep as the parser lets files be. */
+static void drop_comments(json_t *value)
+{
+	const char *key;
+	json_t *inner;
+	void *next;
+
+	for (size_t i = 0; i < json_array_size(value); i++)
+		drop_comments(json_array_get(value, i));
+	json_object_foreach_safe(value, next, key, inner)
+	{
+		if (!strncmp(key, JSONCONF_COMMENT, strlen(JSONCONF_COMMENT)))
+			json_object_del(value, key);
+		else
+			drop_comments(inner);
+	}
 }
 
 int jsonconf_read(const char *file, json_t **out, struct err *err)
@@ -24,6 +43,7 @@ int jsonconf_read(const char *file, json_t **out, struct err *err)
 		json_decref(all);
 		return err_set(err, -EINVAL, "%.200s: line 1: want an object", file);
 	}
+	drop_comments(all);
 	*out = all;
 	return 0;
 }

@@ -13,7 +13,10 @@
 
 #define JSONCONF_PATH_MAX 256 /* bytes of a key's path, with the NUL; longer ones are cut */
 
-/* The file's one object, the caller's. -EINVAL. */
+#define JSONCONF_COMMENT "//"
+
+/* The file's one object, the caller's. -EINVAL. Members whose keys begin with "//" are comments, at whatever
+ * depth: they are left out, with their values. */
 int jsonconf_read(const char *file, json_t **out, struct err *err);
 /* -EINVAL, with file (NULL: none) and key before the reason. */
 int jsonconf_bad(struct err *err, const char *file, const char *key, const char *why);

@@ -196,7 +196,6 @@ void osb_op_begin(struct operation *op, enum op_kind kind)
 		 sodium_bin2hex(hex, sizeof hex, bin, sizeof bin));
 	op->kind = kind;
 	op->state = OP_IN_PROGRESS;
-	op->begun_ms = op->changed_ms = broker_now_ms();
 	op->usable = op->repeatable = true;
 }
 
@@ -374,7 +373,7 @@ static void answer(struct osb *o)
 
 		o->out->route = OSB_DASHBOARD;
 		if (strcmp(o->q->method, "GET") || !take_id(&at, o->id) || *at)
-			osb_fail(o, STATUS_NOT_FOUND, NULL, "no such route");
+			osb_dashboard_unknown(o);
 		else
 			osb_dashboard(o);
 		return;

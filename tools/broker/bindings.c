@@ -220,7 +220,7 @@ static void fill(const struct bind *b, struct binding *row)
 	osb_set_json(&row->params, b->params);
 	osb_set_json(&row->context, b->context);
 	osb_set_json(&row->answer, b->answer);
-	row->created_ms = broker_now_ms();
+	row->created_ms = 0; /* the store's clock */
 }
 
 static bool is_same(const struct bind *b, const struct binding *row)

@@ -33,7 +33,7 @@ static const char *const levels[] = { "error", "warn", "info", "debug", NULL };
 const struct opt_def bconfig_table[] = {
 	TEXT("admin", admin, NULL, "address and port of /health and /metrics; default off"),
 	TEXT("key_file", key_file, NULL, "key that secrets in the store are sealed with"),
-	TEXT("store", store, "sqlite:/var/lib/persifs/broker.db",
+	TEXT("store", store, "sqlite:/var/lib/persifs-broker/broker.db",
 	     "sqlite:/path or postgresql://...: where instances are remembered"),
 	TEXT("audit_log", audit_log, NULL, "file with a line of JSON for each change"),
 	TEXT("driver", driver, "persifs", "name of the volume driver on the cells"),
@@ -233,6 +233,16 @@ static int check_url(const struct bconfig *c, struct err *err)
 	return 0;
 }
 
+/* The scheme: whether there is such a store is seen at the start. */
+static int check_store(const struct bconfig *c, struct err *err)
+{
+	if (!c->store)
+		return bad(c, err, "store", "may not be empty");
+	if (!strncmp(c->store, "sqlite:/", 8) || !strncmp(c->store, "postgresql:", 11))
+		return 0;
+	return bad(c, err, "store", "want sqlite:/path or postgresql://...");
+}
+
 static bool same(const char *a, const char *b)
 {
 	return !strcmp(a, b);
@@ -332,8 +342,8 @@ static int make_catalog(struct bconfig *c)
 
 int bconfig_check(struct bconfig *c, struct err *err)
 {
-	if (!c->store)
-		return bad(c, err, "store", "may not be empty");
+	if (check_store(c, err))
+		return -EINVAL;
 	if (!c->key_file)
 		return bad(c, err, "key_file", "is required (persifs-broker make-key FILE)");
 	if (!c->driver || strpbrk(c->driver, "/ \t"))

@@ -95,7 +95,6 @@ static void fill_new(struct instance *i, const struct provision *p)
 	osb_set_json(&i->context, p->context);
 	osb_set_json(&i->handle, p->handle);
 	i->size = p->size;
-	i->created_ms = broker_now_ms();
 	i->state = made ? INSTANCE_CREATING : INSTANCE_READY;
 	osb_op_begin(&i->op, OP_CREATE);
 	if (!made)

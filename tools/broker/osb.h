@@ -50,6 +50,7 @@ struct osb_reply {
 	enum osb_route route;
 	unsigned retry_after; /* seconds; 0: no header */
 	char etag[40];
+	char policy[256]; /* Content-Security-Policy of a page; "": no page */
 };
 
 void osb_answer(struct broker *b, const struct osb_call *q, struct osb_reply *out);

@@ -79,5 +79,6 @@ void osb_fetch_binding(struct osb *o);
 void osb_unbind(struct osb *o);
 void osb_last_binding(struct osb *o);
 void osb_dashboard(struct osb *o);
+void osb_dashboard_unknown(struct osb *o); /* below /dashboard/, and no page */
 
 #endif

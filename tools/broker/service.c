@@ -74,9 +74,8 @@ static void add_headers(struct httpd_request *rq, const struct osb_call *q,
 	httpd_add_header(rq, "X-Content-Type-Options", "nosniff");
 	if (r->route != OSB_DASHBOARD)
 		return;
-	httpd_add_header(rq, "Content-Security-Policy",
-			 "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
-			 "form-action 'none'; frame-ancestors 'none'");
+	if (*r->policy)
+		httpd_add_header(rq, "Content-Security-Policy", r->policy);
 	httpd_add_header(rq, "Referrer-Policy", "no-referrer");
 	httpd_add_header(rq, "Cache-Control", "no-store");
 }

@@ -101,6 +101,9 @@ int instance_decode(const struct store *s, const struct db_rows *rows, unsigned 
 		    struct instance *out, struct err *err);
 int binding_decode(const struct store *s, const struct db_rows *rows, unsigned row,
 		   struct binding *out, struct err *err);
+/* Of a row of op_id, op_kind, op_state, op_description, op_begun_ms, op_changed_ms. */
+int operation_decode(const struct db_rows *rows, unsigned row, struct operation *out,
+		     struct err *err);
 /* What a sealed column belongs to; owned by the caller. instance is NULL for a column of an instance. */
 char *row_belongs(const char *instance, const char *id, const char *column);
 /* Ids as they may be; -EINVAL. */
@@ -120,7 +123,11 @@ struct instance_change {
 	void *arg;
 	const char *worker, *op; /* of store_op_finish(), or NULL */
 	int rule_rc;             /* out, with STORE_REFUSED */
+	bool replaced;           /* out: op is not the instance's any more, the lease is given up */
 };
 store_body instance_change_body;
+
+/* The operation of the row as it is goes to the past, as kind comes instead. */
+int past_add(struct db_tx *tx, const char *id, enum op_kind kind, struct err *err);
 
 #endif

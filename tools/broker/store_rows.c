@@ -210,10 +210,11 @@ static uint64_t far(uint64_t ms)
 
 int instance_encode(const struct instance *i, struct row *out, struct err *err)
 {
-	struct encoder e = { out, instance_names, 0, err };
+	struct encoder e = { NULL, instance_names, 0, err };
 	const struct operation *op = &i->op;
 
 	memset(out, 0, sizeof *out);
+	e.row = out;
 	put_text(&e, I_ID, i->id);
 	put_text(&e, I_SERVICE, i->service);
 	put_text(&e, I_PLAN, i->plan);
@@ -245,9 +246,10 @@ int instance_encode(const struct instance *i, struct row *out, struct err *err)
 
 int binding_encode(const struct binding *b, struct row *out, struct err *err)
 {
-	struct encoder e = { out, binding_names, 0, err };
+	struct encoder e = { NULL, binding_names, 0, err };
 
 	memset(out, 0, sizeof *out);
+	e.row = out;
 	put_text(&e, B_INSTANCE, b->instance);
 	put_text(&e, B_ID, b->id);
 	put_text(&e, B_APP, b->app);
@@ -440,4 +442,21 @@ int binding_decode(const struct store *s, const struct db_rows *rows, unsigned r
 		       "store: binding '%.*s' of instance '%.*s': its %s makes no sense",
 		       STORE_ID_MAX, cell(&d, B_ID), STORE_ID_MAX, cell(&d, B_INSTANCE),
 		       binding_names[d.bad]);
+}
+
+int operation_decode(const struct db_rows *rows, unsigned row, struct operation *out,
+		     struct err *err)
+{
+	struct decoder d = { .rows = rows, .row = row, .bad = -1 };
+
+	memset(out, 0, sizeof *out);
+	get_text(&d, 0, out->id, sizeof out->id);
+	out->kind = get_name(&d, 1, kind_names, ARRAY_LEN(kind_names));
+	out->state = get_name(&d, 2, outcome_names, ARRAY_LEN(outcome_names));
+	get_text(&d, 3, out->description, sizeof out->description);
+	out->begun_ms = get_number(&d, 4, INT64_MAX);
+	out->changed_ms = get_number(&d, 5, INT64_MAX);
+	return d.bad < 0 ? 0 :
+			   err_set(err, -EPROTO,
+				   "store: column %d of a past operation makes no sense", d.bad);
 }

@@ -10,6 +10,7 @@
  *   instances     worker and lease_ms: who works on the operation, until when (0: nobody)
  *   persifs_writers  PostgreSQL's driver keeps it (db_pg.c)
  *   bindings      go with their instance; changed_ms: when it was written last
+ *   past          operations that another one has replaced, the newest of each instance
  *
  * Ids are compared by their bytes, in PostgreSQL too, whatever its locale: pages go by them. Numbers are BIGINT,
  * booleans 0 and 1, JSON is text, sealed or not; a text that is not there is ''. */
@@ -51,12 +52,21 @@
 	" changed_ms BIGINT NOT NULL, PRIMARY KEY (instance, id));"                         \
 	"CREATE INDEX bindings_dead ON bindings (changed_ms) WHERE deleted = 1;"
 
+#define SCHEMA_2(id_type)                                                 \
+	"CREATE TABLE past ("                                             \
+	" instance " id_type " NOT NULL REFERENCES instances (id)"        \
+	" ON DELETE CASCADE, op_id TEXT NOT NULL, op_kind TEXT NOT NULL," \
+	" op_state TEXT NOT NULL, op_description TEXT NOT NULL,"          \
+	" op_begun_ms BIGINT NOT NULL, op_changed_ms BIGINT NOT NULL,"    \
+	" PRIMARY KEY (instance, op_id));"
+
 struct migration {
 	const char *sqlite, *postgres;
 };
 
 static const struct migration migrations[] = {
 	{ SCHEMA_1("TEXT NOT NULL"), SCHEMA_1("TEXT COLLATE \"C\"") },
+	{ SCHEMA_2("TEXT"), SCHEMA_2("TEXT COLLATE \"C\"") },
 };
 
 #define SEAL_TEXT "persifs" /* that is sealed in persifs_meta */

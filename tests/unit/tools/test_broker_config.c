@@ -60,6 +60,8 @@ static const struct {
 	{ "lease", "\"1h2\"", "key \"lease\"" },
 	{ "workers", "0", "key \"workers\"" },
 	{ "store", "\"\"", "key \"store\"" },
+	{ "store", "\"mysql://x\"", "key \"store\"" },
+	{ "store", "\"sqlite:relative\"", "key \"store\"" },
 	{ "key_file", NULL, "key \"key_file\": is required" },
 	{ "driver", "\"a/b\"", "key \"driver\"" },
 	{ "tls", "{\"cert\":\"/c\"}", "key \"tls.cert\": wants tls.key" },
@@ -180,6 +182,37 @@ static int check(const char *schema, const char *value, struct err *err)
 	json_decref(s);
 	json_decref(v);
 	return rc;
+}
+
+/* Whatever stands behind them, and wherever. */
+static void keys_that_begin_with_slashes_are_comments(void **state)
+{
+	static const char text[] =
+		"{\"//\":1,\"// x\":{\"users\":7},\"listen\":[\"tcp:127.0.0.1:1\"],"
+		"\"users\":[{\"// u\":[{}],\"name\":\"u\",\"password\":\"p\"}],"
+		"\"tls\":{\"// cert\":\"/c\"}%s}";
+	static const char *const more[] = { "", ",\"//\":2", ",\"/ x\":1" };
+	char path[] = "/tmp/persifs-config.XXXXXX";
+	struct err err;
+
+	(void)state;
+	close(mkstemp(path));
+	for (size_t i = 0; i < ARRAY_LEN(more); i++) {
+		struct bconfig *c = bconfig_new();
+		FILE *f = fopen(path, "w");
+		int rc;
+
+		fprintf(f, text, more[i]);
+		fclose(f);
+		rc = bconfig_load(c, path, &err);
+		assert_int_equal(rc, i ? -EINVAL : 0); /* twice the same key; no comment */
+		if (!rc)
+			assert_string_equal(c->users[0].name, "u");
+		if (!rc)
+			assert_null(c->tls_cert);
+		bconfig_put(c);
+	}
+	unlink(path);
 }
 
 static void schemas_name_parameter_and_wish(void **state)
@@ -400,6 +433,7 @@ int main(void)
 		cmocka_unit_test(mistakes_name_file_and_key),
 		cmocka_unit_test(what_is_right_is_taken),
 		cmocka_unit_test(a_file_tells_its_line),
+		cmocka_unit_test(keys_that_begin_with_slashes_are_comments),
 		cmocka_unit_test(schemas_name_parameter_and_wish),
 		cmocka_unit_test(what_is_published_is_what_is_enforced),
 		cmocka_unit_test(owners_are_said_as_a_whole),

@@ -553,6 +553,28 @@ static void store_of_a_newer_program_is_refused(void **state)
 	assert_null(s);
 }
 
+/* As a program of schema 1 leaves it. */
+static void older_store_becomes_a_newer_one(void **state)
+{
+	struct operation past[STORE_PAST_MAX];
+	struct instance i;
+	unsigned n = 99;
+
+	NEEDS_DATABASE(state);
+	must_change("old", make_ready, NULL);
+	run_sql("DROP TABLE past");
+	run_sql("UPDATE persifs_meta SET value = '1' WHERE name = 'schema'");
+	assert_int_not_equal(store_past(fx.s, "old", past, &n, &err), 0);
+	store_close(fx.s);
+	fx.s = NULL;
+	fixture_open();
+	assert_int_equal(store_get(fx.s, "old", &i, &err), 0);
+	assert_int_equal(i.state, INSTANCE_READY);
+	instance_done(&i);
+	assert_int_equal(store_past(fx.s, "old", past, &n, &err), 0);
+	assert_int_equal(n, 0);
+}
+
 static void foreign_key_file_is_refused(void **state)
 {
 	char key[128];
@@ -630,6 +652,7 @@ int main(void)
 		BOTH(one_of_many_apps_gets_a_block_volume),
 		BOTH(rows_that_make_no_sense_are_named),
 		BOTH(store_of_a_newer_program_is_refused),
+		BOTH(older_store_becomes_a_newer_one),
 		BOTH(foreign_key_file_is_refused),
 		ONLY(LITE, wrong_uris_tell_no_password),
 		ONLY(LITE, file_is_closed_to_others),

@@ -235,8 +235,13 @@ static void a_page_is_escaped_and_whole(void **state)
 	assert_null(strstr(r.text, "src="));
 	assert_null(strstr(r.text, "href="));
 	assert_null(strstr(r.text, "url("));
-	assert_non_null(strstr(r.text, "1.0 GiB"));
-	assert_non_null(strstr(r.text, "256 MiB (25 %)"));
+	assert_non_null(strstr(r.text, "<dd>1 GiB</dd>"));
+	assert_non_null(strstr(r.text, "<dd>256 MiB</dd>"));
+	assert_non_null(strstr(r.text, "25 % used"));
+	assert_non_null(strstr(r.text, "class=\"good\" width=\"25.0\""));
+	assert_null(strstr(r.text, "style=")); /* the policy would not let it through */
+	assert_non_null(strstr(r.policy, "style-src 'sha256-"));
+	assert_null(strstr(r.policy, "unsafe"));
 	assert_non_null(strstr(r.text, "viewport"));
 	free(r.text);
 }
@@ -283,6 +288,20 @@ static void a_page_does_not_wait_for_a_storage_that_hangs(void **state)
 	fake_provider_release();
 }
 
+/* As a browser shows it, not as a program reads it. */
+static void what_is_no_page_is_a_page_too(void **state)
+{
+	struct osb_reply r;
+
+	(void)state;
+	ask_for("/dashboard/", 404, "<h1>There is no such page</h1>");
+	ask_for("/dashboard/a/b", 404, "<h1>There is no such page</h1>");
+	r = ask("/dashboard/a?t=1.x");
+	assert_string_equal(r.type, "text/html; charset=utf-8");
+	assert_non_null(strstr(r.policy, "default-src 'none'"));
+	free(r.text);
+}
+
 static void bindings_are_shown(void **state)
 {
 	struct fake_answer a;
@@ -291,13 +310,92 @@ static void bindings_are_shown(void **state)
 	(void)state;
 	make("a", "{}");
 	link_of("a", link, sizeof link);
-	ask_for(link, 200, "<li>none</li>");
+	ask_for(link, 200, "no app uses this volume");
 	a = fake_call(&f, "PUT", I "a/service_bindings/b",
 		      "{\"service_id\":\"s-files\",\"plan_id\":\"big\",\"app_guid\":\"<app>\","
 		      "\"parameters\":{\"readonly\":true}}");
 	assert_int_equal(a.status, 201);
 	fake_answer_done(&a);
-	ask_for(link, 200, "app &lt;app&gt;<br>/var/vcap/data/a <small>read-only");
+	ask_for(link, 200, "&lt;app&gt;</code> · read-only<br><small><code>/var/vcap/data/a");
+}
+
+static void bind_app(unsigned n)
+{
+	struct fake_answer a;
+	char path[100], body[200];
+
+	snprintf(path, sizeof path, I "a/service_bindings/b%03u", n);
+	snprintf(body, sizeof body,
+		 "{\"service_id\":\"s-files\",\"plan_id\":\"big\",\"app_guid\":\"app-number-%u\"}",
+		 n);
+	a = fake_call(&f, "PUT", path, body);
+	assert_int_equal(a.status, 201);
+	fake_answer_done(&a);
+}
+
+static void unbind_app(unsigned n)
+{
+	struct fake_answer a;
+	char path[100];
+
+	snprintf(path, sizeof path, I "a/service_bindings/b%03u?service_id=s-files&plan_id=big", n);
+	a = fake_call(&f, "DELETE", path, NULL);
+	assert_int_equal(a.status, 200);
+	fake_answer_done(&a);
+}
+
+/* However many bindings there have been. */
+static void those_that_live_are_shown_whatever_was_before_them(void **state)
+{
+	char link[300];
+
+	(void)state;
+	make("a", "{}");
+	link_of("a", link, sizeof link);
+	for (unsigned n = 0; n < 70; n++)
+		bind_app(n);
+	ask_for(link, 200, "and more");
+	for (unsigned n = 0; n < 69; n++)
+		unbind_app(n);
+	ask_for(link, 200, "title=\"app-number-69\">app-numb");
+	unbind_app(69);
+	ask_for(link, 200, "no app uses this volume");
+}
+
+/* A tombstone's time is not its, nor none. */
+static void one_that_is_created_anew_has_times(void **state)
+{
+	struct fake_answer a;
+	char link[300];
+
+	(void)state;
+	make("a", "{}");
+	a = fake_call(&f, "DELETE", I "a" ASYNC "&service_id=s-files&plan_id=big", NULL);
+	assert_int_equal(a.status, 202);
+	fake_answer_done(&a);
+	assert_string_equal(fake_wait(&f, "a"), "succeeded");
+	make("a", "{}");
+	link_of("a", link, sizeof link);
+	ask_for(link, 200, "<dt>Begun</dt><dd><time>20");
+	ask_for(link, 200, "<dt>Ended</dt><dd><time>20");
+	ask_for(link, 200, "<dt>Created</dt><dd><time>20");
+}
+
+static void operations_before_the_last_are_shown(void **state)
+{
+	struct fake_answer a;
+	char link[300];
+
+	(void)state;
+	make("a", "{}");
+	a = fake_call(&f, "PATCH", I "a" ASYNC,
+		      "{\"service_id\":\"s-files\",\"parameters\":{\"size\":\"2g\"}}");
+	assert_int_equal(a.status, 202);
+	fake_answer_done(&a);
+	assert_string_equal(fake_wait(&f, "a"), "succeeded");
+	link_of("a", link, sizeof link);
+	ask_for(link, 200, "<dt>Update</dt><dd class=\"good\">succeeded");
+	ask_for(link, 200, "<li>Creation <span class=\"good\">succeeded</span> <small><time>20");
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, start, stop)
@@ -312,7 +410,11 @@ int main(void)
 		T(a_page_is_escaped_and_whole),
 		T(links_open_their_page_only_and_for_a_while),
 		T(a_page_does_not_wait_for_a_storage_that_hangs),
+		T(what_is_no_page_is_a_page_too),
 		T(bindings_are_shown),
+		T(those_that_live_are_shown_whatever_was_before_them),
+		T(one_that_is_created_anew_has_times),
+		T(operations_before_the_last_are_shown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
