@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """broker_crash.py - the broker is killed at each of its abort points, and its storage fails at each call
 
-A run: an instance is brought to where the operation begins; the broker is killed in the middle of it (or the simulated
-array fails one call in one way, or the broker is killed while the array works on a call); it is started again; the client goes on as a platform would: it repeats what
-got no answer ("repeat"), or cleans up behind it ("orphan"), or does nothing ("leave"). When nothing moves any more:
-sweep finds nothing, the storage holds exactly what the client was told, with what was written there, and
-when all is deleted, it holds nothing.
+A run: an instance is brought to where the operation begins. In the middle of it the broker is killed at a point ("crash")
+or while the simulated array works on a call ("flight"), or the array fails one call in one way ("fault"). It is started
+again, and the client goes on as a platform would: it repeats what got no answer ("repeat"), or cleans up behind it
+("orphan"), or does nothing ("leave"). When nothing moves any more: sweep finds nothing, the storage holds exactly what
+the client was told, with what was written there, and when all is deleted, it holds nothing.
 
 How many points or calls an operation has is counted first, on a run without. A seed repeats the choice of runs."""
 import argparse
