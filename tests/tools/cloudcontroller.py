@@ -435,6 +435,30 @@ def while_it_is_created_the_same_is_running_and_all_else_waits(c):
 
 
 @check
+def who_waits_for_a_creation_is_told_of_its_deletion(c):
+    instance = c.new_id()
+    held = c.hold_storage()
+
+    def delete():
+        end = time.monotonic() + WAIT_S
+        while c.call("GET", last(instance)).status != 200:
+            expect(time.monotonic() < end, "no creation")
+        with held:  # until the deletion has begun, or a second has passed
+            gone = threading.Thread(target=lambda: answers.append(c.call("DELETE", inst(instance), query=ids("folder"))))
+            gone.start()
+            while time.monotonic() < end and "delet" not in json.dumps(c.call("PUT", inst(instance), body_of("folder")).json):
+                time.sleep(0.02)
+        gone.join()
+
+    answers = []
+    made, _ = in_parallel(2, lambda i: delete() if i else c.call("PUT", inst(instance), body_of("folder")))
+    expect(made.status == 422 and made.get("error") == "ConcurrencyError", f"{made.status} {made.raw}")
+    expect(answers[0].status in (200, 410), f"{answers[0].status} {answers[0].raw}")
+    c.must(404, "GET", inst(instance))
+    expect(not c.volumes(), f"left: {c.volumes()}")
+
+
+@check
 def an_update_changes_what_it_names_and_never_makes_smaller(c):
     instance = c.make("folder", {"mount": "/data", "size": "32m"})
     path = inst(instance)
