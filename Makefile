@@ -52,7 +52,10 @@ FUZZERS := $(FUZZ:%=build/fuzz/fuzz/fuzz_%)
 NFSFAULT := $(B)/tests/tools/nfsfault
 # The program with a control command that tries what its sandbox refuses.
 TRY := $(B)/tests/tools/persifs-try
-TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/tools/*.c)) $(NFSFAULT) $(TRY)
+# The broker with places where it kills itself (common/abortpoint.h).
+ABORT := $(B)/tests/tools/persifs-broker-abort
+ABORT_SRC := $(shell grep -lw abort_point common/*.c backends/providers/*.c tools/broker/*.c)
+TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/tools/*.c)) $(NFSFAULT) $(TRY) $(ABORT)
 FAKES := $(wildcard tests/fake/*.c)
 SCENARIOS := $(sort $(wildcard tests/integration/*.sh))
 MAN := $(patsubst %.pod,$(B)/man/%,$(notdir $(POD_FILES)))
@@ -95,6 +98,10 @@ $(NFSFAULT): $(patsubst %.c,$(B)/%.o,$(wildcard tests/server/*.c))
 $(B)/tests/sandbox/%.o: fusefs/%.c
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) -DPERSIFS_SANDBOX_TEST -MMD -MP -c -o $@ $<
 $(TRY): $(B)/fusefs/main.o $(B)/tests/sandbox/control_answer.o $(B)/tests/sandbox/try.o $(LIB)
+	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/tests/abort/%.o: %.c
+	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) -DPERSIFS_ABORT_POINTS -MMD -MP -c -o $@ $<
+$(ABORT): $(B)/tools/broker/main.o $(ABORT_SRC:%.c=$(B)/tests/abort/%.o) $(LIB)
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/tests/tools/%: tests/tools/%.c
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -MMD -MP -MF $@.d -MT $@ -o $@ $< -pthread
@@ -159,6 +166,9 @@ bench: all ## measure beside peers; BENCH="--quick --pairs memory,dir,nfs --reps
 	$(Q)tools/bench/mounttime.py --build $(B)
 bench-nfs: all $(B)/nfsraw ## an NFS mount beside the backend alone; BENCH_NFS="--reps 9 ..."
 	$(Q)tools/bench/nfslimit.py --build $(B) $(BENCH_NFS)
+bench-broker: all ## a broker with 10,000 instances and 30,000 bindings, and 32 clients at once
+	$(Q)work=$$(mktemp -d) && { PYTHONDONTWRITEBYTECODE=1 tests/tools/broker_load.py --broker $(B)/persifs-broker \
+		--sim $(B)/persifs-sim --work $$work --goal-ms 10; rc=$$?; rm -rf $$work; exit $$rc; }
 demo: deps ## install, build, then the whole way: array, broker, driver, containers, and the data proven
 	$(Q)$(MAKE) all
 	$(Q)dist/demo.sh $(B)
@@ -204,6 +214,6 @@ clean: ## remove build/
 	$(Q)rm -rf build compile_commands.json
 
 .PHONY: all programs deps unit-build test-tools man check check-short check-unit check-integration check-asan \
-	check-tsan check-valgrind cov fuzz fuzz-build bench bench-nfs demo lint format install dist help clean
+	check-tsan check-valgrind cov fuzz fuzz-build bench bench-nfs bench-broker demo lint format install dist help clean
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,15 +30,39 @@ static void append(const char *path, const char *name)
 	}
 }
 
+static _Atomic unsigned long passed;
+
+/* The number of the point to die at, 0 for none. False: points do not count now. */
+static bool armed(unsigned long *at)
+{
+	const char *arm = getenv("PERSIFS_ABORT_ARM"), *env = getenv("PERSIFS_ABORT_AT");
+	char text[32] = "";
+	AUTO_FD int fd = -1;
+
+	if (!arm || !*arm) {
+		*at = env ? strtoul(env, NULL, 10) : 0;
+		return true;
+	}
+	fd = open(arm, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, text, sizeof text - 1) <= 0) {
+		atomic_store(&passed, 0);
+		return false;
+	}
+	*at = strtoul(text, NULL, 10);
+	return true;
+}
+
 void abort_point(const char *name)
 {
-	static _Atomic unsigned long passed;
-	const char *at = getenv("PERSIFS_ABORT_AT"), *log = getenv("PERSIFS_ABORT_LOG");
-	unsigned long n = atomic_fetch_add(&passed, 1) + 1;
+	const char *log = getenv("PERSIFS_ABORT_LOG");
+	unsigned long at, n;
 
+	if (!armed(&at))
+		return;
+	n = atomic_fetch_add(&passed, 1) + 1;
 	if (log && *log)
 		append(log, name);
-	if (at && *at && strtoul(at, NULL, 10) == n)
+	if (at == n)
 		raise(SIGKILL);
 }
 #endif

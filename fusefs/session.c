@@ -348,12 +348,14 @@ static int set_up(struct session *s, struct be_entry *root, struct err *err)
 {
 	if (decoder_init(s, err))
 		return -ENOMEM;
-	s->root = inode_enter(s, root);
-	if (s->root) {
-		s->root_id = s->root->nodeid;
-		s->notify = notifier_new(s); /* asks for the root's number from now on */
-	}
-	return s->root && s->notify ? 0 : err_set(err, -ENOMEM, "out of memory");
+	/* First the notifier: as soon as the session knows an inode, others tell it of changes. What
+	 * it says of the root before the number is known harms nobody, as the kernel knows nothing yet. */
+	s->notify = notifier_new(s);
+	s->root = s->notify ? inode_enter(s, root) : NULL;
+	if (!s->root)
+		return err_set(err, -ENOMEM, "out of memory");
+	s->root_id = s->root->nodeid;
+	return 0;
 }
 
 static void tear_down(struct session *s)

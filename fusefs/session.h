@@ -39,9 +39,9 @@ struct session {
 	_Atomic uint64_t attr_ms, entry_ms, negative_ms; /* of opt, changeable */
 	int fuse_fd;                                     /* closed with se */
 	struct fuse_session *se;
-	struct inode *root;      /* nodeid 1 here; one lookup is the session's */
-	uint64_t root_id;        /* its nodeid in the volume's table */
-	struct notifier *notify; /* what is old */
+	struct inode *root;       /* nodeid 1 here; one lookup is the session's */
+	_Atomic uint64_t root_id; /* its nodeid in the volume's table */
+	struct notifier *notify;  /* what is old */
 	struct receivers receivers;
 	unsigned nreceivers;
 	pthread_t receiver_ids[64];

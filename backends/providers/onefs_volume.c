@@ -140,6 +140,19 @@ static int remove_snapshot(struct onefs *o, const struct isi_volume *v, struct e
 	return rc == -EACCES && !v->is_snapshot ? 0 : rc;
 }
 
+/* The directory can neither be moved nor deleted: of that kind is one whose quota has come since ours was removed, by a
+ * create that is still on its way. */
+static int explain_refusal(struct onefs *o, const struct isi_volume *v, struct err *err)
+{
+	struct isi_quota q = { .id = "" };
+	struct err ignored;
+
+	if (isi_quota_find(o, v->path, &q, &ignored) || !*q.id)
+		return -EACCES;
+	return err_set(err, -EAGAIN, "%s: volume %s is being made at the same time", o->base.name,
+		       v->name);
+}
+
 static int remove_volume(struct onefs *o, const struct isi_volume *v, struct err *err)
 {
 	char trash[ONEFS_PATH_MAX + PROVIDER_NAME_MAX];
@@ -156,6 +169,8 @@ static int remove_volume(struct onefs *o, const struct isi_volume *v, struct err
 		rc = remove_snapshot(o, v, err);
 	if (!rc)
 		rc = isi_ns_remove(o, v->path, trash, err);
+	if (rc == -EACCES)
+		rc = explain_refusal(o, v, err);
 	/* Of a create whose answer was lost it may show only now. */
 	return rc ? rc : isi_export_remove(o, v, err);
 }

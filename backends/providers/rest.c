@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "backends/providers/rest_impl.h"
+#include "common/abortpoint.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/lock.h"
@@ -320,7 +321,9 @@ static int try_once(struct rest *r, struct rest_try *t, uint64_t limit_ms, uint6
 		t->base = r->urls[url];
 		t->total_ms = smaller(limit_ms, deadline_ms - now);
 		t->connect_ms = smaller(r->connect_ms, t->total_ms);
+		abort_point("rest: before a call");
 		rest_try_run(c, t);
+		abort_point("rest: after a call");
 	} else {
 		t->outcome = TRY_FAILED;
 		t->code = -EAGAIN;

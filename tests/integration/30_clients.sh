@@ -14,7 +14,7 @@ bench() { "$@" --source "$uri" --backing "$store" --root "$driver_root" --ctl "$
 as_docker() { # ADDRESS [ARGUMENT...]
 	bench "$root/tests/tools/dockerd.py" "$@" || fail "a check as dockerd at $1"
 }
-as_volman() { bench "$root/tests/tools/volman.py" --paths "$driver_specs" --mount-limit 3 || fail "a check as Volman"; }
+as_volman() { bench "$root/tests/tools/volman.py" --paths "$driver_specs" --mount-limit "$(scaled 3 3 20)" || fail "a check as Volman"; }
 volman_call() { "$root/tests/tools/volman.py" --paths "$driver_specs" --call "$@"; }
 
 over_socket_and_tcp() {

@@ -238,14 +238,14 @@ struct before {
 	struct row row;
 	char op[sizeof((struct operation *)0)->id];
 	uint64_t begun_ms;
-	bool exists;
+	bool exists, in_progress;
 };
 
 static int write_changed(struct store *s, struct db_tx *tx, const struct before *was,
 			 struct instance *i, bool finish, unsigned bindings, struct err *err)
 {
 	bool new_op = !was->exists || strcmp(was->op, i->op.id) != 0;
-	bool keep = !finish && !new_op && i->op.state == OP_IN_PROGRESS;
+	bool keep = !finish && (!new_op || was->in_progress) && i->op.state == OP_IN_PROGRESS;
 	uint64_t now;
 	int rc = db_now(tx, &now, err);
 
@@ -269,7 +269,9 @@ static int write_changed(struct store *s, struct db_tx *tx, const struct before 
 static int apply_rule(struct store *s, struct db_tx *tx, struct instance_change *c,
 		      struct instance *i, bool exists, struct err *err)
 {
-	struct before was = { .exists = exists, .begun_ms = i->op.begun_ms };
+	struct before was = { .exists = exists,
+			      .in_progress = i->op.kind != OP_NONE && i->op.state == OP_IN_PROGRESS,
+			      .begun_ms = i->op.begun_ms };
 	struct row after;
 	unsigned bindings;
 	bool changed;
@@ -298,6 +300,14 @@ static int apply_rule(struct store *s, struct db_tx *tx, struct instance_change 
 	return rc;
 }
 
+/* The operation that has replaced this one need not wait any longer. */
+static int give_up(struct db_tx *tx, struct instance_change *c, struct err *err)
+{
+	c->replaced = true;
+	return db_query(tx, "UPDATE instances SET worker = '', lease_ms = 0 WHERE id = $1", &c->id,
+			1, NULL, NULL, err);
+}
+
 int instance_change_body(struct store *s, struct db_tx *tx, void *arg, struct err *err)
 {
 	struct instance_change *c = arg;
@@ -308,9 +318,11 @@ int instance_change_body(struct store *s, struct db_tx *tx, void *arg, struct er
 
 	if (rc)
 		return rc;
-	if (c->worker && (!exists || strcmp(worker, c->worker) != 0 ||
-			  strcmp(i.op.id, c->op) != 0 || i.op.state != OP_IN_PROGRESS))
+	if (c->worker &&
+	    (!exists || strcmp(worker, c->worker) != 0 || i.op.state != OP_IN_PROGRESS))
 		rc = err_set(err, -ESTALE, "store: instance '%s': the lease is lost", c->id);
+	else if (c->worker && strcmp(i.op.id, c->op) != 0)
+		rc = give_up(tx, c, err);
 	else
 		rc = apply_rule(s, tx, c, &i, exists, err);
 	instance_done(&i);

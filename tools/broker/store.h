@@ -9,7 +9,8 @@
  *     CREATING, UPDATING or DELETING, with its operation.
  *  I2 A row is gone, or a tombstone, only after remove() of its volume has succeeded.
  *  I3 An operation that is not over has one worker at a time: who holds its lease. A worker that lost
- *     its lease writes no outcome (store_op_finish() refuses), and another begins anew.
+ *     its lease writes no outcome (store_op_finish() refuses), and another begins anew. An operation that
+ *     replaces one in progress waits for the lease of that: its worker may be calling the storage.
  *  I4 A binding exists only with an instance that is READY or UPDATING: a rule that takes an
  *     instance to another state makes tombstones of its bindings, and one that would bind it there is
  *     refused (-EINVAL).
@@ -131,12 +132,13 @@ int store_past(struct store *s, const char *instance, struct operation out[STORE
  * other thread of any broker has. -EPROTO: a row that makes no sense was put off for lease_ms; call again. */
 int store_claim(struct store *s, const char *worker, uint64_t lease_ms, struct instance *out,
 		uint64_t *wait_ms, struct err *err);
-/* -ESTALE: the lease is lost: another has claimed the operation, or there is another operation. One that
- * ran out and that nobody took can be renewed. */
-int store_renew(struct store *s, const char *worker, const char *id, const char *op,
-		uint64_t lease_ms, struct err *err);
+/* -ESTALE: the lease is lost: another has claimed the operation, or it is over. One that ran out and that
+ * nobody took can be renewed; so can that of an operation which another one has replaced and waits for. */
+int store_renew(struct store *s, const char *worker, const char *id, uint64_t lease_ms,
+		struct err *err);
 /* Writes the outcome by rule, as store_change(), if worker still holds op's lease; gives it up.
- * Otherwise -ESTALE. */
+ * Otherwise -ESTALE; or -ECANCELED: another operation has replaced op and had to wait for worker, who has given
+ * the lease up by this call. Whatever it did, the other will find. */
 int store_op_finish(struct store *s, const char *worker, const char *id, const char *op,
 		    store_rule *rule, void *arg, struct err *err);
 /* Removes tombstones (of bindings too) written before that; *n: how many. */

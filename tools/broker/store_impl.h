@@ -123,6 +123,7 @@ struct instance_change {
 	void *arg;
 	const char *worker, *op; /* of store_op_finish(), or NULL */
 	int rule_rc;             /* out, with STORE_REFUSED */
+	bool replaced;           /* out: op is not the instance's any more, the lease is given up */
 };
 store_body instance_change_body;
 

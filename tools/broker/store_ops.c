@@ -6,9 +6,11 @@
  *        |                                  |         +--store_op_finish()--> over, or due again
  *        +-------- the lease runs out ------+
  *
- * A lease that has run out is lost when another takes the operation, or when a rule begins another operation
- * (DELETE during a creation), not before: nobody is harmed meanwhile. Workers' names differ, by thread
- * too, or one could finish what another of its name holds.
+ * A lease that has run out is lost when another takes the operation, not before: nobody is harmed meanwhile. It outlives
+ * its operation: where a rule begins another one (DELETE during a creation), that waits until the worker of the first has
+ * ended its call, and said so by store_op_finish(), or is dead. Or it would remove what is not there
+ * yet, and nobody what comes then. Workers' names differ, by thread too, or one could finish what another of its
+ * name holds.
  *
  * Whether an operation is due, and a lease over, is told by the clock of the database (db_now()), so brokers
  * whose clocks differ agree. next_try_ms comes from the broker; where its clock is wrong, a
@@ -166,7 +168,7 @@ int store_claim(struct store *s, const char *worker, uint64_t lease_ms, struct i
 /* --- renewing and finishing ---------------------------------------------------------- */
 
 struct renewal {
-	const char *worker, *id, *op;
+	const char *worker, *id;
 	uint64_t lease_ms;
 };
 
@@ -174,7 +176,7 @@ static int renew_body(struct store *s, struct db_tx *tx, void *arg, struct err *
 {
 	const struct renewal *r = arg;
 	char until[24];
-	const char *const args[] = { r->id, r->op, r->worker, until };
+	const char *const args[] = { r->id, r->worker, until };
 	uint64_t now, n = 0;
 	int rc = db_now(tx, &now, err);
 
@@ -183,20 +185,20 @@ static int renew_body(struct store *s, struct db_tx *tx, void *arg, struct err *
 		return rc;
 	to_text(until, now + r->lease_ms);
 	rc = db_query(tx,
-		      "UPDATE instances SET lease_ms = $4 WHERE id = $1 AND op_id = $2"
-		      " AND worker = $3 AND op_state = 'in progress'",
-		      args, 4, NULL, &n, err);
+		      "UPDATE instances SET lease_ms = $3 WHERE id = $1"
+		      " AND worker = $2 AND op_state = 'in progress'",
+		      args, 3, NULL, &n, err);
 	if (!rc && !n)
 		rc = err_set(err, -ESTALE, "store: instance '%s': the lease is lost", r->id);
 	return rc;
 }
 
-int store_renew(struct store *s, const char *worker, const char *id, const char *op,
-		uint64_t lease_ms, struct err *err)
+int store_renew(struct store *s, const char *worker, const char *id, uint64_t lease_ms,
+		struct err *err)
 {
 	static const struct store_points points = { "store: renewal: before commit",
 						    "store: lease renewed" };
-	struct renewal r = { worker, id, op, lease_ms };
+	struct renewal r = { worker, id, lease_ms };
 	int rc = store_check_id("worker", worker, err);
 
 	return rc ? rc : store_run(s, DB_WRITE, &points, renew_body, &r, err);
@@ -216,6 +218,9 @@ int store_op_finish(struct store *s, const char *worker, const char *id, const c
 		rc = store_check_id("worker", worker, err);
 	if (!rc)
 		rc = store_run(s, DB_WRITE, &points, instance_change_body, &c, err);
+	if (!rc && c.replaced)
+		rc = err_set(err, -ECANCELED, "store: instance '%s': another operation has begun",
+			     id);
 	return rc == STORE_REFUSED ? c.rule_rc : rc;
 }
 

@@ -9,6 +9,9 @@
  * A creation that cannot remove what it began is tried again as if it had not been tried at all, and given up at
  * twice the limit; the row stays, and DELETE begins anew.
  *
+ * A deletion that stops a creation is claimed when the creation's call is over, by the outcome that is not written
+ * any more (store_op_finish(): -ECANCELED), or when its worker is dead. It finds what the creation made.
+ *
  * With the lease lost, nothing is written. A creation looks at the row: when it is gone, or being deleted, what was made here is
  * removed, since whoever deleted may have looked before it was there. */
 #include "tools/broker/worker.h"
@@ -33,6 +36,7 @@
 #define BACKOFF_MIN_MS 250
 #define BACKOFF_MAX_MS 60000
 #define BUSY_MS 30000
+#define OTHER_MS 5000  /* for a thread that works on the same instance still */
 #define FINISH_TRIES 6 /* of writing an outcome while the store is away */
 #define BURY_MS (3600 * 1000ULL)
 #define DAY_MS (24ULL * 3600 * 1000)
@@ -338,6 +342,11 @@ static void finish(struct work *k)
 		report(k);
 		return;
 	}
+	if (rc == -ECANCELED) {
+		log_info("broker: %s of instance %s: given up for what was asked then",
+			 kind_word(k->i.op.kind), k->i.id);
+		return;
+	}
 	log_warn("broker: %s of instance %s: the outcome is another's to write: %s",
 		 kind_word(k->i.op.kind), k->i.id, rc == -ESTALE ? "the lease is lost" : err.text);
 	if (rc == -ESTALE && k->i.op.kind == OP_CREATE)
@@ -452,7 +461,7 @@ static void renew(struct worker *w)
 	mutex_unlock(&w->all->lock);
 	if (!busy)
 		return;
-	rc = store_renew(w->all->b->store, w->name, id, op, w->all->lease_ms, &err);
+	rc = store_renew(w->all->b->store, w->name, id, w->all->lease_ms, &err);
 	if (rc == -ESTALE) {
 		mutex_lock(&w->all->lock);
 		w->lost |= w->busy && !strcmp(w->op, op);

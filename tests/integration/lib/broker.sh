@@ -8,7 +8,8 @@
 #   broker_stop, broker_kill          by SIGTERM, which it obeys; by SIGKILL
 #   osb METHOD PATH [BODY]            below /v2; sets $status, $body (a file) and $retry_after
 #   answers STATUS METHOD PATH [BODY] the same, must have this status
-#   says PATH.OF.KEYS                 of the last body, as text
+#   says PATH.OF.KEYS...              of the last body, a line each
+#   word KEY                          the same for one text, without starting python
 #   wait_operation ID [OPERATION]     polls until it is over; sets $outcome, and $polls: how many were too early
 #   sweep_finds_nothing
 #   no_row_is_left                    but tombstones
@@ -87,14 +88,17 @@ answers() { # STATUS METHOD PATH [BODY]
 }
 
 says() {
-	python3 - "$body" "$1" <<-'PY'
+	python3 - "$body" "$@" <<-'PY'
 		import json, sys
-		value = json.load(open(sys.argv[1]))
-		for key in sys.argv[2].split("."):
-		    value = value[int(key) if key.isdigit() else key]
-		print(value if isinstance(value, str) else json.dumps(value))
+		for path in sys.argv[2:]:
+		    value = json.load(open(sys.argv[1]))
+		    for key in path.split("."):
+		        value = value[int(key) if key.isdigit() else key]
+		    print(value if isinstance(value, str) else json.dumps(value))
 	PY
 }
+
+word() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" "$body"; }
 
 # The answer asks for seconds of patience; a test has less.
 wait_operation() { # ID [OPERATION]
@@ -103,7 +107,7 @@ wait_operation() { # ID [OPERATION]
 	while :; do
 		osb GET "service_instances/$1/last_operation${2:+?operation=$2}"
 		[ "$status" = 200 ] || fail "last_operation of $1: $status $(cat "$body")"
-		outcome=$(says state)
+		outcome=$(word state)
 		[ "$outcome" = "in progress" ] || return 0
 		[ -n "$retry_after" ] || fail "last_operation does not say when to ask again"
 		[ "$SECONDS" -lt "$end" ] || fail "the operation on $1 does not end: $(cat "$body")"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash disable=SC2154 # shares variables with test.sh
+# shellcheck shell=bash disable=SC2154,SC2034 # shares variables with test.sh and those who source it
 # cell.sh - what driver.sh and plugin.sh share: the end of a driver, and certificates
 #
 #   driver_stop, driver_kill   by SIGTERM, which it obeys at once; by SIGKILL

@@ -14,7 +14,9 @@
 # $store the folder behind it.
 # State lies in files of $work, so that remount.sh, another process, can go on.
 
-is_persifs() { [ "$target" != plain ]; }
+# Targets without a mount: a broker's store.
+is_store() { [ "$target" = sqlite ] || [ "$target" = postgres ]; }
+is_persifs() { [ "$target" != plain ] && ! is_store; }
 # Does data outlive an unmount?
 is_lasting() { [ "$target" != memory ]; }
 
@@ -33,6 +35,7 @@ target_prepare() {
 	fast_folder "$store" "${STORE_MIB:-6144}"
 	case $target in
 	plain) uri=$store ;;
+	sqlite | postgres) ;;
 	dir) uri=dir:$store ;;
 	memory) uri=memory: ;;
 	nfs) server_start VFS "$store" && uri=$server_uri ;;

@@ -372,6 +372,21 @@ static void what_is_gone_is_removed(void **state)
 	script_is_done();
 }
 
+/* A create that is still on its way gives it a quota once more. */
+static void volume_that_is_being_made_is_removed_later(void **state)
+{
+	(void)state;
+	begin(FIXED BASIC);
+	on("GET " EXPORTS, 200, NONE);
+	on("GET " QUOTAS, 404, "{\"errors\":[{\"message\":\"quota not found\"}]}");
+	on("DELETE " SNAPSHOTS "/cf-", 404, NULL);
+	on("POST " NS "/cf-", 403,
+	   "{\"errors\":[{\"code\":\"AEC_FORBIDDEN\",\"message\":\"no\"}]}");
+	quota_is_there();
+	assert_int_equal(remove_volume(), -EAGAIN);
+	script_is_done();
+}
+
 static void volume_in_use_is_not_removed(void **state)
 {
 	(void)state;
@@ -673,6 +688,7 @@ int main(void)
 		T(zone_has_to_hold_the_path),
 		T(removal_is_export_quota_snapshot_directory),
 		T(what_is_gone_is_removed),
+		T(volume_that_is_being_made_is_removed_later),
 		T(volume_in_use_is_not_removed),
 		T(trash_in_the_way_goes_first),
 		T(usage_is_read_by_whatever_name),

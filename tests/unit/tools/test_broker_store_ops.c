@@ -62,13 +62,12 @@ static void one_worker_at_a_time_holds_an_operation(void **state)
 	assert_int_equal(store_claim(fx.s, "w2", LEASE_MS, &i, &wait, &err), -ENOENT);
 	assert_in_range(wait, LEASE_MS / 2, LEASE_MS);
 	/* Whoever does not hold it can neither renew nor finish. */
-	assert_int_equal(store_renew(fx.s, "w2", "a", "op1", LEASE_MS, &err), -ESTALE);
+	assert_int_equal(store_renew(fx.s, "w2", "a", LEASE_MS, &err), -ESTALE);
 	assert_int_equal(store_op_finish(fx.s, "w2", "a", "op1", succeed, NULL, &err), -ESTALE);
-	assert_int_equal(store_renew(fx.s, "w1", "a", "op2", LEASE_MS, &err), -ESTALE);
 	assert_int_equal(store_op_finish(fx.s, "w1", "b", "op1", succeed, NULL, &err), -ESTALE);
 	assert_int_equal(store_op_finish(fx.s, "w1", "a", "op1", succeed, NULL, &err), 0);
 	assert_int_equal(store_op_finish(fx.s, "w1", "a", "op1", succeed, NULL, &err), -ESTALE);
-	assert_int_equal(store_renew(fx.s, "w1", "a", "op1", LEASE_MS, &err), -ESTALE);
+	assert_int_equal(store_renew(fx.s, "w1", "a", LEASE_MS, &err), -ESTALE);
 	claim("w2", NULL);
 }
 
@@ -81,12 +80,12 @@ static void lost_lease_writes_no_outcome(void **state)
 	claim("w1", "a");
 	clock_skew_ms += LEASE_MS - 1000;
 	claim("w2", NULL);
-	assert_int_equal(store_renew(fx.s, "w1", "a", "op1", LEASE_MS, &err), 0);
+	assert_int_equal(store_renew(fx.s, "w1", "a", LEASE_MS, &err), 0);
 	clock_skew_ms += LEASE_MS - 1000;
 	claim("w2", NULL);
 	clock_skew_ms += 2000;
 	claim("w2", "a");
-	assert_int_equal(store_renew(fx.s, "w1", "a", "op1", LEASE_MS, &err), -ESTALE);
+	assert_int_equal(store_renew(fx.s, "w1", "a", LEASE_MS, &err), -ESTALE);
 	assert_int_equal(store_op_finish(fx.s, "w1", "a", "op1", succeed, NULL, &err), -ESTALE);
 	assert_int_equal(store_get(fx.s, "a", &i, &err), 0);
 	assert_int_equal(i.state, INSTANCE_CREATING);
@@ -100,24 +99,44 @@ static void lease_that_nobody_took_can_be_renewed(void **state)
 	must_change("a", make_creating, "op1");
 	claim("w1", "a");
 	clock_skew_ms += LEASE_MS * 2;
-	assert_int_equal(store_renew(fx.s, "w1", "a", "op1", LEASE_MS, &err), 0);
+	assert_int_equal(store_renew(fx.s, "w1", "a", LEASE_MS, &err), 0);
 	claim("w2", NULL);
 	assert_int_equal(store_op_finish(fx.s, "w1", "a", "op1", succeed, NULL, &err), 0);
 }
 
-static void new_operation_takes_the_lease_away(void **state)
+/* Whoever carries out op2 must not look before w1 has ended what it does for op1. */
+static void new_operation_waits_for_the_worker_of_the_old(void **state)
 {
 	NEEDS_DATABASE(state);
 	must_change("a", make_creating, "op1");
 	claim("w1", "a");
 	must_change("a", make_creating, "op2");
+	claim("w2", NULL);
+	clock_skew_ms += LEASE_MS - 1000;
+	assert_int_equal(store_renew(fx.s, "w1", "a", LEASE_MS, &err), 0);
+	clock_skew_ms += LEASE_MS - 1000;
+	claim("w2", NULL);
+	assert_int_equal(store_op_finish(fx.s, "w1", "a", "op1", succeed, NULL, &err), -ECANCELED);
 	assert_int_equal(store_op_finish(fx.s, "w1", "a", "op1", succeed, NULL, &err), -ESTALE);
+	assert_int_equal(store_renew(fx.s, "w1", "a", LEASE_MS, &err), -ESTALE);
 	claim("w2", "a");
 	/* A change beside the worker leaves it its lease. */
 	must_change("a", add_one, NULL);
-	assert_int_equal(store_renew(fx.s, "w2", "a", "op2", LEASE_MS, &err), 0);
+	assert_int_equal(store_renew(fx.s, "w2", "a", LEASE_MS, &err), 0);
 	assert_int_equal(store_op_finish(fx.s, "w2", "a", "op2", remove_it, NULL, &err), 0);
-	assert_int_equal(store_renew(fx.s, "w2", "a", "op2", LEASE_MS, &err), -ESTALE);
+	assert_int_equal(store_renew(fx.s, "w2", "a", LEASE_MS, &err), -ESTALE);
+}
+
+static void new_operation_waits_for_no_dead_worker(void **state)
+{
+	NEEDS_DATABASE(state);
+	must_change("a", make_creating, "op1");
+	claim("w1", "a");
+	must_change("a", make_creating, "op2");
+	clock_skew_ms += LEASE_MS + 1000;
+	claim("w2", "a");
+	assert_int_equal(store_op_finish(fx.s, "w1", "a", "op1", succeed, NULL, &err), -ESTALE);
+	assert_int_equal(store_op_finish(fx.s, "w2", "a", "op2", remove_it, NULL, &err), 0);
 }
 
 static void retry_waits_for_its_time(void **state)
@@ -153,7 +172,7 @@ static void refused_outcome_keeps_the_lease(void **state)
 	claim("w1", "a");
 	assert_int_equal(store_op_finish(fx.s, "w1", "a", "op1", refuse_outcome, NULL, &err),
 			 -ECANCELED);
-	assert_int_equal(store_renew(fx.s, "w1", "a", "op1", LEASE_MS, &err), 0);
+	assert_int_equal(store_renew(fx.s, "w1", "a", LEASE_MS, &err), 0);
 }
 
 struct claimer {
@@ -292,7 +311,8 @@ int main(void)
 		BOTH(one_worker_at_a_time_holds_an_operation),
 		BOTH(lost_lease_writes_no_outcome),
 		BOTH(lease_that_nobody_took_can_be_renewed),
-		BOTH(new_operation_takes_the_lease_away),
+		BOTH(new_operation_waits_for_the_worker_of_the_old),
+		BOTH(new_operation_waits_for_no_dead_worker),
 		BOTH(retry_waits_for_its_time),
 		BOTH(refused_outcome_keeps_the_lease),
 		BOTH(each_operation_is_claimed_once),

@@ -81,7 +81,8 @@ static int write_rule(void *arg, struct instance *i, bool exists, unsigned bindi
 	i->state = r->state;
 	i->size = GIB;
 	i->op.kind = r->kind;
-	i->op.state = r->state == INSTANCE_READY ? OP_SUCCEEDED : OP_IN_PROGRESS;
+	i->op.state = r->state == INSTANCE_READY || r->state == INSTANCE_DELETED ? OP_SUCCEEDED :
+										   OP_IN_PROGRESS;
 	i->op.begun_ms = r->begun_ms ? r->begun_ms : broker_now_ms();
 	strcpy(i->op.id, r->op ? r->op : "op-1");
 	return 0;
@@ -277,11 +278,28 @@ static void a_lost_lease_removes_what_nobody_has(void **state)
 	assert_true(fake_provider_calls(FAKE_REMOVE) > 0);
 }
 
-static void a_lost_lease_removes_what_is_being_deleted(void **state)
+static void a_lost_lease_removes_what_was_deleted(void **state)
 {
 	(void)state;
 	lose_the_lease(
 		(struct row){ .state = INSTANCE_DELETED, .kind = OP_DELETE, .op = "of-another" });
+	assert_int_equal(fake_provider_volumes(), 0);
+}
+
+/* Or what the creation makes last stays, or keeps the deletion from its work. */
+static void a_deletion_waits_for_the_call_that_it_stops(void **state)
+{
+	(void)state;
+	fake_provider_hang(FAKE_CREATE);
+	call("PUT", I "a" ASYNC, MAKE, 202);
+	assert_true(fake_provider_wait_hanging(1));
+	call("DELETE", I "a" ASYNC "&service_id=s-files&plan_id=big", NULL, 202);
+	for (int k = 0; k < 20; k++) {
+		assert_int_equal(fake_provider_calls(FAKE_REMOVE), 0);
+		usleep(10000);
+	}
+	fake_provider_release();
+	assert_string_equal(fake_wait(&f, "a"), "succeeded");
 	assert_int_equal(fake_provider_volumes(), 0);
 }
 
@@ -344,7 +362,8 @@ int main(void)
 		T(a_long_call_keeps_its_lease),
 		T(a_lost_lease_writes_no_outcome),
 		T(a_lost_lease_removes_what_nobody_has),
-		T(a_lost_lease_removes_what_is_being_deleted),
+		T(a_lost_lease_removes_what_was_deleted),
+		T(a_deletion_waits_for_the_call_that_it_stops),
 		T(a_provider_that_is_not_configured_may_come_back),
 		T(the_end_does_not_wait_for_a_storage_that_hangs),
 	};
