@@ -475,10 +475,10 @@ static void wait_for_update(struct osb *o, const char *op)
 		osb_fail_rc(o, rc == -ETIMEDOUT ? -EIO : rc, &err);
 		return;
 	}
-	if (strcmp(i.op.id, op)) /* ours is over, and the next has begun */
+	if (i.op.kind == OP_UPDATE && i.op.state == OP_SUCCEEDED)
+		answer_done(o, STATUS_OK); /* also a repeat, which had nothing to do any more */
+	else if (strcmp(i.op.id, op))      /* ours is over, and the next has begun */
 		osb_concurrency(o, *i.id ? op_word(&i.op) : "deletion");
-	else if (i.op.state == OP_SUCCEEDED)
-		answer_done(o, STATUS_OK);
 	else
 		fail_update(o, i.op.repeatable ? STATUS_ERROR : STATUS_UNPROCESSABLE,
 			    i.op.repeatable, i.op.description);
