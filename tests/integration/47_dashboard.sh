@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # 47_dashboard.sh - the pages about instances, of a real broker in a real browser: readable on a phone and on a
 # desktop, light and dark, and whatever stands in a text stays a text. Pictures: build/$VARIANT/logs/dashboard-*.png
-# shellcheck disable=SC2119 # arguments that may be left out
+# shellcheck disable=SC2119,SC2034 # arguments that may be left out; own_targets is read by target.sh
 fits="local"
 own_targets=yes
 # shellcheck source=lib/test.sh

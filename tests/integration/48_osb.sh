@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # 48_osb.sh - a real broker does what the Open Service Broker API says, on SQLite and on PostgreSQL, over TLS:
 # each status and error word, repeats, conflicts, orphans in any order, reloads under work, wrong configurations
-# shellcheck disable=SC2119 # arguments that may be left out
+# shellcheck disable=SC2119,SC2034 # arguments that may be left out; own_targets is read by target.sh
 fits="sqlite postgres"
 own_targets=yes
 # shellcheck source=lib/test.sh

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """broker_crash.py - the broker is killed at each of its abort points, and its storage fails at each call
 
-A run: an instance is brought to where the operation begins; the broker is killed in the middle of it (or the simulated
-array fails one call in one way); it is started again; the client goes on as a platform would: it repeats what
-got no answer ("repeat"), or cleans up behind it ("orphan"), or does nothing ("leave"). When nothing moves any more:
-sweep finds nothing, the storage holds exactly what the client was told, with what was written there, and
-when all is deleted, it holds nothing.
+A run: an instance is brought to where the operation begins. In the middle of it the broker is killed at a point ("crash")
+or while the simulated array works on a call ("flight"), or the array fails one call in one way ("fault"). It is started
+again, and the client goes on as a platform would: it repeats what got no answer ("repeat"), or cleans up behind it
+("orphan"), or does nothing ("leave"). When nothing moves any more: sweep finds nothing, the storage holds exactly what
+the client was told, with what was written there, and when all is deleted, it holds nothing.
 
 How many points or calls an operation has is counted first, on a run without. A seed repeats the choice of runs."""
 import argparse
@@ -543,6 +543,31 @@ class Runner:
         self.end()
         return met if mode else calls
 
+    def flight(self, op, mode, k, variant):
+        """Killed while call k is on its way: the array carries it out when the broker is dead already, or has done so."""
+        kills = self.kills
+        self.begin(op)
+        rule = {"match": "", "fault": mode, "after": k, "times": 1, "ms": SILENT_MS}
+        self.storage.sim.call("POST", "/_sim/faults", rule)
+        watch = osb.Watch(self.storage.sim)
+        killer = threading.Thread(target=lambda: watch.sees_hit(SETTLE_S) and self.process.process.kill())
+        killer.start()
+        try:
+            self.act(op, variant)
+            self.settles()
+        finally:
+            watch.over = True
+            killer.join()
+        if self.process.process.poll() is not None:
+            self.revive()
+            self.settles()
+        self.storage.sim.call("DELETE", "/_sim/faults")
+        if self.there and not self.marked:
+            self.mark()
+        self.within_undo(self.check)
+        self.end()
+        return self.kills - kills
+
 
 # ---- the matrix ---------------------------------------------------------------
 
@@ -569,7 +594,7 @@ class Matrix:
 
     def go_on(self, runs, run):
         """All points are wanted, and the one that was the last of the count was not the last."""
-        if self.o.crashes < 0 and len(run) == 5 and run[4] == self.last.get(run[1:4], 0):
+        if run[0] == "crash" and self.o.crashes < 0 and len(run) == 5 and run[4] == self.last.get(run[1:4], 0):
             self.last[run[1:4]] += 1
             runs.put(run[:4] + (run[4] + 1,))
 
@@ -580,8 +605,8 @@ class Matrix:
             if kind not in mine:
                 mine[kind] = self.runner(kind, self.o.copies)
             r = mine[kind]
-            if what == "crash":
-                kills = r.crash(op, *rest)
+            if what != "fault":
+                kills = r.crash(op, *rest) if what == "crash" else r.flight(op, *rest)
                 with self.lock:
                     self.crashes += kills > 0
                     self.kills += kills
@@ -637,6 +662,7 @@ class Matrix:
                 for fresh in (False, True):
                     calls = r.fault(op, None, 0, fresh)
                     mine += [("fault", kind, op, mode, k, fresh) for mode in FAULTS for k in range(calls)]
+                mine += [("flight", kind, op, mode, k, v) for mode in ("delay", "slow") for k in range(calls) for v in VARIANTS[op]]
             r.close()
             with self.lock:
                 runs.extend(mine)
@@ -661,14 +687,16 @@ class Matrix:
         self.random.shuffle(runs)
         crashes = [r for r in runs if r[0] == "crash"]
         faults = [r for r in runs if r[0] == "fault"]
+        flights = [r for r in runs if r[0] == "flight"]
         if self.o.crashes >= 0:
             crashes = self.spread(crashes, self.o.crashes)
+            flights = self.spread(flights, self.o.crashes // 3)
         if self.o.faults >= 0:
             faults = self.spread(faults, self.o.faults)
         doubles = [r + (self.random.randint(1, 14),) for r in crashes[::4]]
         crashes = doubles + [r for i, r in enumerate(crashes) if i % 4] + (
             [r for i, r in enumerate(crashes) if i % 4 == 0] if self.o.crashes < 0 else [])
-        runs = crashes + faults
+        runs = crashes + faults + flights
         self.random.shuffle(runs)
         return runs
 
@@ -695,7 +723,8 @@ class Matrix:
             runs = [tuple(json.loads(x)) for x in self.o.only]
         else:
             runs = self.choose(runs)
-        print(f"{len(self.points)} kinds of points; {total['crash']} crashes and {total['fault']} faults are possible, "
+        print(f"{len(self.points)} kinds of points; {total['crash']} crashes, {total['flight']} in the middle of a call, "
+              f"and {total['fault']} faults are possible, "
               f"{len(runs)} are run; seed {self.o.seed}; {time.monotonic() - begun:.0f} s", flush=True)
         self.parallel(runs)
         print(f"{self.crashes} crashes ({self.kills} kills), {self.faults} faults, {len(self.failures)} failed, "

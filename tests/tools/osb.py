@@ -160,6 +160,26 @@ class Sim:
         self.process.kill()
 
 
+class Watch:
+    """Another's look at a simulator, from another thread."""
+
+    def __init__(self, sim):
+        self.host = sim.host
+        self.over = False
+
+    def sees_hit(self, limit):
+        """The fault was met; False when nobody waits for that any more."""
+        end = time.monotonic() + limit
+        connection = http.client.HTTPConnection(self.host, timeout=CALL_S)
+        hit = False
+        while not hit and not self.over and time.monotonic() < end:
+            connection.request("GET", "/_sim")
+            hit = any(f["hits"] for f in json.loads(connection.getresponse().read())["faults"])
+            time.sleep(0.005)
+        connection.close()
+        return hit
+
+
 class Postgres:
     """A server in a folder of its own; stores get a schema each."""
 

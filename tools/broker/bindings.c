@@ -103,7 +103,7 @@ static bool set_id(const struct bplan *plan, json_t *out, const char *key, int64
 }
 
 /* What the driver and the provider on a cell read of a plan, and no more: the rest is long, and the operator's. A new
- * object; NULL: no memory. */
+ * object, copied: counts of jansson are not for two threads; NULL: no memory. */
 static json_t *plan_for_cells(const struct bplan *plan)
 {
 	const char *const *key = plan->p->ops->plan_keys;
@@ -114,7 +114,7 @@ static json_t *plan_for_cells(const struct bplan *plan)
 		json_t *value = json_object_get(plan->object, *key);
 
 		if (value)
-			bad |= json_object_set(out, *key, value) != 0;
+			bad |= json_object_set_new(out, *key, json_deep_copy(value)) != 0;
 	}
 	bad |= set_id(plan, out, "uid", plan->uid);
 	bad |= set_id(plan, out, "gid", plan->gid);

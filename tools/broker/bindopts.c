@@ -105,7 +105,8 @@ static void overlay(json_t *out, const json_t *from)
 	}
 	json_object_foreach((json_t *)from, key, v) {
 		if (!is_for_broker(key))
-			json_object_set(out, key, v);
+			json_object_set_new(out, key,
+					    json_deep_copy(v)); /* a plan is everybody's */
 	}
 }
 

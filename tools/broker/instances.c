@@ -64,6 +64,11 @@ static const char *state_word(enum instance_state s)
 	return s == INSTANCE_CREATING ? "creation" : s == INSTANCE_UPDATING ? "update" : "deletion";
 }
 
+static const char *op_word(const struct operation *op)
+{
+	return op->kind == OP_CREATE ? "creation" : op->kind == OP_UPDATE ? "update" : "deletion";
+}
+
 /* --- create ---------------------------------------------------------------- */
 
 struct provision {
@@ -152,9 +157,11 @@ static void wait_for_creation(struct osb *o, const char *op)
 	}
 	if (i.state == INSTANCE_READY)
 		answer_done(o, STATUS_CREATED);
-	else
+	else if (!strcmp(i.op.id, op))
 		osb_fail(o, STATUS_ERROR, NULL, "%.480s",
-			 *i.op.description ? i.op.description : "the creation was given up");
+			 *i.op.description ? i.op.description : "the creation failed");
+	else /* a deletion has stopped it, and nothing is left to be cleaned up */
+		osb_concurrency(o, *i.id ? op_word(&i.op) : "deletion");
 	instance_done(&i);
 }
 
@@ -468,8 +475,10 @@ static void wait_for_update(struct osb *o, const char *op)
 		osb_fail_rc(o, rc == -ETIMEDOUT ? -EIO : rc, &err);
 		return;
 	}
-	if (i.op.state == OP_SUCCEEDED)
-		answer_done(o, STATUS_OK);
+	if (i.op.kind == OP_UPDATE && i.op.state == OP_SUCCEEDED)
+		answer_done(o, STATUS_OK); /* also a repeat, which had nothing to do any more */
+	else if (strcmp(i.op.id, op))      /* ours is over, and the next has begun */
+		osb_concurrency(o, *i.id ? op_word(&i.op) : "deletion");
 	else
 		fail_update(o, i.op.repeatable ? STATUS_ERROR : STATUS_UNPROCESSABLE,
 			    i.op.repeatable, i.op.description);
@@ -620,8 +629,10 @@ static void wait_for_deletion(struct osb *o, const char *op)
 		osb_fail_rc(o, rc == -ETIMEDOUT ? -EIO : rc, &err);
 		return;
 	}
-	if (!*i.id || i.state == INSTANCE_DELETED)
+	if (!*i.id || i.state == INSTANCE_DELETED || i.op.kind != OP_DELETE)
 		osb_reply_take(o, STATUS_OK, json_object());
+	else if (strcmp(i.op.id, op)) /* ours has failed, and the next has begun */
+		osb_concurrency(o, op_word(&i.op));
 	else
 		osb_fail(o, STATUS_ERROR, NULL, "%.480s", i.op.description);
 	instance_done(&i);
@@ -691,9 +702,10 @@ static void answer_fetch(struct osb *o, const struct instance *i)
 				 "parameters", osb_shown_params(i->params));
 
 	if (body && plan && plan->maintenance)
-		json_object_set_new(body, "maintenance_info",
-				    json_pack("{s:O}", "version",
-					      json_object_get(plan->maintenance, "version")));
+		json_object_set_new(
+			body, "maintenance_info",
+			json_pack("{s:o}", "version",
+				  json_deep_copy(json_object_get(plan->maintenance, "version"))));
 	osb_add_dashboard(o, body);
 	osb_reply_take(o, STATUS_OK, body);
 }

@@ -266,8 +266,10 @@ static void past_operations_are_told_newest_first(void **state)
 	must_change("a", make_creating, "create-1");
 	assert_int_equal(store_past(fx.s, "a", past, &n, &err), 0);
 	assert_int_equal(n, 0);
-	for (k = 0; k < 2; k++)
+	for (k = 0; k < 2; k++) {
+		usleep(2000); /* their order is that of their times */
 		must_change("a", begin_update, &k);
+	}
 	must_change("b", make_creating, "create-2");
 	assert_int_equal(store_past(fx.s, "a", past, &n, &err), 0);
 	assert_int_equal(n, 2);
@@ -293,7 +295,7 @@ static void past_operations_have_an_end(void **state)
 	must_change("a", make_creating, "create-1");
 	for (k = 0; k < 3 * STORE_PAST_MAX; k++) {
 		must_change("a", begin_update, &k);
-		usleep(2000); /* their order is that of their times */
+		usleep(2000); /* as above */
 	}
 	assert_int_equal(store_past(fx.s, "a", past, &n, &err), 0);
 	assert_int_equal(n, STORE_PAST_MAX);
