@@ -353,12 +353,24 @@ static int wanted_size(struct update *u, const struct instance *i, const struct 
 	return 0;
 }
 
+/* A repeat of an update that is over, to a client that did not hear of it. It is no operation of its own: whoever waits
+ * for the first one would take it for another's. */
+static bool changes_nothing(const struct update *u, const struct instance *i, const json_t *merged)
+{
+	return !strcmp(i->plan, u->target->id) && osb_same_params(i->params, merged) &&
+	       (!u->context || json_equal(i->context, u->context));
+}
+
 static int start_update(struct update *u, struct instance *i, json_t *merged, uint64_t want)
 {
 	bool grows = want != i->size && u->target->p->ops->kind != PROVIDER_EXISTING;
 
 	if (grows && bplan_is_async(u->target) && !osb_accepts_incomplete(u->o)) {
 		u->verdict = V_ASYNC;
+		return NO_CHANGE;
+	}
+	if (!grows && changes_nothing(u, i, merged)) {
+		u->verdict = V_DONE;
 		return NO_CHANGE;
 	}
 	if (u->context)

@@ -313,6 +313,26 @@ static void a_deletion_waits_for_the_call_that_it_stops(void **state)
 	assert_int_equal(fake_provider_volumes(), 0);
 }
 
+/* Equal updates at one moment: those that come when the first is over do not end what others wait for. */
+static void a_repeat_of_an_update_that_is_over_changes_nothing(void **state)
+{
+	static const char grow[] = "{\"service_id\":\"s-files\",\"parameters\":{\"size\":\"5g\"}}";
+	struct instance before, after;
+
+	(void)state;
+	call("PUT", I "a" ASYNC, MAKE, 202);
+	assert_string_equal(fake_wait(&f, "a"), "succeeded");
+	call("PATCH", I "a" ASYNC, grow, 202);
+	assert_string_equal(fake_wait(&f, "a"), "succeeded");
+	get(&before);
+	call("PATCH", I "a" ASYNC, grow, 200);
+	get(&after);
+	assert_string_equal(after.op.id, before.op.id);
+	assert_int_equal(after.version, before.version);
+	instance_done(&before);
+	instance_done(&after);
+}
+
 /* --- configuration and process --------------------------------------------- */
 
 static void a_provider_that_is_not_configured_may_come_back(void **state)
@@ -375,6 +395,7 @@ int main(void)
 		T(a_lost_lease_removes_also_from_a_storage_that_is_away),
 		T(a_lost_lease_removes_what_was_deleted),
 		T(a_deletion_waits_for_the_call_that_it_stops),
+		T(a_repeat_of_an_update_that_is_over_changes_nothing),
 		T(a_provider_that_is_not_configured_may_come_back),
 		T(the_end_does_not_wait_for_a_storage_that_hangs),
 	};
