@@ -30,6 +30,7 @@
 #include "common/jsonconf.h"
 #include "common/paths.h"
 
+#define OWNER_DEFAULT 2000 /* as whom Cloud Foundry runs apps */
 #define PREFIX "cf-"
 #define PREFIX_MAX 16
 #define IMAGE_MIN (16ULL << 20) /* less is no file system */
@@ -205,13 +206,26 @@ static void local_name_of(struct provider *p, const char *owner, char buf[PROVID
 
 /* --- create ---------------------------------------------------------------- */
 
+/* Whose a folder is: the plan's owner, else as whom apps run, or ourselves where we may not give it
+ * away. The cell acts as the same. */
+static void owner_of(const json_t *plan, int64_t *uid, int64_t *gid)
+{
+	*uid = plan_id(plan, "uid");
+	*gid = plan_id(plan, "gid");
+	if (*uid >= 0 || *gid >= 0)
+		return;
+	*uid = geteuid() ? geteuid() : OWNER_DEFAULT;
+	*gid = geteuid() ? getegid() : OWNER_DEFAULT;
+}
+
 static int make_folder(int root, const char *temp, const char *name, const json_t *plan,
 		       struct local_note *n, struct err *err)
 {
-	int64_t uid = plan_id(plan, "uid"), gid = plan_id(plan, "gid");
 	AUTO_FD int fd = -1;
+	int64_t uid, gid;
 	int rc;
 
+	owner_of(plan, &uid, &gid);
 	if (mkdirat(root, temp, 0700) && errno != EEXIST)
 		return local_failed(err, "make", name);
 	fd = openat(root, temp, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -522,17 +536,18 @@ static void source_of(const struct local *l, const char *name, const json_t *pla
 static int local_mount_config(struct provider *p, const struct provider_ref *ref, json_t *config,
 			      struct err *err)
 {
-	static const char *const ids[] = { "uid", "gid" };
 	char name[PROVIDER_NAME_MAX], source[ROOT_MAX + PROVIDER_NAME_MAX + 16];
+	int64_t uid, gid;
 	int bad;
 
 	local_name_of(p, ref->owner, name);
 	source_of(of(p), name, ref->plan, source, sizeof source);
 	bad = json_object_set_new(config, "source", json_string(source));
-	for (size_t i = 0; i < 2 && !is_image(ref->plan); i++)
-		if (plan_id(ref->plan, "uid") > 0 && plan_id(ref->plan, "gid") > 0)
-			bad |= json_object_set_new(config, ids[i],
-						   json_integer(plan_id(ref->plan, ids[i])));
+	owner_of(ref->plan, &uid, &gid);
+	if (!is_image(ref->plan) && uid > 0 && gid > 0) {
+		bad |= json_object_set_new(config, "uid", json_integer(uid));
+		bad |= json_object_set_new(config, "gid", json_integer(gid));
+	}
 	return bad ? err_set(err, -ENOMEM, "out of memory") : 0;
 }
 

@@ -145,6 +145,35 @@ static void a_folder_comes_and_goes(void **state)
 	assert_int_equal(volumes(), 0);
 }
 
+/* Without an owner in the plan it is not left to root, whom apps are not. */
+static void a_folder_is_whose_the_cell_acts_as(void **state)
+{
+	json_t *config = json_object(), *named = json("{\"uid\":3000,\"gid\":3001}");
+	const struct provider_ref ref = { .owner = "i-1", .plan = fx.folder };
+	const json_int_t uid = geteuid() ? geteuid() : 2000, gid = geteuid() ? getegid() : 2000;
+	char path[200];
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(create(fx.folder, "i-1", 0), 0);
+	path_of("i-1", path, sizeof path);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_uid, uid);
+	assert_int_equal(st.st_gid, gid);
+	assert_int_equal(fx.p->ops->mount_config(fx.p, &ref, config, &fx.err), 0);
+	assert_int_equal(json_integer_value(json_object_get(config, "uid")), uid);
+	assert_int_equal(json_integer_value(json_object_get(config, "gid")), gid);
+	if (!geteuid()) {
+		assert_int_equal(create(named, "i-2", 0), 0);
+		path_of("i-2", path, sizeof path);
+		assert_int_equal(stat(path, &st), 0);
+		assert_int_equal(st.st_uid, 3000);
+		assert_int_equal(st.st_gid, 3001);
+	}
+	json_decref(config);
+	json_decref(named);
+}
+
 static void sizes_grow_and_never_shrink(void **state)
 {
 	const struct {
@@ -514,6 +543,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(a_folder_comes_and_goes),
+		T(a_folder_is_whose_the_cell_acts_as),
 		T(sizes_grow_and_never_shrink),
 		T(a_quota_that_is_required_is_there_or_refused),
 		T(copies_of_a_creation_end_in_one_volume),
