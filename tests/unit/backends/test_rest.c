@@ -341,6 +341,7 @@ static void what_was_not_received_goes_to_the_next_url(void **state)
 	struct err err;
 
 	(void)state;
+	assert_true(fd >= 0); /* held: nobody else gets the port */
 	fake_http_on(fx.a, "POST /", 200, "{}");
 	fake_http_on(fx.a, "POST /", 200, "{}");
 	assert_int_equal(ask(r, "POST", "/", false, &a, &err), 0);
@@ -365,6 +366,7 @@ static void nobody_there_is_told_with_the_url(void **state)
 	struct err err;
 
 	(void)state;
+	assert_true(fd >= 0); /* held: nobody else gets the port */
 	assert_int_equal(ask(r, "POST", "/", false, &a, &err), -EAGAIN);
 	assert_non_null(strstr(err.text, url));
 	assert_null(strstr(err.text, "carried out"));

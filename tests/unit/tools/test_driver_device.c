@@ -221,6 +221,7 @@ static void cell_is_asked_for(void **state)
 	struct cell cell;
 
 	(void)state;
+	assert_true(fd >= 0);
 	log_level = LOG_LEVEL_ERROR;
 	write_file(hostnqn, "nqn.2014-08.org.nvmexpress:uuid:1 \n", 0600);
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
