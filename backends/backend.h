@@ -220,7 +220,8 @@ typedef bool be_emit(void *arg, const struct be_dirent *ent);
 #define BE_CAP_FSYNC_DIR 0x100u   /* fsyncdir does something */
 #define BE_CAP_HOST_STABLE \
 	0x200u /* unstable data is lost only with this machine: need not be kept for a rewrite */
-#define BE_CAP_LOCKS 0x400u /* keeps file locks that other machines see: ask it for each */
+#define BE_CAP_GONE_IS_LOST 0x800u /* a file without names that is not open cannot be opened */
+#define BE_CAP_LOCKS 0x400u        /* keeps file locks that other machines see: ask it for each */
 
 struct be_limits {
 	uint32_t read_max, read_pref;   /* bytes of one read */

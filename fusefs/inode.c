@@ -252,17 +252,38 @@ struct inode *inode_enter(struct session *s, struct be_entry *entry)
 	return use ? in : NULL; /* a new inode has its first use within itself */
 }
 
+/* Nobody will ask for the unwritten data of a file without names that is not open and cannot be opened:
+ * who has looked it up still can, where the store keeps such a file. An open that comes later must not
+ * find the file without its data. */
+static bool forsake_locked(struct inode *in)
+{
+	if (!in->gone || in->opens || !in->file || in->forsaken ||
+	    (in->lookups && !(in->v->be->limits.caps & BE_CAP_GONE_IS_LOST)) ||
+	    (!cache_file_dirty(in->file) && !cache_file_owes(in->file)))
+		return false;
+	in->forsaken = true;
+	return true;
+}
+
 /* Gives n of all lookups back; to be called without locks. */
 static void give_back(struct inode *in, uint64_t n)
 {
 	struct volume *v = in->v;
 	uint64_t nodeid = in->nodeid;
-	bool last;
+	bool last, discard;
 
 	mutex_lock(&v->inode_lock);
 	in->lookups -= n;
+	discard = !in->lookups && forsake_locked(in);
+	in->lookups += discard; /* lives until its data is dropped */
 	last = !in->lookups;
 	mutex_unlock(&v->inode_lock);
+	if (discard) {
+		cache_file_discard(in->file);
+		mutex_lock(&v->inode_lock);
+		last = !--in->lookups;
+		mutex_unlock(&v->inode_lock);
+	}
 	if (last)
 		inode_release(v, nodeid);
 }
@@ -447,17 +468,6 @@ bool inode_opened(struct inode *in, struct session *s, int flags)
 	in->opens += ok;
 	mutex_unlock(&s->v->inode_lock);
 	return ok;
-}
-
-/* Nobody will ask for the unwritten data of a file without names that is not open. An open that
- * comes later must not find the file without it. */
-static bool forsake_locked(struct inode *in)
-{
-	if (!in->gone || in->opens || !in->file ||
-	    (!cache_file_dirty(in->file) && !cache_file_owes(in->file)))
-		return false;
-	in->forsaken = true;
-	return true;
 }
 
 void inode_closed(struct inode *in, struct session *s, int flags)

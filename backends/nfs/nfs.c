@@ -220,8 +220,8 @@ static void set_limits(struct nfs_backend *b, const struct nfs_fsinfo *info)
 	l->inflight_max = INFLIGHT_PER_CONN * b->nconns;
 	l->file_max = !info->file_max || info->file_max > INT64_MAX ? INT64_MAX : info->file_max;
 	l->time_grain_ns = time_grain(&info->time_delta);
-	l->caps = BE_CAP_BLOCKING | BE_CAP_SLOW_COMMIT | BE_CAP_CRED | BE_CAP_SHARED |
-		  BE_CAP_READDIRPLUS;
+	l->caps = BE_CAP_BLOCKING | BE_CAP_GONE_IS_LOST | BE_CAP_SLOW_COMMIT | BE_CAP_CRED |
+		  BE_CAP_SHARED | BE_CAP_READDIRPLUS;
 	b->dir_bytes = info->dtpref > DIR_BYTES_MAX ? DIR_BYTES_MAX :
 		       info->dtpref < DIR_BYTES_MIN ? DIR_BYTES_MIN :
 						      info->dtpref;
