@@ -140,21 +140,26 @@ static int provision_rule(void *arg, struct instance *i, bool exists, unsigned b
 	return p->verdict == V_STARTED ? 0 : NO_CHANGE;
 }
 
-/* Quick storage: the answer tells the outcome, unless it takes too long. */
+/* Quick storage: the answer tells the outcome, unless it takes too long. True with the instance as it is
+ * then, the caller's; false when the request is answered. lives: as of osb_accepted(). */
+static bool wait_for(struct osb *o, const char *op, bool lives, struct instance *i)
+{
+	struct err err = { "" };
+	int rc = workers_wait(o->b->workers, o->id, op, o->c->sync_wait, i, &err);
+
+	if (rc == -ETIMEDOUT && osb_accepts_incomplete(o))
+		osb_accepted(o, op, lives);
+	else if (rc)
+		osb_fail_rc(o, rc == -ETIMEDOUT ? -EIO : rc, &err);
+	return !rc;
+}
+
 static void wait_for_creation(struct osb *o, const char *op)
 {
 	struct instance i;
-	struct err err = { "" };
-	int rc = workers_wait(o->b->workers, o->id, op, o->c->sync_wait, &i, &err);
 
-	if (rc == -ETIMEDOUT && osb_accepts_incomplete(o)) {
-		osb_accepted(o, op, true);
+	if (!wait_for(o, op, true, &i))
 		return;
-	}
-	if (rc) {
-		osb_fail_rc(o, rc == -ETIMEDOUT ? -EIO : rc, &err);
-		return;
-	}
 	if (i.state == INSTANCE_READY)
 		answer_done(o, STATUS_CREATED);
 	else if (!strcmp(i.op.id, op))
@@ -476,17 +481,9 @@ static void fail_update(struct osb *o, unsigned status, bool repeatable, const c
 static void wait_for_update(struct osb *o, const char *op)
 {
 	struct instance i;
-	struct err err = { "" };
-	int rc = workers_wait(o->b->workers, o->id, op, o->c->sync_wait, &i, &err);
 
-	if (rc == -ETIMEDOUT && osb_accepts_incomplete(o)) {
-		osb_accepted(o, op, true);
+	if (!wait_for(o, op, true, &i))
 		return;
-	}
-	if (rc) {
-		osb_fail_rc(o, rc == -ETIMEDOUT ? -EIO : rc, &err);
-		return;
-	}
 	if (i.op.kind == OP_UPDATE && i.op.state == OP_SUCCEEDED)
 		answer_done(o, STATUS_OK); /* also a repeat, which had nothing to do any more */
 	else if (strcmp(i.op.id, op))      /* ours is over, and the next has begun */
@@ -630,17 +627,9 @@ static int deprovision_rule(void *arg, struct instance *i, bool exists, unsigned
 static void wait_for_deletion(struct osb *o, const char *op)
 {
 	struct instance i;
-	struct err err = { "" };
-	int rc = workers_wait(o->b->workers, o->id, op, o->c->sync_wait, &i, &err);
 
-	if (rc == -ETIMEDOUT && osb_accepts_incomplete(o)) {
-		osb_accepted(o, op, false);
+	if (!wait_for(o, op, false, &i))
 		return;
-	}
-	if (rc) {
-		osb_fail_rc(o, rc == -ETIMEDOUT ? -EIO : rc, &err);
-		return;
-	}
 	if (!*i.id || i.state == INSTANCE_DELETED || i.op.kind != OP_DELETE)
 		osb_reply_take(o, STATUS_OK, json_object());
 	else if (strcmp(i.op.id, op)) /* ours has failed, and the next has begun */
