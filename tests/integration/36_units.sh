@@ -70,6 +70,15 @@ for line in sys.stdin:
 print("\n".join(sorted(allowed)))' "$work/groups"
 }
 
+# traced PROGRAM: $work/traced runs it and writes its calls to $work/trace. What finds leaks at the end of a
+# sanitized program cannot do so under strace.
+traced() {
+	# shellcheck disable=SC2016 # the shell of the script expands it
+	printf '#!/bin/sh\nASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 exec strace -D -f -qq -o "%s" "%s" "$@"\n' "$work/trace" "$1" >"$work/traced"
+	chmod +x "$work/traced"
+	rm -f "$work/trace"
+}
+
 # filter_lets_pass UNIT LEAST: all that is in $work/trace, at least so many calls
 filter_lets_pass() {
 	local called
@@ -85,10 +94,7 @@ filter_lets_pass() {
 filter_fits_what_is_called() {
 	local where
 	driver_prepare
-	# What finds leaks at the end of a sanitized program cannot do so under strace.
-	# shellcheck disable=SC2016 # the shell of the script expands it
-	printf '#!/bin/sh\nASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 exec strace -D -f -qq -o "%s" "%s" "$@"\n' "$work/trace" "$DRIVER" >"$work/traced"
-	chmod +x "$work/traced"
+	traced "$DRIVER"
 	DRIVER=$work/traced driver_start
 	driver_call Create "{\"Name\":\"traced\",\"Opts\":{\"source\":\"$uri\",\"persifs.dirty_age\":\"1\"}}" >/dev/null
 	where=$driver_root/traced
@@ -152,9 +158,7 @@ broker_fits_its_filter() {
 		  "services": [{ "id": "s", "name": "s", "description": "s", "plans": [{ "id": "p", "name": "p", "description": "p",
 		    "provider": "disk", "size": "1g", "max_size": "2g", "uid": 5, "gid": 5 }] }] }
 	J
-	printf '#!/bin/sh\nexec strace -D -f -qq -o "%s" "%s" "$@"\n' "$work/trace" "$BROKER" >"$work/traced"
-	chmod +x "$work/traced"
-	rm -f "$work/trace"
+	traced "$BROKER"
 	BROKER=$work/traced osb_start
 	for call in "PUT /v2/service_instances/i" "PATCH /v2/service_instances/i" "PUT /v2/service_instances/i/service_bindings/b" \
 		"DELETE /v2/service_instances/i/service_bindings/b" "GET /v2/service_instances/i" "DELETE /v2/service_instances/i"; do
