@@ -336,8 +336,12 @@ void inode_unhold(struct inode *in)
 void inodes_leave(struct session *s)
 {
 	struct volume *v = s->v;
+	uint64_t end;
 
-	for (uint32_t i = FUSE_ROOT_ID + 1; i < v->inode_next; i++) {
+	mutex_lock(&v->inode_lock);
+	end = v->inode_next; /* the session looks nothing up any more: what comes later is the others' */
+	mutex_unlock(&v->inode_lock);
+	for (uint64_t i = FUSE_ROOT_ID + 1; i < end; i++) {
 		struct inode_use *use = NULL;
 		struct inode *in;
 		uint64_t n;
