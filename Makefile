@@ -9,6 +9,7 @@ JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 BENCH ?= --pairs memory,nfs
 BENCH_NFS ?=
+BENCH_BLOCK ?=
 ifeq ($(VARIANT),fuzz)
 CC := clang
 else ifeq ($(origin CC),default)
@@ -19,7 +20,7 @@ MAKEFLAGS += --no-print-directory
 PAR = $(Q)$(MAKE) $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
 
 # --- flags ---------------------------------------------------------------------
-PKGS := fuse3 libnfs jansson libmicrohttpd gnutls ldap lber libseccomp libcurl libsodium sqlite3 libpq
+PKGS := fuse3 libnfs jansson libmicrohttpd gnutls ldap lber libseccomp libcurl libsodium sqlite3 libpq liburing libnbd
 WARN := -Wall -Wextra -Wshadow -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wvla
 FLAGS_release := -O2 -g
 FLAGS_debug := -O1 -g -DPERSIFS_DEBUG
@@ -41,7 +42,7 @@ FOLDERS := common backends cache fusefs tools tests
 C_FILES := $(sort $(shell find $(FOLDERS) -name '*.[ch]'))
 SH_FILES := $(sort $(shell find $(FOLDERS) dist -name '*.sh' -o -name '*.bash')) .ci/run .ci/lint .ci/tidy
 POD_FILES := $(sort $(shell find $(FOLDERS) -name '*.pod'))
-LIB_SRC := $(wildcard common/*.c backends/*.c backends/*/*.c cache/*.c) \
+LIB_SRC := $(wildcard common/*.c backends/*.c backends/*/*.c backends/*/*/*.c cache/*.c) \
 	$(filter-out %/main.c,$(wildcard fusefs/*.c tools/driver/*.c tools/broker/*.c tools/sim/*.c))
 LIB := $(B)/libpersifs.a
 PROGRAMS := $(B)/persifs $(B)/persifs-ctl $(B)/persifs-driver $(B)/persifs-broker $(B)/persifs-sim
@@ -54,8 +55,13 @@ NFSFAULT := $(B)/tests/tools/nfsfault
 TRY := $(B)/tests/tools/persifs-try
 # The broker with places where it kills itself (common/abortpoint.h).
 ABORT := $(B)/tests/tools/persifs-broker-abort
+# Devices against a shadow; crash states of the journal, whose rules can be broken (ext4/mutant.h).
+DEVTEST := $(B)/tests/tools/devtest
+CRASH := $(B)/tests/tools/crashjournal
+CRASH_SRC := $(wildcard backends/block/ext4/*.c)
 ABORT_SRC := $(shell grep -lw abort_point common/*.c backends/providers/*.c tools/broker/*.c)
-TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/tools/*.c)) $(NFSFAULT) $(TRY) $(ABORT)
+TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/tools/*.c)) $(NFSFAULT) $(TRY) $(ABORT) \
+	$(if $(wildcard tests/device/*.c),$(DEVTEST)) $(if $(wildcard tests/crash/*.c),$(CRASH))
 FAKES := $(wildcard tests/fake/*.c)
 SCENARIOS := $(sort $(wildcard tests/integration/*.sh))
 MAN := $(patsubst %.pod,$(B)/man/%,$(notdir $(POD_FILES)))
@@ -85,7 +91,7 @@ $(B)/persifs-broker: $(B)/tools/broker/main.o $(LIB)
 	$(Q)$(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/persifs-sim: $(B)/tools/sim/main.o $(LIB)
 	$(Q)$(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
-$(B)/nfsraw: $(B)/tools/bench/nfsraw.o $(LIB)
+$(B)/nfsraw $(B)/devbench $(B)/jrnbench: $(B)/%: $(B)/tools/bench/%.o $(LIB)
 	$(Q)$(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(FAKES:%.c=$(B)/%.o) $(LIB)
 	$(Q)$(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
@@ -102,6 +108,12 @@ $(TRY): $(B)/fusefs/main.o $(B)/tests/sandbox/control_answer.o $(B)/tests/sandbo
 $(B)/tests/abort/%.o: %.c
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) -DPERSIFS_ABORT_POINTS -MMD -MP -c -o $@ $<
 $(ABORT): $(B)/tools/broker/main.o $(ABORT_SRC:%.c=$(B)/tests/abort/%.o) $(LIB)
+	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/tests/mutants/%.o: %.c
+	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) -DPERSIFS_MUTANTS -MMD -MP -c -o $@ $<
+$(CRASH): $(patsubst %.c,$(B)/tests/mutants/%.o,$(CRASH_SRC) $(wildcard tests/crash/*.c)) $(LIB)
+	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(DEVTEST): $(patsubst %.c,$(B)/%.o,$(wildcard tests/device/*.c)) $(LIB)
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(B)/tests/tools/%: tests/tools/%.c
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -MMD -MP -MF $@.d -MT $@ -o $@ $< -pthread
@@ -147,6 +159,9 @@ check-asan: ## unit tests and scenarios with AddressSanitizer and UBSan; FULL=1 
 	$(Q)$(MAKE) VARIANT=asan $(call SAN_SET,asan) check-short
 check-tsan: ## the same with ThreadSanitizer
 	$(Q)$(MAKE) VARIANT=tsan $(call SAN_SET,tsan) check-short
+check-crash: ## 200,000 states that a power cut can leave, each judged four ways, and every broken rule found
+	$(PAR) $(CRASH)
+	$(call RUN,long,tests/integration/52_crash_journal.sh)
 check-valgrind: ## unit tests under valgrind
 	$(PAR) VARIANT=debug unit-build
 	$(Q)for t in $(UNIT:$(B)/%=build/debug/%); do \
@@ -169,6 +184,8 @@ bench-nfs: all $(B)/nfsraw ## an NFS mount beside the backend alone; BENCH_NFS="
 bench-broker: all ## a broker with 10,000 instances and 30,000 bindings, and 32 clients at once
 	$(Q)work=$$(mktemp -d) && { PYTHONDONTWRITEBYTECODE=1 tests/tools/broker_load.py --broker $(B)/persifs-broker \
 		--sim $(B)/persifs-sim --work $$work --goal-ms 10; rc=$$?; rm -rf $$work; exit $$rc; }
+bench-block: all $(B)/devbench $(B)/jrnbench ## transports beside fio, commits beside the kernel's; BENCH_BLOCK="--reps 5"
+	$(Q)tools/bench/blocklimit.py --build $(B) $(BENCH_BLOCK)
 demo: deps ## install, build, then the whole way: array, broker, driver, containers, and the data proven
 	$(Q)$(MAKE) all
 	$(Q)dist/demo.sh $(B)
@@ -214,6 +231,6 @@ clean: ## remove build/
 	$(Q)rm -rf build compile_commands.json
 
 .PHONY: all programs deps unit-build test-tools man check check-short check-unit check-integration check-asan \
-	check-tsan check-valgrind cov fuzz fuzz-build bench bench-nfs bench-broker demo lint format install dist help clean
+	check-tsan check-crash check-valgrind cov fuzz fuzz-build bench bench-nfs bench-broker bench-block demo lint format install dist help clean
 .SECONDARY:
 .DELETE_ON_ERROR:
