@@ -82,10 +82,17 @@ run_model() { # NAME OPS PROCESSES
 }
 
 each_lossless() { # OPS
-	local f
+	local f name try first=$SEED
 	for f in $(chosen "${LOSSLESS[@]}"); do
-		run_model "${f%:*}" "$1" 1 "$f"
-		[ "${f%:*}" = close_accept ] || [ "$(said "fault ${f%:*}")" ] || fail "no ${f%:*} happened"
+		name=${f%:*}
+		# A short run may never read, say, what it has not cached: another one then.
+		for try in 1 2 3 4 5; do
+			run_model "$name.$try" "$1" 1 "$f"
+			if [ "$name" = close_accept ] || [ "$(said "fault $name")" ]; then break; fi
+			SEED=$((SEED + 1))
+		done
+		[ "$SEED" -lt $((first + 5)) ] || fail "no $name happened, seeds $first to $SEED"
+		SEED=$first
 	done
 	log "each passed: $(said fault | paste -sd' '); lost pages $(said lost_pages)"
 }
