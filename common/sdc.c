@@ -172,28 +172,32 @@ static const char *node_of(const struct sdc_host *h)
 	return h->node ? h->node : SDC_NODE;
 }
 
-/* Its answer, on one line. The caller frees *text. */
-static int ask_program(const struct sdc_host *h, const char *option, const struct cancel *cancel,
-		       char **text, struct err *err)
+/* Its answer, on one line, the caller's; NULL: *rc tells. */
+static char *ask_program(const struct sdc_host *h, const char *option, const struct cancel *cancel,
+			 int *rc, struct err *err)
 {
 	const char *program = program_of(h);
 	/* It stands on standard output, of which spawn_wait() hears nothing. */
 	const char *const argv[] = { "/bin/sh", "-c",   "exec \"$0\" \"$1\" >&2",
 				     program,   option, NULL };
-	AUTO_FREE char *buf = NULL;
-	int rc;
+	AUTO_FREE char *text = malloc(SDC_ANSWER_MAX);
+	int status;
 
-	if (access(program, X_OK))
-		return err_set(err, -ENOENT, "there is no program '%.200s'", program);
-	buf = malloc(SDC_ANSWER_MAX);
-	if (!buf)
-		return err_set(err, -ENOMEM, "out of memory");
-	rc = spawn_wait(argv, SDC_PROGRAM_MS, cancel, buf, SDC_ANSWER_MAX);
-	if (rc)
-		return err_set(err, rc < 0 ? rc : -EIO, "'%.150s %s': %s %d: %.200s", program,
-			       option, rc < 0 ? "error" : "status", rc < 0 ? -rc : rc, buf);
-	*text = take_ptr(&buf);
-	return 0;
+	*rc = text ? -ENOENT : -ENOMEM;
+	if (!text || access(program, X_OK)) {
+		err_set(err, *rc, text ? "there is no program '%.200s'" : "no memory for '%.200s'",
+			program);
+		return NULL;
+	}
+	status = spawn_wait(argv, SDC_PROGRAM_MS, cancel, text, SDC_ANSWER_MAX);
+	*rc = status > 0 ? -EIO : status;
+	if (!status)
+		return take_ptr(&text);
+	if (status < 0)
+		err_set(err, *rc, "'%.150s %s': %s", program, option, strerror(-status));
+	else
+		err_set(err, *rc, "'%.150s %s': status %d: %.200s", program, option, status, text);
+	return NULL;
 }
 
 static int ask_node(const struct sdc_host *h, unsigned long what, uint8_t *answer, struct err *err)
@@ -203,7 +207,6 @@ static int ask_node(const struct sdc_host *h, unsigned long what, uint8_t *answe
 
 	if (fd < 0)
 		return err_set(err, -errno, "'%.200s': %s", node, strerror(errno));
-	memset(answer, 0, SDC_IOCTL_BYTES);
 	if (ioctl(fd, what, answer))
 		return err_set(err, -errno, "'%.200s' answers to no question: %s", node,
 			       strerror(errno));
@@ -220,7 +223,7 @@ static bool ask_the_other(int rc)
 
 static int guid_of_node(const struct sdc_host *h, char *out, struct err *err)
 {
-	uint8_t answer[SDC_IOCTL_BYTES];
+	uint8_t answer[SDC_IOCTL_BYTES] = { 0 };
 	int rc = ask_node(h, NODE_GUID, answer, err);
 
 	if (rc)
@@ -232,10 +235,10 @@ static int guid_of_node(const struct sdc_host *h, char *out, struct err *err)
 
 int sdc_guid(const struct sdc_host *h, const struct cancel *cancel, char *out, struct err *err)
 {
-	AUTO_FREE char *text = NULL;
-	int rc = ask_program(h, "--query_guid", cancel, &text, err), other;
+	int rc, other;
+	AUTO_FREE char *text = ask_program(h, "--query_guid", cancel, &rc, err);
 
-	if (!rc && !sdc_guid_of_text(text, out))
+	if (text && !sdc_guid_of_text(text, out))
 		rc = err_set(err, -EPROTO, "'%.150s --query_guid' names none: %.200s",
 			     program_of(h), text);
 	if (!ask_the_other(rc))
@@ -246,9 +249,9 @@ int sdc_guid(const struct sdc_host *h, const struct cancel *cancel, char *out, s
 
 int sdc_rescan(const struct sdc_host *h, const struct cancel *cancel, struct err *err)
 {
-	AUTO_FREE char *text = NULL;
-	uint8_t answer[SDC_IOCTL_BYTES];
-	int rc = ask_program(h, "--rescan", cancel, &text, err), other;
+	uint8_t answer[SDC_IOCTL_BYTES] = { 0 };
+	int rc, other;
+	AUTO_FREE char *text = ask_program(h, "--rescan", cancel, &rc, err);
 
 	if (!ask_the_other(rc))
 		return rc;
@@ -259,14 +262,15 @@ int sdc_rescan(const struct sdc_host *h, const struct cancel *cancel, struct err
 int sdc_has_volume(const struct sdc_host *h, const struct sdc_volume *v,
 		   const struct cancel *cancel, struct err *err)
 {
+	int rc;
+	AUTO_FREE char *text = ask_program(h, "--query_vols", cancel, &rc, err);
 	AUTO_FREE struct sdc_volume *all = calloc(SDC_VOLUMES_MAX, sizeof *all);
-	AUTO_FREE char *text = NULL;
 	size_t n;
-	int rc = all ? ask_program(h, "--query_vols", cancel, &text, err) :
-		       err_set(err, -ENOMEM, "out of memory");
 
-	if (rc)
+	if (!text)
 		return rc;
+	if (!all)
+		return err_set(err, -ENOMEM, "out of memory");
 	n = sdc_volumes_of_text(text, all, SDC_VOLUMES_MAX);
 	for (size_t i = 0; i < n; i++)
 		if (!strcmp(all[i].system, v->system) && !strcmp(all[i].volume, v->volume))

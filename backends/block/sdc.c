@@ -154,16 +154,19 @@ static int sdc_open(const struct uri *uri, const struct bd_env *env, struct bd *
 	AUTO_FREE struct uri *file = malloc(sizeof *file);
 	struct bd_env inner = *env;
 	struct opening o = { .readonly = env->readonly };
-	struct bd_sdc v;
+	struct bd_sdc v = { .dir = NULL };
 	char link[PATH_MAX];
-	struct bd *dev;
+	struct bd *dev = NULL;
 	uint64_t size;
-	int rc = file ? bd_sdc_parse(uri, &v, err) : err_set(err, -ENOMEM, "out of memory");
+	int rc;
 
-	if (!rc && sdc_link(v.dir, &v.id, link, sizeof link))
-		rc = err_set(err, -ENAMETOOLONG, "URI parameter dir=%.100s...: too long", v.dir);
+	if (!file)
+		return err_set(err, -ENOMEM, "out of memory");
+	rc = bd_sdc_parse(uri, &v, err);
 	if (rc)
 		return rc;
+	if (sdc_link(v.dir, &v.id, link, sizeof link))
+		return err_set(err, -ENAMETOOLONG, "URI parameter dir=%.100s...: too long", v.dir);
 	o.v = &v;
 	if (!inner.open_device) {
 		inner.open_device = open_volume;
