@@ -251,8 +251,8 @@ int sdc_rescan(const struct sdc_host *h, const struct cancel *cancel, struct err
 {
 	uint8_t answer[SDC_IOCTL_BYTES] = { 0 };
 	int rc, other;
-	AUTO_FREE char *text = ask_program(h, "--rescan", cancel, &rc, err);
 
+	free(ask_program(h, "--rescan", cancel, &rc, err));
 	if (!ask_the_other(rc))
 		return rc;
 	other = ask_node(h, NODE_RESCAN, answer, rc == -ENOENT ? err : NULL);
