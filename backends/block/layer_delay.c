@@ -99,7 +99,7 @@ static int delay_open(char **params, struct bd *below, struct bd **out, struct e
 
 	if (!d)
 		return err_set(err, -ENOMEM, "delay: out of memory");
-	layer_init(&d->l, &layer_delay, below);
+	layer_init(&d->l, &bd_layer_delay, below);
 	d->jitter_all = true;
 	for (; *params && !rc; params++)
 		rc = delay_param(d, *params, err);
@@ -113,7 +113,7 @@ static int delay_open(char **params, struct bd *below, struct bd **out, struct e
 	return 0;
 }
 
-const struct bd_layer_type layer_delay = {
+const struct bd_layer_type bd_layer_delay = {
 	.name = "delay",
 	.open = delay_open,
 	.submit = delay_submit,

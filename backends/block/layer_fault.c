@@ -117,7 +117,7 @@ static int fault_open(char **params, struct bd *below, struct bd **out, struct e
 
 	if (!f)
 		return err_set(err, -ENOMEM, "fault: out of memory");
-	layer_init(&f->l, &layer_fault, below);
+	layer_init(&f->l, &bd_layer_fault, below);
 	for (; *params && !rc; params++)
 		rc = fault_param(f, *params, err);
 	spec_rules_default(f->rules, BD_OPS, &f->dice);
@@ -131,7 +131,7 @@ static int fault_open(char **params, struct bd *below, struct bd **out, struct e
 	return 0;
 }
 
-const struct bd_layer_type layer_fault = {
+const struct bd_layer_type bd_layer_fault = {
 	.name = "fault",
 	.open = fault_open,
 	.submit = fault_submit,

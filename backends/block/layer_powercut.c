@@ -350,7 +350,7 @@ static void powercut_work(struct bd_layer *l, struct list *jobs)
 
 int bd_powercut(struct bd *dev)
 {
-	struct powercut *p = (struct powercut *)layer_find(dev, &layer_powercut);
+	struct powercut *p = (struct powercut *)layer_find(dev, &bd_layer_powercut);
 	int rc;
 
 	if (!p)
@@ -402,7 +402,7 @@ int bd_powercut_open(struct bd *below_take, uint64_t seed, struct bd **out, stru
 
 	if (!p)
 		return err_set(err, -ENOMEM, "powercut: out of memory");
-	layer_init(&p->l, &layer_powercut, below_take);
+	layer_init(&p->l, &bd_layer_powercut, below_take);
 	limits = &p->l.bd.limits;
 	limits->volatile_cache = limits->fua = true;
 	limits->max_zero = range_max(limits->max_zero);
@@ -434,7 +434,7 @@ static int powercut_open(char **params, struct bd *below_dev, struct bd **out, s
 	return rc ? rc : bd_powercut_open(below_dev, (uint64_t)seed, out, err);
 }
 
-const struct bd_layer_type layer_powercut = {
+const struct bd_layer_type bd_layer_powercut = {
 	.name = "powercut",
 	.open = powercut_open,
 	.submit = powercut_submit,

@@ -314,7 +314,7 @@ static bool on_own_thread(const struct record *r)
 
 int bd_record_mark(struct bd *dev, const char *text)
 {
-	struct record *r = (struct record *)layer_find(dev, &layer_record);
+	struct record *r = (struct record *)layer_find(dev, &bd_layer_record);
 	size_t len = strlen(text);
 	struct mark *m;
 	int rc;
@@ -361,7 +361,7 @@ int bd_record_open(struct bd *below, int log_fd_take, struct bd **out, struct er
 
 	if (!r)
 		return err_set(err, -ENOMEM, "record: out of memory");
-	layer_init(&r->l, &layer_record, below);
+	layer_init(&r->l, &bd_layer_record, below);
 	/* So that the core hands down each flush and FUA as it is. */
 	r->l.bd.limits.volatile_cache = r->l.bd.limits.fua = true;
 	r->fd = take_fd(&fd);
@@ -402,7 +402,7 @@ static int record_open(char **params, struct bd *below, struct bd **out, struct 
 	return bd_record_open(below, fd, out, err);
 }
 
-const struct bd_layer_type layer_record = {
+const struct bd_layer_type bd_layer_record = {
 	.name = "record",
 	.open = record_open,
 	.submit = record_submit,

@@ -282,8 +282,8 @@ struct bd_layer *layer_find(struct bd *dev, const struct bd_layer_type *type)
 
 /* ---- the stack ------------------------------------------------------------ */
 
-static const struct bd_layer_type *const types[] = { &layer_record, &layer_powercut, &layer_fault,
-						     &layer_delay };
+static const struct bd_layer_type *const types[] = { &bd_layer_record, &bd_layer_powercut,
+						     &bd_layer_fault, &bd_layer_delay };
 static const char *const type_names[] = { "record", "powercut", "fault", "delay", NULL };
 
 static int open_one(void *arg, unsigned which, char **params, struct err *err)

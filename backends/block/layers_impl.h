@@ -74,7 +74,8 @@ struct bd_layer {
 
 /* Of descriptions: enum bd_op, then "fua"; NULL-ended. */
 extern const char *const bd_layer_op_names[BD_OPS + 2];
-extern const struct bd_layer_type layer_record, layer_powercut, layer_fault, layer_delay;
+extern const struct bd_layer_type bd_layer_record, bd_layer_powercut, bd_layer_fault,
+	bd_layer_delay;
 
 /* First step of an open: lock, limits of below. */
 void layer_init(struct bd_layer *l, const struct bd_layer_type *type, struct bd *below);
