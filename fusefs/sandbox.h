@@ -9,7 +9,7 @@
  *   landlock      no file, dir: none but the folder's; no TCP connection, no signal to others
  *   limits        no core dump; descriptors and threads as needed
  *   seccomp       the system calls that the row needs; no program, socket, path from the root, ...
- *                 block: a ring that is there already, restricted to its device, may be entered; no
+ *                 block: a ring that is there already, restricted to its device, may be started, entered and ended; no
  *                 other can be made; of ioctls its device's size and discard
  *
  * Besides no_new_privs, and not dumpable. All that needs a path or a privilege is done before, or

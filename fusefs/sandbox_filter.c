@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/fs.h>
+#include <linux/io_uring.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <string.h>
@@ -193,12 +194,18 @@ static int folder_calls(scmp_filter_ctx f)
 	return rc ? rc : LET(f, openat, when(0, SCMP_CMP_LE, INT_MAX, 0));
 }
 
-/* The ring was made before, and lets nothing through but reading and writing on its own device; who could
- * make one, or change one, could open files and sockets by it. */
+/* Of the ring that was made before (backends/block/ring.h): its start and its end. */
+static const unsigned ring_commands[] = { IORING_REGISTER_ENABLE_RINGS, IORING_UNREGISTER_FILES,
+					  IORING_REGISTER_RING_FDS, IORING_UNREGISTER_RING_FDS };
+
+/* It lets nothing through but reading and writing on its own device; who could make one, or change one,
+ * could open files and sockets by it. */
 static int block_calls(scmp_filter_ctx f)
 {
 	int rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(io_uring_enter), 0);
 
+	for (size_t i = 0; i < ARRAY_LEN(ring_commands) && !rc; i++)
+		rc = LET(f, io_uring_register, when(1, SCMP_CMP_EQ, ring_commands[i], 0));
 	if (!rc)
 		rc = LET(f, ioctl, when(1, SCMP_CMP_EQ, BLKGETSIZE64, 0));
 	return rc ? rc : LET(f, ioctl, when(1, SCMP_CMP_EQ, BLKDISCARD, 0));

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What drv_cfg and the SDC's node answer: as text and as bytes. What is taken from it is as it should be. */
+/* What drv_cfg and the SDC's node answer, as text and as bytes, and URIs of volumes. What is taken from them is as it
+ * should be. */
 #include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/sdc.h"
+#include "backends/block/sdc.h"
 
 #define VOLUMES 32
 
@@ -41,6 +42,25 @@ static void check_volumes(const char *text, size_t len)
 	}
 }
 
+static void check_uri(const char *text)
+{
+	static struct uri u;
+	struct err err = { "" };
+	struct bd_sdc v;
+
+	if (strncmp(text, "scaleio:", 8) != 0 || uri_parse(text, &u, &err))
+		return;
+	if (bd_sdc_parse(&u, &v, &err)) {
+		assert(err.text[0]);
+		return;
+	}
+	check_id(v.id.system);
+	check_id(v.id.volume);
+	assert(v.size <= BD_SIZE_MAX && v.wait_ms <= BD_SDC_WAIT_MAX_S * 1000);
+	assert(!v.dir || v.dir[0] == '/');
+	assert(!v.host.drv_cfg || v.host.drv_cfg[0] == '/');
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char guid[SDC_GUID_LEN + 1], *text = malloc(size + 1), path[64];
@@ -58,6 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		assert(sdc_done_of_bytes(data, size));
 	}
 	check_volumes(text, strlen(text));
+	check_uri(text);
 	if (!sdc_path("/dev/x", text, path, sizeof path))
 		assert(path[0] == '/' && strlen(path) < sizeof path);
 	free(text);

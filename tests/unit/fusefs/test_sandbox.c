@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The filter of the block row, from inside: each attempt in a process of its own, which the filter is for. What the
- * rows of mounts refuse is tried by tests/sandbox/try.c. */
+/* The filter of the block row, from inside: each attempt in a process of its own, which the filter is for, with the ring
+ * that devices have, made before it and started behind it. What the rows of mounts refuse is tried by
+ * tests/sandbox/try.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,34 +20,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "backends/block/ring.h"
 #include "common/cleanup.h"
 #include "fusefs/sandbox_impl.h"
 
 enum { NO_RING = 100 }; /* of no errno */
-
-/* Two that liburing has in its header, and not in each of its libraries. */
-static int tell_ring(const struct io_uring *ring, unsigned what, void *arg, unsigned n)
-{
-	return syscall(SYS_io_uring_register, ring->ring_fd, what, arg, n) ? -errno : 0;
-}
-
-/* A ring as block devices have it: it reads and writes, on its one registered file. 0 or -errno. */
-static int make_ring(struct io_uring *ring, int fd)
-{
-	struct io_uring_restriction only[] = {
-		{ .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READ },
-		{ .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_WRITE },
-		{ .opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_FIXED_FILE },
-		{ .opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED, .sqe_flags = IOSQE_FIXED_FILE },
-	};
-	int rc = io_uring_queue_init(4, ring, IORING_SETUP_R_DISABLED);
-
-	if (!rc)
-		rc = io_uring_register_files(ring, &fd, 1);
-	if (!rc)
-		rc = tell_ring(ring, IORING_REGISTER_RESTRICTIONS, only, ARRAY_LEN(only));
-	return rc ? rc : tell_ring(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
-}
 
 /* What becomes of the request that was prepared. */
 static int through(struct io_uring *ring)
@@ -131,6 +109,19 @@ static int size_of_device(struct io_uring *ring)
 	return ioctl(STDIN_FILENO, BLKGETSIZE64, &size) ? -errno : 0;
 }
 
+static int let_files_go(struct io_uring *ring)
+{
+	return io_uring_unregister_files(ring);
+}
+
+static int restrict_again(struct io_uring *ring)
+{
+	return syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS, NULL,
+		       0) < 0 ?
+		       -errno :
+		       0;
+}
+
 static int rights_of_device(struct io_uring *ring)
 {
 	int on = 1;
@@ -159,13 +150,13 @@ static int behind(bool block, int (*attempt)(struct io_uring *))
 		int rc;
 
 		dup2(null, STDIN_FILENO);
-		if (make_ring(&ring, fd))
+		if (bd_ring_new(4, &fd, 1, &ring))
 			_exit(NO_RING);
 		sandbox_filter(&s);
 		if (s.part[SANDBOX_PART_SECCOMP].missing)
 			_exit(NO_RING);
-		rc = attempt(&ring);
-		_exit(-rc);
+		rc = bd_ring_start(&ring);
+		_exit(rc ? -rc : -attempt(&ring));
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	if (!WIFEXITED(status))
@@ -188,6 +179,7 @@ static void the_rows_own_works(void **state)
 	if (!rings_are_here())
 		skip();
 	assert_int_equal(behind(true, read_device), 0);
+	assert_int_equal(behind(true, let_files_go), 0);
 	/* Let through: /dev/null has no size. */
 	assert_int_equal(behind(true, size_of_device), ENOTTY);
 }
@@ -203,6 +195,7 @@ static void the_ring_leads_nowhere_else(void **state)
 	assert_int_equal(behind(true, make_socket), EACCES);
 	assert_int_equal(behind(true, another_file), EPERM);
 	assert_int_equal(behind(true, another_ring), EPERM);
+	assert_int_equal(behind(true, restrict_again), EPERM);
 	assert_int_equal(behind(true, rights_of_device), EPERM);
 	assert_int_equal(behind(true, fill_terminal), EPERM);
 }
