@@ -38,6 +38,7 @@ static const char *uri_of(const char *guid, const char *id, const char *more)
 	return uri;
 }
 
+/* By threads: valgrind stands still while a thread waits in a ring. */
 static int open_uri(const char *uri, struct bd **out)
 {
 	const struct bd_env env = { .engine = BD_THREADS, .busy_ms = 50 };
@@ -293,7 +294,9 @@ static int open_configured(void *arg, unsigned n, uint32_t limit_ms, struct err 
 static void who_opens_nothing_has_it_opened(void **state)
 {
 	struct opener o = { .calls = 0 };
-	struct bd_env env = { .open_device = open_configured, .open_arg = &o, .busy_ms = 50 };
+	struct bd_env env = {
+		.open_device = open_configured, .open_arg = &o, .engine = BD_THREADS, .busy_ms = 50
+	};
 	struct bd_sdc v = { .wait_ms = 5000 };
 	struct bd *dev = NULL;
 	id_text id;
