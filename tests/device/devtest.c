@@ -336,8 +336,7 @@ static bool prepare(struct devtest *t, bool verify_only)
 		errx(EXIT_TROUBLE, "%llu bytes are too few", (unsigned long long)size);
 	if (verify_only && !goes_on)
 		errx(EXIT_TROUBLE, "%s: there is no state", t->state ? t->state : "--verify-only");
-	shadow_open(&t->shadow, t->state, t->seed, block, size,
-		    t->grow_cmd ? GROW_ROOM * size : size);
+	shadow_open(&t->shadow, t->state, block, size, t->grow_cmd ? GROW_ROOM * size : size);
 	return !goes_on || devtest_verify(t, true, &v);
 }
 

@@ -111,7 +111,7 @@ static void check_read_locked(struct load *ld, struct slot *s)
 
 	for (uint64_t i = 0; i < n; i++) {
 		const uint8_t *p = s->bytes + i * SECTOR;
-		uint32_t found = sector_find(p, ld->conf->shadow->head->seed, first + i);
+		uint32_t found = sector_find(p, ld->conf->shadow->head->stamp, first + i);
 
 		if (cell_is(&s->expect[i], found))
 			continue;
@@ -339,7 +339,7 @@ static void prepare(struct slot *s, uint64_t *r)
 	s->memory = grown(s->memory, &s->room, s->rq.len + BD_BLOCK_MAX);
 	s->bytes = s->memory + rnd_below(r, BD_BLOCK_MAX / l->align) * l->align;
 	for (uint64_t i = 0; s->rq.op == BD_WRITE && i < sectors; i++)
-		sector_fill(s->bytes + i * SECTOR, s->ld->conf->shadow->head->seed,
+		sector_fill(s->bytes + i * SECTOR, s->ld->conf->shadow->head->stamp,
 			    s->rq.off / SECTOR + i, VALUE_GENERATION(s->value));
 	if (s->rq.op == BD_READ)
 		memset(s->bytes, 0xee, s->rq.len);
@@ -648,7 +648,7 @@ static void verify_block(struct shadow *shadow, const uint8_t *p, uint64_t first
 	bool good = true;
 
 	for (uint64_t i = 0; i < n; i++) {
-		found[i] = sector_find(p + i * SECTOR, shadow->head->seed, first + i);
+		found[i] = sector_find(p + i * SECTOR, shadow->head->stamp, first + i);
 		out->lost += !cell_is(&cells[i], found[i]);
 		if (after ? cell_may_be(&cells[i], found[i]) : cell_is(&cells[i], found[i]))
 			continue;

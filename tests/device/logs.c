@@ -50,7 +50,7 @@ struct places {
 static void note_write(struct devtest *t, struct places *p, const struct record_item *item,
 		       unsigned entry)
 {
-	uint32_t found = sector_find(item->data, t->shadow.head->seed, item->e.sector);
+	uint32_t found = sector_find(item->data, t->shadow.head->stamp, item->e.sector);
 	uint32_t generation = VALUE_GENERATION(found);
 	struct place *place;
 

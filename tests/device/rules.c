@@ -158,7 +158,7 @@ static bool ends_work(struct devtest *t, struct bd *dev, uint8_t *buf)
 
 		shadow_begin(&t->shadow, offs[i], b, value, NULL);
 		for (uint64_t at = 0; at < b; at += SECTOR)
-			sector_fill(buf + at, t->shadow.head->seed, (offs[i] + at) / SECTOR,
+			sector_fill(buf + at, t->shadow.head->stamp, (offs[i] + at) / SECTOR,
 				    VALUE_GENERATION(value));
 		rc = bd_write(dev, buf, b, offs[i], 0);
 		if (!rc)
@@ -210,7 +210,7 @@ bool test_rules(struct devtest *t)
 /* ---- cancel ------------------------------------------------------------------------ */
 
 #define CANCEL_ROUNDS 8u
-#define CANCEL_REQUESTS 96u
+#define CANCEL_REQUESTS 640u /* more than any depth */
 
 struct ending {
 	struct bd_req rq;
@@ -237,7 +237,7 @@ static void ending_make(struct devtest *t, struct bd *dev, struct ending *e, uns
 
 	if (!part)
 		part = 1;
-	len = (1 + rnd_below(r, part < 64 ? part : 64)) * b;
+	len = (1 + rnd_below(r, part < 16 ? part : 16)) * b;
 	*e = (struct ending){
 		.rq = { .op = ops[rnd_below(r, ARRAY_LEN(ops))], .done = ending_done, .arg = e }
 	};
@@ -259,7 +259,7 @@ static void ending_make(struct devtest *t, struct bd *dev, struct ending *e, uns
 	e->value = shadow_next(&t->shadow, e->rq.op == BD_WRITE ? KIND_DATA : KIND_ZERO);
 	shadow_begin(&t->shadow, e->rq.off, len, e->value, NULL);
 	for (uint64_t at = 0; at < len; at += SECTOR)
-		sector_fill(e->bytes + at, t->shadow.head->seed, (e->rq.off + at) / SECTOR,
+		sector_fill(e->bytes + at, t->shadow.head->stamp, (e->rq.off + at) / SECTOR,
 			    VALUE_GENERATION(e->value));
 }
 
@@ -362,7 +362,7 @@ static void script_request(struct devtest *t, struct bd *dev, unsigned i, uint8_
 		shadow_begin(&t->shadow, rq.off, rq.len, value, NULL);
 	}
 	for (uint64_t at = 0; rq.op == BD_WRITE && at < b; at += SECTOR)
-		sector_fill(buf + at, t->shadow.head->seed, (rq.off + at) / SECTOR,
+		sector_fill(buf + at, t->shadow.head->stamp, (rq.off + at) / SECTOR,
 			    VALUE_GENERATION(value));
 	rc = submit_wait(dev, &rq);
 	out->errors += rc != 0;

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/hash.h"
 
 #define MAGIC 0x31776f6461687364ULL /* "dshadow1" */
@@ -30,7 +31,7 @@ static void check_head(const struct shadow *s, const char *path, uint32_t block,
 		     (unsigned long long)(h->sectors * SECTOR), h->block);
 }
 
-void shadow_open(struct shadow *s, const char *path, uint64_t seed, uint32_t block, uint64_t bytes,
+void shadow_open(struct shadow *s, const char *path, uint32_t block, uint64_t bytes,
 		 uint64_t room_bytes)
 {
 	uint64_t room = room_bytes / SECTOR;
@@ -54,7 +55,8 @@ void shadow_open(struct shadow *s, const char *path, uint64_t seed, uint32_t blo
 	s->cells = (struct cell *)(s->head + 1);
 	if (!s->head->magic)
 		*s->head = (struct shadow_head){ .magic = MAGIC,
-						 .seed = seed,
+						 .stamp = hash_u64(clock_us() ^ (uint64_t)getpid()
+											<< 40),
 						 .sectors = bytes / SECTOR,
 						 .room = room,
 						 .block = block };
@@ -190,14 +192,14 @@ struct sector_head {
 	uint32_t generation, pad;
 };
 
-static uint64_t sector_magic(uint64_t seed)
+static uint64_t sector_magic(uint64_t stamp)
 {
-	return hash_u64(seed ^ MAGIC);
+	return hash_u64(stamp ^ MAGIC);
 }
 
-void sector_fill(uint8_t *p, uint64_t seed, uint64_t sector, uint32_t generation)
+void sector_fill(uint8_t *p, uint64_t stamp, uint64_t sector, uint32_t generation)
 {
-	struct sector_head h = { .magic = sector_magic(seed),
+	struct sector_head h = { .magic = sector_magic(stamp),
 				 .sector = sector,
 				 .generation = generation };
 	uint64_t x = hash_u64(h.magic + sector * 0x9e3779b97f4a7c15ULL + generation) | 1;
@@ -216,15 +218,15 @@ static bool all_zero(const uint8_t *p)
 	return p[0] == 0 && memcmp(p, p + 1, SECTOR - 1) == 0;
 }
 
-uint32_t sector_find(const uint8_t *p, uint64_t seed, uint64_t sector)
+uint32_t sector_find(const uint8_t *p, uint64_t stamp, uint64_t sector)
 {
 	uint8_t want[SECTOR];
 	struct sector_head h;
 
 	memcpy(&h, p, sizeof h);
-	if (h.magic != sector_magic(seed) || h.sector != sector)
+	if (h.magic != sector_magic(stamp) || h.sector != sector)
 		return all_zero(p) ? VALUE(0, KIND_ZERO) : 0;
-	sector_fill(want, seed, sector, h.generation);
+	sector_fill(want, stamp, sector, h.generation);
 	if (memcmp(p, want, SECTOR) != 0)
 		return 0;
 	return VALUE(h.generation, KIND_DATA);

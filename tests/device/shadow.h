@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* shadow.h - what each sector of a device may hold
  *
- * A sector (512 bytes) that was written tells its number, the generation of the write and the seed, and is filled
- * with bytes that follow from these: whatever is read is either one exact write of ours, zeros, or neither.
+ * A sector (512 bytes) that was written tells its number, the generation of the write and the stamp of this table, and is
+ * filled with bytes that follow from these: whatever is read is either one exact write of ours, zeros, or neither.
  *
  *   value = generation << 3 | kind; generations grow with each request that changes something
  *
@@ -32,7 +32,8 @@ struct cell {
 };
 
 struct shadow_head {
-	uint64_t magic, seed;
+	uint64_t magic,
+		stamp; /* stamp: another for each table, so that what lay there before is none of ours */
 	uint64_t sectors, room; /* in use; in the table */
 	uint32_t block, generation;
 };
@@ -52,9 +53,9 @@ struct shadow {
 	uint64_t nchanges, cap, covered;
 };
 
-/* A table of its own (path NULL), or the one in the file at path: made when missing, else its seed and generations go
+/* A table of its own (path NULL), or the one in the file at path: made when missing, else its stamp and generations go
  * on. Complains on stderr and exits on failure, as do the others: this is a test. */
-void shadow_open(struct shadow *s, const char *path, uint64_t seed, uint32_t block, uint64_t bytes,
+void shadow_open(struct shadow *s, const char *path, uint32_t block, uint64_t bytes,
 		 uint64_t room_bytes);
 void shadow_close(struct shadow *s);
 /* The device has grown. */
@@ -75,9 +76,9 @@ void shadow_failed(struct shadow *s, uint64_t off, uint64_t len, uint32_t value)
 uint64_t shadow_flush_begin(const struct shadow *s);
 void shadow_flush_done(struct shadow *s, uint64_t covers);
 
-void sector_fill(uint8_t *p, uint64_t seed, uint64_t sector, uint32_t generation);
+void sector_fill(uint8_t *p, uint64_t stamp, uint64_t sector, uint32_t generation);
 /* What it holds: a value of KIND_DATA; VALUE(0, KIND_ZERO); 0 for neither. */
-uint32_t sector_find(const uint8_t *p, uint64_t seed, uint64_t sector);
+uint32_t sector_find(const uint8_t *p, uint64_t stamp, uint64_t sector);
 /* May a live device answer with found? */
 bool cell_is(const struct cell *c, uint32_t found);
 /* May a device that was cut off, killed or closed hold found? */
