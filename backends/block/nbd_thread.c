@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -33,7 +34,7 @@ enum {
 	ATTEMPT_MIN_MS = 200, /* however near the next deadline is */
 	EXTRA_MS = 2000, /* for a further connection: some servers take one and let others hang */
 	TICK_MS = 1000,
-	IDLE_MS = 60000,
+	IDLE_TICK_MS = 5000, /* others send without a word to the thread, so it looks at times */
 	PATIENCE_MAX = 3,
 	NONSENSE_MAX = 8,
 	CALM_MS = 60000, /* a connection that lived so long has no nonsense before it */
@@ -299,24 +300,20 @@ static void lost(struct bdn_dev *d, const char *why)
 	snprintf(d->why, sizeof d->why, "%s", why ? why : "unknown error");
 }
 
-/* Reads answers while they come: each call of libnbd reads one, and with TLS what is left
- * in its buffers wakes no epoll. */
+/* Reads what is there. Each call of libnbd reads one answer. One too many is not harmless: libnbd then waits for an
+ * answer before it sends what comes, and there may be none to come. With TLS it empties its buffers itself. */
 static int read_answers(struct bdn_conn *c)
 {
-	uint64_t before, after = UINT64_MAX;
-	unsigned n;
+	int left = 0;
 
 	do {
 		if (!(nbd_aio_get_direction(c->h) & LIBNBD_AIO_DIRECTION_READ))
 			return 0;
-		before = after;
 		if (nbd_aio_notify_read(c->h))
 			return -1;
-		mutex_lock(&c->dev->lock);
-		n = c->n;
-		after = c->replies;
-		mutex_unlock(&c->dev->lock);
-	} while (n && after != before);
+		if (c->dev->target.tls || nbd_aio_is_dead(c->h) || nbd_aio_is_closed(c->h))
+			return 0;
+	} while (!ioctl(c->fd, FIONREAD, &left) && left > 0);
 	return 0;
 }
 
@@ -394,11 +391,9 @@ static unsigned in_flight(struct bdn_dev *d)
 
 static int step_ms(struct bdn_dev *d)
 {
-	uint32_t ms = d->target.reply_ms / 4 + 1;
+	uint32_t ms = d->target.reply_ms / 4 + 1, max = in_flight(d) ? TICK_MS : IDLE_TICK_MS;
 
-	if (!in_flight(d))
-		return IDLE_MS;
-	return (int)(ms < TICK_MS ? ms : TICK_MS);
+	return (int)(ms < max ? ms : max);
 }
 
 /* ---- the thread ------------------------------------------------------- */
