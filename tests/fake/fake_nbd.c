@@ -179,6 +179,9 @@ void fake_nbd_signal(struct fake_nbd *s, int sig)
 	assert(s->pid);
 	if (kill(s->pid, sig))
 		abort();
+	/* It stops a little later. */
+	if (sig == SIGSTOP && waitpid(s->pid, NULL, WUNTRACED) != s->pid)
+		abort();
 }
 
 static void remove_folder(const char *path)

@@ -32,7 +32,7 @@ void fake_nbd_start(struct fake_nbd *s);
 void fake_nbd_start_tcp(struct fake_nbd *s, bool v6);
 /* Ends it at once, and waits for its end. */
 void fake_nbd_kill(struct fake_nbd *s);
-/* Sends a signal. */
+/* Sends a signal; of SIGSTOP, waits until it has stopped. */
 void fake_nbd_signal(struct fake_nbd *s, int sig);
 /* The server's end, and of the folder with what is in it. Of an unused struct, too. */
 void fake_nbd_done(struct fake_nbd *s);

@@ -107,14 +107,14 @@ static void refused(const char *text, int rc, const char *want)
 	assert_null(none);
 }
 
-/* What the log filter wrote. */
-static unsigned logged(const char *text)
+/* Lines with text in a file of the folder: "log" of the log filter, "stderr" of the server. */
+static unsigned lines(const char *file, const char *text)
 {
 	char path[96], line[400];
 	unsigned n = 0;
 	FILE *f;
 
-	snprintf(path, sizeof path, "%s/log", server.dir);
+	snprintf(path, sizeof path, "%s/%s", server.dir, file);
 	f = fopen(path, "r");
 	assert_non_null(f);
 	while (fgets(line, sizeof line, f))
@@ -123,11 +123,16 @@ static unsigned logged(const char *text)
 	return n;
 }
 
-static void comes_to_be_logged(const char *text, unsigned n)
+static unsigned logged(const char *text)
 {
-	for (int ms = 0; ms < WAIT_MS && logged(text) < n; ms++)
+	return lines("log", text);
+}
+
+static void come_to_be(const char *file, const char *text, unsigned n)
+{
+	for (int ms = 0; ms < WAIT_MS && lines(file, text) < n; ms++)
 		poll(NULL, 0, 1);
-	assert_int_equal(logged(text), n);
+	assert_int_equal(lines(file, text), n);
 }
 
 static void fill(uint8_t *to, size_t len, unsigned seed)
@@ -319,7 +324,7 @@ static void every_operation_reaches_the_server(void **state)
 	assert_int_equal(bd_discard(dev, 2 * MIB, 65536), 0);
 	assert_int_equal(bd_read(dev, buf, 8192, 4096), 0);
 	assert_true(is_zero(buf, 8192));
-	comes_to_be_logged(" Trim id=", 1);
+	come_to_be("log", " Trim id=", 1);
 	assert_int_equal(logged("offset=0x1000 count=0x10000 fua=0"), 1);
 	assert_int_equal(logged("offset=0x100000 count=0x200 fua=1"), 1);
 	assert_true(logged("Flush id=") >= 1);
@@ -390,19 +395,19 @@ static void bounce_buffers_have_a_limit(void **state)
 static void connections_are_as_many_as_the_server_likes(void **state)
 {
 	(void)state;
-	start(NBDKIT("--filter=log", "memory", "8M", "logfile=%s/log"));
+	start(NBDKIT("-v", "--filter=log", "memory", "8M", "logfile=%s/log"));
 	opened("&connections=3", NULL);
 	assert_int_equal(dev->limits.depth, 3 * BDN_DEPTH);
-	comes_to_be_logged(" Connect ", 3);
+	come_to_be("log", " Connect ", 3);
 	bd_close(take_ptr(&dev));
-	/* Each of them is left as the protocol wants it; the filter tells of its end and of its close. */
-	comes_to_be_logged(" Disconnect transactions=", 2 * 3);
+	/* Each of them is left as the protocol wants it. */
+	come_to_be("stderr", "client sent NBD_CMD_DISC", 3);
 	fake_nbd_kill(&server);
 	start(NBDKIT("--filter=log", "--filter=multi-conn", "memory", "8M", "logfile=%s/log",
 		     "multi-conn-mode=disable"));
 	opened("&connections=3", NULL);
 	assert_int_equal(dev->limits.depth, BDN_DEPTH);
-	comes_to_be_logged(" Connect ", 1);
+	come_to_be("log", " Connect ", 1);
 }
 
 static void servers_errors_are_told(void **state)
@@ -692,15 +697,14 @@ static void close_lets_a_slow_server_finish(void **state)
 	struct job j = { .rq = { .niov = 1 } };
 
 	(void)state;
-	start(NBDKIT("--filter=delay", "--filter=log", "memory", "8M", "wdelay=100ms",
-		     "logfile=%s/log"));
+	start(NBDKIT("-v", "--filter=delay", "memory", "8M", "wdelay=100ms"));
 	opened("", NULL);
 	j.iov[0] = (struct iovec){ buf, 4096 };
 	assert_int_equal(job_start(&j, BD_WRITE, 0, 4096), 0);
 	bd_close(take_ptr(&dev));
 	assert_true(atomic_load(&j.over));
 	assert_int_equal(j.rq.result, 0);
-	comes_to_be_logged(" Disconnect transactions=", 2 * BDN_CONNECTIONS);
+	come_to_be("stderr", "client sent NBD_CMD_DISC", BDN_CONNECTIONS);
 }
 
 /* A server that is slower than reply_timeout gets more time when it is asked again. */
