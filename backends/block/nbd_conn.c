@@ -178,7 +178,7 @@ static int look_at_blocks(const struct bdn_target *t, struct nbd_handle *h, stru
 	e->preferred = power_of_two(preferred) && preferred >= min && preferred <= max ?
 			       (uint32_t)preferred :
 			       0;
-	e->max_transfer = (size_t)(max - max % min);
+	e->max_transfer = (size_t)(max & ~(min - 1));
 	return 0;
 }
 
@@ -192,7 +192,7 @@ static int look(const struct bdn_target *t, struct nbd_handle *h, struct bdn_exp
 		return rc;
 	if (size < 0)
 		return complain(t, -ENODEV, "no size", err);
-	e->size = (uint64_t)size - (uint64_t)size % e->block;
+	e->size = (uint64_t)size & ~((uint64_t)e->block - 1);
 	if (!e->size || e->size > BD_SIZE_MAX)
 		return err_set(err, -ENODEV,
 			       "NBD server %s, export '%.100s': a size of %lld bytes cannot be",
