@@ -12,6 +12,7 @@ DEVTEST=${DEVTEST:-$root/build/$VARIANT/tests/tools/devtest} # under test, so of
 SIM=${SIM:-$root/build/$VARIANT/persifs-sim}
 ops=$(scaled 3000 100000 1500)
 few=$(scaled 600 20000 300) # where the server is slow on purpose
+mib=$(scaled 64 256 24)      # of a device
 rows=0
 
 # devtest URI [OPTION...]: a row
@@ -26,11 +27,12 @@ devtest() {
 
 row() { log "-- $*"; }
 
-image() { # NAME MIB: a new file
-	rm -f "$store/$1"
-	truncate -s "$2M" "$store/$1"
-	img=$store/$1
+image() { # a new file
+	img=$store/img
+	rm -f "$img"
+	truncate -s "${mib}M" "$img"
 }
+larger=$((mib * 3 / 2))
 
 # ---- files and block devices ---------------------------------------------------
 
@@ -47,21 +49,21 @@ layers() { # URI
 
 file_rows() { # ENGINE
 	local uri
-	image img 64
+	image
 	uri="file:$img?engine=$1"
 	row "a file on ext4, with growth"
-	devtest "$uri" --ops "$ops" --grow-cmd "truncate -s 96M '$img'"
+	devtest "$uri" --ops "$ops" --grow-cmd "truncate -s ${larger}M '$img'"
 	if [ "$1" = uring ] && ! grep -q uring "$work/log/devtest"; then fail "the engine is not the one asked for"; fi
-	image img 64
+	image
 	row "buffered"
 	devtest "$uri&buffered=yes" --ops "$few"
 	row "queue=1"
 	devtest "$uri&queue=1" --ops "$few"
-	image img 32
+	image
 	layers "$uri"
 	mkdir "$work/tmpfs"
 	mount -t tmpfs tmpfs "$work/tmpfs" || return 0
-	truncate -s 32M "$work/tmpfs/img"
+	truncate -s "${mib}M" "$work/tmpfs/img"
 	row "a file on tmpfs"
 	devtest "file:$work/tmpfs/img?engine=$1" --ops "$few"
 	umount "$work/tmpfs"
@@ -72,11 +74,11 @@ loop_rows() {
 	need losetup
 	for sector in 512 4096; do
 		for engine in uring threads; do
-			image img 64
+			image
 			dev=$(losetup --show -f -b "$sector" "$img") || skip "no loop device can be made"
 			loop=$dev
 			row "blocks of $sector, $engine"
-			devtest "file:$dev?engine=$engine" --ops "$ops" --grow-cmd "truncate -s 96M '$img' && losetup -c '$dev'"
+			devtest "file:$dev?engine=$engine" --ops "$ops" --grow-cmd "truncate -s ${larger}M '$img' && losetup -c '$dev'"
 			[ "$sector$engine" != 4096uring ] || layers "$dev"
 			losetup -d "$dev"
 			loop=''
@@ -136,38 +138,38 @@ errors_for_a_while() {
 nbd_rows() {
 	local side
 	need nbdkit python3
-	image img 64
+	image
 	nbd_uri="nbd+unix:///?socket=$work/nbd.sock"
-	nbdkit_row "memory" "$ops" "memory 128M"
+	nbdkit_row "memory" "$ops" "memory ${mib}M"
 	nbdkit_row "file" "$ops" "file $img"
-	nbdkit_row "one connection" "$few" "--filter=multi-conn memory 64M multi-conn-mode=disable"
-	nbdkit_row "neither FUA nor zeros" "$few" "--filter=fua --filter=nozero memory 64M zeromode=none"
+	nbdkit_row "one connection" "$few" "--filter=multi-conn memory ${mib}M multi-conn-mode=disable"
+	nbdkit_row "neither FUA nor zeros" "$few" "--filter=fua --filter=nozero memory ${mib}M zeromode=none"
 	! grep -q '^devtest: .*, FUA' "$work/log/devtest" || fail "the server has FUA all the same"
-	nbdkit_row "blocks of 4096, transfers of 1 MiB, and strict" "$few" "--filter=blocksize-policy memory 64M
+	nbdkit_row "blocks of 4096, transfers of 1 MiB, and strict" "$few" "--filter=blocksize-policy memory ${mib}M
 		blocksize-minimum=4096 blocksize-preferred=65536 blocksize-maximum=1M blocksize-error-policy=error"
 	nbdkit_row "cow" "$few" "--filter=cow file $img"
-	nbdkit_row "log" "$few" "--filter=log memory 64M logfile=$work/log/requests"
+	nbdkit_row "log" "$few" "--filter=log memory ${mib}M logfile=$work/log/requests"
 	grep -q ' Write id=' "$work/log/requests" || fail "the filter saw no request"
 	rm "$work/log/requests"
-	nbdkit_row "delay" "$few" "--filter=delay memory 64M rdelay=1ms wdelay=2ms"
-	nbdkit_row "errors, which reach the caller" "$few" "--filter=error memory 64M error-pread-rate=2% error-pwrite-rate=2% error=EIO" \
+	nbdkit_row "delay" "$few" "--filter=delay memory ${mib}M rdelay=1ms wdelay=2ms"
+	nbdkit_row "errors, which reach the caller" "$few" "--filter=error memory ${mib}M error-pread-rate=2% error-pwrite-rate=2% error=EIO" \
 		--may-fail --test load
 	grep -q ' errors [1-9]' "$work/log/devtest" || fail "no error was met"
 	: >"$work/log/devtest"
 	: >"$work/log/nbd"
 	errors_for_a_while &
 	side=$!
-	nbdkit_row "errors for a while, which the server retries" "$ops" "--filter=retry --filter=error memory 64M
+	nbdkit_row "errors for a while, which the server retries" "$ops" "--filter=retry --filter=error memory ${mib}M
 		error-rate=100% error=EIO error-file=$work/error retry-delay=1" --test load
 	wait "$side"
 	grep -q injecting "$work/log/nbd" || fail "no error was met"
 	: >"$work/log/devtest"
 	pause_now_and_then &
 	side=$!
-	nbdkit_row "pause" "$ops" "--filter=pause memory 64M pause-control=$work/pause.sock" --test load,load,load
+	nbdkit_row "pause" "$ops" "--filter=pause memory ${mib}M pause-control=$work/pause.sock" --test load,load,load
 	wait "$side"
 	log "paused $(wc -l <"$work/pauses") times"
-	serve nbdkit -f -U "$work/nbd.sock" memory 32M
+	serve nbdkit -f -U "$work/nbd.sock" "memory" "${mib}M"
 	layers "$nbd_uri"
 	end_process "$nbd_pid"
 }
@@ -179,7 +181,7 @@ qemu_rows() {
 	for format in raw qcow2; do
 		for cache in none writeback; do
 			rm -f "$store/img"
-			qemu-img create -q -f "$format" "$store/img" 64M
+			qemu-img create -q -f "$format" "$store/img" "${mib}M"
 			row "$format, cache $cache"
 			serve qemu-nbd -t -e 8 -f "$format" --cache="$cache" --discard=unmap -k "$work/nbd.sock" "$store/img"
 			devtest "$nbd_uri" --ops "$ops"
@@ -199,7 +201,7 @@ nvme_row() {
 	row "persifs-sim nvme: $what"
 	: >"$work/log/sim"
 	# shellcheck disable=SC2086 # words on purpose
-	"$SIM" nvme --listen 127.0.0.1:0 --size 64m $options >"$work/log/sim" 2>&1 &
+	"$SIM" nvme --listen 127.0.0.1:0 --size "${mib}m" $options >"$work/log/sim" 2>&1 &
 	sim_pid=$!
 	wait_until 10 target_listens || fail "the target does not listen"
 	[ -n "$nvme_uri" ] || fail "the target ended: $(tail -n 2 "$work/log/sim")"
