@@ -37,7 +37,8 @@ enum nvme_pdu_type {
 #define NVME_PDU_SUCCESS 8u
 
 #define NVME_PDU_COMMON 8u /* bytes that all PDUs begin with */
-#define NVME_HEAD_MAX 128u /* bytes before the data: header, digest, padding */
+#define NVME_HEAD_MAX \
+	144u /* bytes before the data: header, digest, padding (76 to a multiple of 72) */
 #define NVME_DIGEST_BYTES 4u
 #define NVME_IC_BYTES 128u
 #define NVME_PDA_MAX 31u        /* alignment of data: (pda + 1) * 4 bytes */
