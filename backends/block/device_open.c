@@ -8,7 +8,7 @@
 #include "backends/block/layers.h"
 #include "backends/block/sdc.h"
 
-static const struct bd_transport *const transports[] = { &bd_file, &bd_scaleio };
+static const struct bd_transport *const transports[] = { &bd_file, &bd_scaleio, &bd_nvme_tcp };
 
 static bool speaks(const struct bd_transport *t, const char *scheme)
 {

@@ -251,8 +251,9 @@ struct nvme_path {
 	bool up;
 	bool tried;       /* a first attempt is over */
 	uint8_t ana;      /* enum nvme_ana_state, or NVME_ANA_UNKNOWN */
-	struct err error; /* of the last attempt */
-	uint64_t blocks;  /* of the namespace, when it was last looked at */
+	struct err error; /* of the last attempt, "": it was good */
+	int error_code;
+	uint64_t blocks; /* of the namespace, when it was last looked at */
 
 	/* owned by the thread; ns is read by others while a queue is ready */
 	enum nvme_path_mode mode;
@@ -271,6 +272,8 @@ struct nvme_path {
 
 int nvp_init(struct nvme_path *p, const struct nvme_conf *conf, struct nvme_dev *dev);
 void nvp_done(struct nvme_path *p);
+/* Where it leads, before it starts. */
+void nvp_target(struct nvme_path *p, const char *host, uint16_t port, const struct bd_env *env);
 int nvp_start(struct nvme_path *p, unsigned index, struct err *err);
 void nvp_wake(struct nvme_path *p);
 /* One round of the loop: receives and sends; waits up to timeout_ms for something to do. */
@@ -332,6 +335,7 @@ struct nvme_dev {
 	bool known; /* ns is set */
 	struct nvme_ns ns;
 	uint64_t size_seq; /* grows with each look at the namespace */
+	uint64_t told;     /* grows with each change that the thread has to look at */
 };
 
 /* From any path's thread, but for nvd_park(): any. */
@@ -342,17 +346,26 @@ void nvd_off_wire(struct nvme_dev *d);
 /* Compares p->ns with what the device is made of, or makes it that. -ESTALE with a sentence. */
 int nvd_same_namespace(struct nvme_dev *d, const struct nvme_path *p, struct err *err);
 void nvd_path_up(struct nvme_dev *d, struct nvme_path *p);
-void nvd_path_failed(struct nvme_dev *d, struct nvme_path *p, const struct err *err);
+void nvd_path_failed(struct nvme_dev *d, struct nvme_path *p, int code, const struct err *err);
 void nvd_path_down(struct nvme_dev *d, struct nvme_path *p);
 /* Requests that are given back are sent again after at_ms. */
 void nvd_settle(struct nvme_dev *d, uint64_t at_ms);
 void nvd_path_ana(struct nvme_dev *d, struct nvme_path *p, uint8_t state);
 void nvd_blocks_seen(struct nvme_dev *d, struct nvme_path *p, uint64_t blocks);
 
-/* ---- host names (nvme_host.c) ------------------------------------------ */
+/* The path that requests should use, or NULL. */
+struct nvme_path *nvd_best_locked(const struct nvme_dev *d);
+/* A namespace is known: makes it a device that runs. */
+int nvd_run(struct nvme_dev *d, struct err *err);
+/* Also of a half-made one. */
+void nvd_free(struct nvme_dev *d);
 
-/* hostnqn and hostid where the URI gives none: those of this host, else made from its identity. */
-int nvme_host_names(const char *nqn, const char *id, struct nvme_conf *out, struct err *err);
-int nvme_parse_uuid(const char *text, uint8_t out[16]);
+/* ---- configuration (nvme_conf.c) ---------------------------------------- */
+
+/* The parameters of a URI but for addresses. */
+int nvme_conf_parse(const struct uri *uri, struct nvme_conf *out, struct err *err);
+int nvme_uuid_parse(const char *text, uint8_t out[16]);
+/* "host", "host:port", "[v6]:port" */
+int nvme_address_parse(const char *text, uint16_t port, struct nsock_target *out, struct err *err);
 
 #endif

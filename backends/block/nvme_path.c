@@ -300,7 +300,7 @@ static void path_end(struct nvme_path *p, bool served)
 	bool shut;
 
 	p->mode = NVME_PATH_ENDS;
-	if (served && q)
+	if (served && q && !atomic_load(&p->dev->cancelled))
 		log_warn("nvme-tcp: %s: %s; connecting again", p->name, q->why);
 	atomic_store(&p->nqueues, 0);
 	nvd_path_down(p->dev, p);
@@ -311,7 +311,8 @@ static void path_end(struct nvme_path *p, bool served)
 	shut = nvc_shutdown(p);
 	close_queue(p, p->queues[0]);
 	if (changes && !shut)
-		nvd_settle(p->dev, lost_ms + nvc_settle_ms(p));
+		nvd_settle(p->dev, lost_ms + (p->dev->env.settle_ms ? p->dev->env.settle_ms :
+								      nvc_settle_ms(p)));
 	nvp_drop(p);
 }
 
@@ -344,7 +345,7 @@ static void *path_thread(void *arg)
 		if (!rc)
 			serve(p);
 		else
-			nvd_path_failed(p->dev, p, &err);
+			nvd_path_failed(p->dev, p, rc, &err);
 		path_end(p, !rc);
 		/* One that answers is tried again at once. */
 		if (!rc && p->answered)
