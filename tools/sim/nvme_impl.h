@@ -10,6 +10,7 @@
 #ifndef TOOLS_SIM_NVME_IMPL_H
 #define TOOLS_SIM_NVME_IMPL_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -18,17 +19,17 @@
 #include "common/nvme_pdu.h"
 #include "tools/sim/nvme_target.h"
 
-#define NT_CONNS_MAX 160u           /* more are closed when they come */
-#define NT_CTRLS_MAX 32u            /* more are refused */
-#define NT_AERS_MAX 4u              /* asynchronous event requests of a controller */
-#define NT_ADMIN_CAPSULE 8192u      /* bytes of data in a command capsule of an admin queue */
-#define NT_ADMIN_ENTRIES 32u        /* of an admin queue */
-#define NT_OUT_MAX (8u << 20)       /* bytes that wait to be sent, above it nothing more is received */
-#define NT_MEMORY_MAX (512ull << 20) /* data of all commands; above it they are answered "internal error" */
-#define NT_PIECES_MAX 1024u         /* R2Ts, or C2HData, of one command */
-#define NT_MS_MAX 3600000u          /* of any fault */
+#define NT_CONNS_MAX 160u      /* more are closed when they come */
+#define NT_CTRLS_MAX 32u       /* more are refused */
+#define NT_AERS_MAX 4u         /* asynchronous event requests of a controller */
+#define NT_ADMIN_CAPSULE 8192u /* bytes of data in a command capsule of an admin queue */
+#define NT_ADMIN_ENTRIES 32u   /* of an admin queue */
+#define NT_OUT_MAX (8u << 20)  /* bytes that wait to be sent, above it nothing more is received */
+#define NT_MEMORY_MAX \
+	(512ull << 20)      /* data of all commands; above it they are answered "internal error" */
+#define NT_PIECES_MAX 1024u /* R2Ts, or C2HData, of one command */
+#define NT_MS_MAX 3600000u  /* of any fault */
 #define NT_STATUS_SGL_OFFSET 0x016u
-#define NT_STATUS_LOG_PAGE 0x109u
 
 /* ---- faults (nvme_fault.c) -------------------------------------------- */
 
@@ -138,8 +139,8 @@ struct nt_rule {
 
 /* What the rules want of one command. */
 struct nt_plan {
-	uint32_t has;                    /* bits: enum nt_fault */
-	uint32_t arg[NTF_COMMANDS];      /* ms, pieces, bytes or code */
+	uint32_t has;                     /* bits: enum nt_fault */
+	uint32_t arg[NTF_COMMANDS];       /* ms, pieces, bytes or code */
 	uint8_t order[NTF_COMMANDS], dnr; /* order: enum nt_order */
 };
 #define NT_HAS(plan, fault) ((plan)->has >> (fault)&1u)
@@ -156,8 +157,8 @@ struct nvme_target;
 int nt_rule_parse(const char *text, struct nt_rule *out, struct err *err);
 void nt_plan_make(struct nvme_target *t, const struct nt_what *what, struct nt_plan *out);
 /* The first rule that meets a PDU of that type and has this fault; NULL: none. */
-const struct nt_rule *nt_rule_of_pdu(struct nvme_target *t, enum nt_fault fault, unsigned type, int queue,
-				     unsigned path);
+const struct nt_rule *nt_rule_of_pdu(struct nvme_target *t, enum nt_fault fault, unsigned type,
+				     int queue, unsigned path);
 /* A fault that lasts is set for this path. */
 const struct nt_rule *nt_rule_while(struct nvme_target *t, enum nt_fault fault, unsigned path);
 void nt_rules_clear(struct nvme_target *t);
@@ -166,7 +167,7 @@ uint64_t nt_random(struct nvme_target *t, uint64_t below);
 /* ---- blocks (nvme_store.c) -------------------------------------------- */
 
 struct nt_store {
-	uint64_t stride;  /* bytes from one namespace to the next: how large one can grow */
+	uint64_t stride; /* bytes from one namespace to the next: how large one can grow */
 	uint64_t total;
 	uint32_t block;
 	int fd;           /* -1: memory */
@@ -180,7 +181,7 @@ void nt_store_close(struct nt_store *s);
 /* Offsets are those of the whole store. 0 or -errno. */
 int nt_store_read(struct nt_store *s, uint64_t off, void *buf, size_t len, bool durable);
 int nt_store_write(struct nt_store *s, uint64_t off, const void *buf, size_t len, bool fua);
-int nt_store_zero(struct nt_store *s, uint64_t off, uint64_t len, bool fua);
+int nt_store_fill(struct nt_store *s, uint64_t off, uint64_t len, uint8_t byte, bool fua);
 int nt_store_flush(struct nt_store *s);
 /* Forgets the cache but for so many of 1000 of its blocks; how many are lost. */
 uint64_t nt_store_lose(struct nvme_target *t, unsigned keep_permille);
@@ -209,6 +210,7 @@ struct nt_job {
 struct nt_conn;
 struct nt_ctrl {
 	struct list link;
+	struct nvme_target *t;
 	uint16_t cntlid;
 	unsigned path;
 	bool discovery;
@@ -219,7 +221,6 @@ struct nt_ctrl {
 	uint32_t async;             /* feature: which events the host wants */
 	uint32_t pending, masked;   /* bits: enum nvme_notice; told, log page not read since */
 	uint32_t changed;           /* bits: namespaces, for the log page */
-	bool ready_waits;
 	struct nt_job ready;
 	struct nt_conn *queues[NVME_TARGET_QUEUES_MAX + 1]; /* 0: admin */
 };
@@ -242,7 +243,7 @@ struct nt_cmd {
 	struct nt_r2t *r2ts; /* owned; in the order of sending */
 	unsigned nr2ts, r2ts_sent, r2ts_done;
 	struct nt_job job;
-	bool hung;
+	bool hung, to_host; /* to_host: data is for the host */
 	uint16_t status;
 	uint64_t result;
 };
@@ -250,18 +251,18 @@ struct nt_cmd {
 struct nt_out {
 	struct list link;
 	size_t len, sent;
-	size_t step;     /* bytes at a time; 0: all */
+	size_t step; /* bytes at a time; 0: all */
 	uint32_t pause_ms;
-	uint64_t at_us;  /* not before */
-	bool ends;       /* the connection, when it is sent */
+	uint64_t at_us; /* not before */
+	bool ends;      /* the connection, when it is sent */
 	uint8_t bytes[];
 };
 
 enum nt_state {
-	NTS_NEW,    /* ICReq is awaited */
+	NTS_NEW, /* ICReq is awaited */
 	NTS_LIVE,
 	NTS_ENDING, /* what is queued is sent, what comes is dropped, until the host closes or end_us */
-	NTS_DEAD    /* to be closed */
+	NTS_DEAD /* to be closed */
 };
 
 struct nt_conn {
@@ -270,10 +271,10 @@ struct nt_conn {
 	int fd;
 	unsigned path;
 	enum nt_state state;
-	bool half_closed;
+	bool rst, half_closed, blocked; /* blocked: the socket takes no more now */
 	uint64_t end_us;
 	struct nvme_wire wire;
-	uint32_t maxr2t; /* R2Ts of a command at once */
+	uint32_t maxr2t;      /* R2Ts of a command at once */
 	struct nt_ctrl *ctrl; /* NULL: before Connect */
 	uint16_t qid, entries, sq_head, next_tag;
 	bool no_flow;
@@ -290,7 +291,7 @@ struct nt_conn {
 };
 
 struct nvme_target {
-	struct nvme_target_config cfg;  /* strings owned */
+	struct nvme_target_config cfg; /* strings owned */
 	struct mutex lock;
 	struct cond wake;
 	/* all below is guarded by lock */
@@ -298,19 +299,19 @@ struct nvme_target {
 	struct nt_namespace ns[NVME_TARGET_NAMESPACES_MAX];
 	struct nt_path paths[NVME_TARGET_PATHS_MAX];
 	unsigned npaths;
-	struct list rules, orders; /* orders: for the thread to do */
+	struct list rules, orders; /* orders: for the thread to do, */
+	uint64_t ordered, obeyed;  /* so many were given and done */
 	struct list conns, ctrls, jobs, late;
 	unsigned nconns, nctrls, nrules;
 	uint16_t next_cntlid;
 	uint64_t ana_changes, generation;
-	uint64_t memory;      /* bytes of commands' data */
-	uint64_t frozen_us;   /* until then nothing happens */
+	uint64_t memory;    /* bytes of commands' data */
+	uint64_t frozen_us; /* until then nothing happens */
 	uint64_t rng;
 	struct nvme_target_counts n;
 	/* the thread */
 	pthread_t thread;
-	bool running, stopping;
-	bool killed, want_kill;
+	bool running, stopping, want_kill;
 	unsigned kill_keep;
 	int wake_fd;
 };
@@ -323,7 +324,12 @@ void nt_job_add(struct nvme_target *t, struct nt_job *job, uint64_t after_ms,
 		void (*run)(struct nvme_target *t, struct nt_job *job));
 /* Does jobs, silences and ends whose time has come; when to look again, UINT64_MAX: never. */
 uint64_t nt_tick(struct nvme_target *t);
+/* -EINVAL with a sentence: an order for something that is not there. */
+int nt_order_check(const struct nvme_target *t, const struct nt_rule *r, struct err *err);
 void nt_order(struct nvme_target *t, const struct nt_rule *r);
+/* Ports of a path; nvme_target.c. 0 or -errno. */
+int nt_path_up(struct nvme_target *t, unsigned path, struct err *err);
+void nt_path_down(struct nvme_target *t, unsigned path);
 static inline int nt_queue(const struct nt_conn *c)
 {
 	return c->ctrl ? c->qid : 0;
@@ -348,7 +354,10 @@ void nt_term(struct nt_conn *c, uint16_t fes, uint32_t fei);
 void nt_command(struct nt_conn *c, const struct nvme_pdu *pdu, const uint8_t *data, bool data_bad);
 void nt_h2c_data(struct nt_conn *c, const struct nvme_pdu *pdu, const uint8_t *data, bool data_bad);
 void nt_cmd_free(struct nt_cmd *cmd);
-void nt_answer(struct nt_cmd *cmd, uint16_t status, uint64_t result); /* frees cmd */
+bool nt_cmd_room(struct nt_cmd *cmd, uint32_t len); /* cmd->data, zeros; false: too much */
+/* Both free cmd, perhaps later. nt_refuse: an error that no fault made; cmd->result goes along. */
+void nt_answer(struct nt_cmd *cmd, uint16_t status, uint64_t result);
+void nt_refuse(struct nt_cmd *cmd, uint16_t status);
 
 /* Data of a command: bytes, 0 for none; status 0 or what is wrong with it. Before anything is executed. */
 struct nt_need {

@@ -13,7 +13,13 @@
 
 #include "tools/sim/nvme_impl.h"
 
-#define ZERO_STEP (1u << 16)
+#define FILL_STEP (1u << 16)
+
+/* Whole words can be read at the end. */
+static size_t bitmap_bytes(const struct nt_store *s)
+{
+	return s->total / s->block / 8 + sizeof(uint64_t);
+}
 
 static void *map(uint64_t size)
 {
@@ -49,7 +55,7 @@ int nt_store_open(struct nt_store *s, const struct nvme_target_config *cfg, stru
 		rc = err_set(err, -ENOMEM, "no memory for the namespaces");
 	if (!rc && cfg->volatile_cache) {
 		s->cache = map(s->total);
-		s->dirty = map(s->total / s->block / 8 + 1);
+		s->dirty = map(bitmap_bytes(s));
 		if (!s->cache || !s->dirty)
 			rc = err_set(err, -ENOMEM, "no memory for the volatile cache");
 	}
@@ -67,7 +73,7 @@ void nt_store_close(struct nt_store *s)
 	if (s->cache)
 		munmap(s->cache, s->total);
 	if (s->dirty)
-		munmap(s->dirty, s->total / s->block / 8 + 1);
+		munmap(s->dirty, bitmap_bytes(s));
 	*s = (struct nt_store){ .fd = -1 };
 }
 
@@ -152,19 +158,29 @@ int nt_store_write(struct nt_store *s, uint64_t off, const void *buf, size_t len
 	return durable_write(s, off, buf, len);
 }
 
-int nt_store_zero(struct nt_store *s, uint64_t off, uint64_t len, bool fua)
+int nt_store_fill(struct nt_store *s, uint64_t off, uint64_t len, uint8_t byte, bool fua)
 {
-	static const uint8_t zeros[ZERO_STEP];
+	uint8_t bytes[FILL_STEP];
 	int rc = 0;
 
+	memset(bytes, byte, sizeof bytes);
 	while (len && !rc) {
-		size_t n = len < ZERO_STEP ? (size_t)len : ZERO_STEP;
+		size_t n = len < FILL_STEP ? (size_t)len : FILL_STEP;
 
-		rc = nt_store_write(s, off, zeros, n, fua);
+		rc = nt_store_write(s, off, bytes, n, fua);
 		off += n;
 		len -= n;
 	}
 	return rc;
+}
+
+/* Of the 64 blocks from that one on. */
+static bool any_dirty(const struct nt_store *s, uint64_t block)
+{
+	uint64_t word;
+
+	memcpy(&word, s->dirty + block / 8, sizeof word);
+	return word;
 }
 
 int nt_store_flush(struct nt_store *s)
@@ -172,7 +188,7 @@ int nt_store_flush(struct nt_store *s)
 	int rc = 0;
 
 	for (uint64_t b = 0; s->cache && s->ndirty && b < s->total / s->block && !rc; b++) {
-		if (!(b % 64) && !s->dirty[b / 8] && !memcmp(s->dirty + b / 8, s->dirty + b / 8 + 1, 7)) {
+		if (!(b % 64) && !any_dirty(s, b)) {
 			b += 63;
 			continue;
 		}

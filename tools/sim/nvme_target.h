@@ -67,24 +67,26 @@
 struct nvme_target;
 
 struct nvme_target_config {
-	const char *listen[NVME_TARGET_PATHS_MAX]; /* "127.0.0.1:0", NULL-ended if shorter; none: that one */
-	uint64_t size;       /* bytes of each namespace; 0: 64 MiB */
-	uint32_t block_size; /* 512 (also 0) or 4096 */
-	unsigned namespaces; /* 0: 1 */
-	const char *file; /* namespace N lies at (N - 1) * size of it; made when missing. NULL: memory */
+	const char *listen
+		[NVME_TARGET_PATHS_MAX]; /* "127.0.0.1:0", NULL-ended if shorter; none: that one */
+	uint64_t size;                   /* bytes of each namespace; 0: 64 MiB */
+	uint32_t block_size;             /* 512 (also 0) or 4096 */
+	unsigned namespaces;             /* 0: 1 */
+	const char *
+		file; /* namespace N lies at (N - 1) * size of it; made when missing. NULL: memory */
 	const char *nqn;      /* NULL: NVME_TARGET_NQN */
 	const char *host_nqn; /* the only host that may connect; NULL: any */
 	bool volatile_cache; /* writes are lost by nvme_target_kill() or the process' end, until FLUSH or FUA */
-	bool no_digests;       /* refused in ICResp; else as the host asks */
-	unsigned mdts;         /* 2^n * 4 KiB; 0: NVME_TARGET_MDTS */
-	uint32_t in_capsule;   /* bytes of data in a command capsule; 0: NVME_TARGET_IN_CAPSULE */
-	bool no_in_capsule;    /* of I/O queues */
-	uint32_t maxh2cdata;   /* 0: NVME_TARGET_H2C */
-	uint32_t r2t_bytes;    /* largest R2T; 0: all at once */
-	unsigned cpda;         /* as in ICResp: data of the host begins at multiples of (cpda + 1) * 4 */
-	unsigned queues;       /* I/O queues of a host, 0: NVME_TARGET_QUEUES */
-	unsigned queue_size;   /* entries (MQES + 1), 0: 128 */
-	uint64_t seed;         /* of permille and order=random */
+	bool no_digests;     /* refused in ICResp; else as the host asks */
+	unsigned mdts;       /* 2^n * 4 KiB; 0: NVME_TARGET_MDTS */
+	uint32_t in_capsule; /* bytes of data in a command capsule; 0: NVME_TARGET_IN_CAPSULE */
+	bool no_in_capsule;  /* of I/O queues */
+	uint32_t maxh2cdata; /* 0: NVME_TARGET_H2C */
+	uint32_t r2t_bytes;  /* largest R2T; 0: all at once */
+	unsigned cpda;   /* as in ICResp: data of the host begins at multiples of (cpda + 1) * 4 */
+	unsigned queues; /* I/O queues of a host, 0: NVME_TARGET_QUEUES */
+	unsigned queue_size;       /* entries (MQES + 1), 0: 128 */
+	uint64_t seed;             /* of permille and order=random */
 	const char *const *faults; /* NULL-ended; may be NULL */
 };
 
@@ -115,23 +117,24 @@ int nvme_target_revive(struct nvme_target *t, struct err *err);
 int nvme_target_fault(struct nvme_target *t, const char *text, struct err *err);
 
 struct nvme_target_counts {
-	uint64_t accepted;     /* connections */
-	uint64_t controllers;  /* made, discovery ones too */
+	uint64_t accepted;    /* connections */
+	uint64_t controllers; /* made, discovery ones too */
 	uint64_t reads, writes, flushes, zeroes, discards, keepalives; /* commands taken */
-	uint64_t in_capsule, r2ts, h2c;  /* writes with data in the capsule; R2Ts sent; H2CData taken */
-	uint64_t fua;          /* writes and zeroes with it */
-	uint64_t terms;        /* C2HTermReq sent for what a host did wrong, not by a fault */
-	uint64_t host_terms;   /* H2CTermReq received */
+	uint64_t in_capsule, r2ts,
+		h2c;            /* writes with data in the capsule; R2Ts sent; H2CData taken */
+	uint64_t fua;           /* writes and zeroes with it */
+	uint64_t terms;         /* C2HTermReq sent for what a host did wrong, not by a fault */
+	uint64_t host_terms;    /* H2CTermReq received */
 	uint64_t digest_errors; /* of data from a host */
-	uint64_t conflicts;    /* command ids in use twice */
-	uint64_t refused;      /* commands answered with an error that no fault made */
-	uint64_t kato;         /* controllers dropped since their host was silent */
-	uint64_t shutdowns;    /* controllers shut down as they should be */
-	uint64_t faults;       /* rules that hit */
-	uint64_t late;         /* commands executed after their connection was gone */
-	uint64_t lost_blocks;  /* of the volatile cache, by kills */
-	unsigned connections;  /* now */
-	unsigned delayed;      /* things that wait for their time, now */
+	uint64_t conflicts;     /* command ids in use twice */
+	uint64_t refused;       /* commands answered with an error that no fault made */
+	uint64_t kato;          /* controllers dropped since their host was silent */
+	uint64_t shutdowns;     /* controllers shut down as they should be */
+	uint64_t faults;        /* rules that hit */
+	uint64_t late;          /* commands executed after their connection was gone */
+	uint64_t lost_blocks;   /* of the volatile cache, by kills */
+	unsigned connections;   /* now */
+	unsigned delayed;       /* things that wait for their time, now */
 };
 void nvme_target_counts(struct nvme_target *t, struct nvme_target_counts *out);
 
