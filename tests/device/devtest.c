@@ -14,6 +14,7 @@
 
 #include "common/clock.h"
 #include "common/cleanup.h"
+#include "common/log.h"
 
 #define TIMEOUT_MS 60000u
 #define GROWN_MS 20000u
@@ -361,6 +362,7 @@ int main(int argc, char **argv)
 	int option;
 
 	t.seed = clock_us();
+	log_level = LOG_LEVEL_WARN;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
 		set_option(&t, &choice, option, optarg);
