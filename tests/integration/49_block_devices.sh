@@ -47,6 +47,24 @@ layers() { # URI
 	devtest "$1" --layers "delay:all=100us,jitter=3ms,seed=$SEED" --ops "$few" --size 8388608
 }
 
+# The state tells what may be there; the file's lock tells when the last request of the dead is over.
+killed() { # URI
+	local i pid state=$work/shadow
+	row "kill -9 with requests in flight"
+	rm -f "$state"
+	for i in $(seq "$(scaled 4 40)"); do
+		"$DEVTEST" --uri "$1" --seed "$((SEED + i))" --state "$state" --test load --ops 10000000 >"$work/log/devtest" 2>&1 &
+		pid=$!
+		wait_until 20 load_begins || fail "no load: $(cat "$work/log/devtest")"
+		sleep "0.$((RANDOM % 4 + 1))"
+		kill -KILL "$pid" || fail "it has ended: $(cat "$work/log/devtest")"
+		wait "$pid" 2>/dev/null || true
+	done
+	devtest "$1" --state "$state" --verify-only
+	rm "$state"
+}
+load_begins() { [ -s "$work/log/devtest" ]; }
+
 file_rows() { # ENGINE
 	local uri
 	image
@@ -60,6 +78,7 @@ file_rows() { # ENGINE
 	row "queue=1"
 	devtest "$uri&queue=1" --ops "$few"
 	image
+	killed "$uri"
 	layers "$uri"
 	mkdir "$work/tmpfs"
 	mount -t tmpfs tmpfs "$work/tmpfs" || return 0
@@ -111,7 +130,6 @@ nbdkit_row() {
 }
 
 # While a test runs, from here: what happens to the server.
-load_begins() { [ -s "$work/log/devtest" ]; }
 pause_now_and_then() {
 	wait_until 20 load_begins || return 0
 	while python3 - "$work/pause.sock" 2>/dev/null <<-'PY'; do
