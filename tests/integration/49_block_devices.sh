@@ -12,7 +12,7 @@ DEVTEST=${DEVTEST:-$root/build/$VARIANT/tests/tools/devtest} # under test, so of
 SIM=${SIM:-$root/build/$VARIANT/persifs-sim}
 ops=$(scaled 3000 100000 1500)
 few=$(scaled 600 20000 300) # where the server is slow on purpose
-mib=$(scaled 64 256 24)      # of a device
+mib=$(scaled 64 128 24)      # of a device
 rows=0
 
 # devtest URI [OPTION...]: a row
@@ -40,7 +40,7 @@ layers() { # URI
 	row "record: the log has what happened, and tells what was durable"
 	devtest "$1" --test replay --ops "$ops"
 	row "powercut"
-	devtest "$1" --test cuts --ops "$ops" --cuts "$(scaled 20 200)"
+	devtest "$1" --test cuts --ops "$ops" --cuts "$(scaled 20 200)" --size 16777216
 	row "fault: the nth of each fails"
 	devtest "$1" --test faults --size 1048576
 	row "delay and jitter"
