@@ -12,9 +12,9 @@ export STORE_MIB=256
 
 SIM=${SIM:-$root/build/$VARIANT/persifs-sim}
 DEVTEST=${DEVTEST:-$root/build/$VARIANT/tests/tools/devtest}
-SIZE_MIB=48
-PROGRESS=$((1 << 20)) # bytes that the server wrote to its file since it started
-server_pid='' device_uri='' load_pid=''
+SIZE_MIB=48 SCALE_MIB=$(scaled 1 4)
+PROGRESS=$((SCALE_MIB << 20)) # bytes that the server wrote to its file
+server_pid='' device_uri='' load_pid='' mark=0
 
 # ---- servers: NAME_start starts $server_pid and sets $device_uri; NAME_listens tells when it does ---------------
 
@@ -48,7 +48,10 @@ nvme_can() {
 start() {
 	"${target}_start"
 	wait_until 20 "${target}_listens" || fail "the server does not start"
+	mark=0
 }
+
+written() { sed -n 's/^wchar: //p' "/proc/$server_pid/io"; }
 
 stop() {
 	kill -KILL "$server_pid"
@@ -59,6 +62,7 @@ stop() {
 # ---- the load --------------------------------------------------------------------------------------------------
 
 load_start() {
+	mark=$(written)
 	"$DEVTEST" --uri "$device_uri" --test load --restartable --settle-ms 50 --ops 60000000 --seed "$SEED" \
 		--limit-s 3000 >"$work/log/load" 2>&1 &
 	load_pid=$!
@@ -75,11 +79,11 @@ load_end() { # ends it early; all that it did is judged
 
 lives() { kill -0 "$1" 2>/dev/null; }
 
-# The server wrote so much to its file: the load goes on, beyond what had to be sent again.
+# The server wrote so much to its file, of this load and since it started.
 has_worked() {
 	lives "$load_pid" || fail "devtest has ended: $(tail -n 5 "$work/log/load")"
 	lives "$server_pid" || fail "the server has ended: $(tail -n 5 "$work/log/server")"
-	[ "$(sed -n 's/^wchar: //p' "/proc/$server_pid/io")" -gt "$PROGRESS" ]
+	[ "$(written)" -gt $((mark + PROGRESS)) ]
 }
 
 killed_again_and_again() { # N
