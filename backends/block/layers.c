@@ -194,13 +194,14 @@ static void layer_cancel(struct bd *dev)
 	mutex_unlock(&l->lock);
 }
 
+/* The device below goes first: its threads may be on their way back from the last bd_complete() of ours, within our core,
+ * and its close waits for them. */
 static void layer_close(struct bd *dev)
 {
 	struct bd_layer *l = (struct bd_layer *)dev;
-	struct bd *below = l->below;
 
+	bd_close(l->below);
 	layer_drop(l);
-	bd_close(below);
 }
 
 static const struct bd_ops layer_bd_ops = {
