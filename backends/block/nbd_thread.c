@@ -64,6 +64,7 @@ static int adopt(struct bdn_dev *d, struct nbd_handle *h_take)
 	c->heard_ms = clock_ms();
 	c->replies = 0;
 	c->n = c->users = 0;
+	c->bytes = 0;
 	list_init(&c->inflight);
 	d->nconns++;
 	mutex_unlock(&d->lock);
@@ -300,6 +301,16 @@ static void lost(struct bdn_dev *d, const char *why)
 	snprintf(d->why, sizeof d->why, "%s", why ? why : "unknown error");
 }
 
+static bool expects_more(const struct bdn_conn *c)
+{
+	bool more;
+
+	mutex_lock(&c->dev->lock);
+	more = c->n > 0;
+	mutex_unlock(&c->dev->lock);
+	return more;
+}
+
 /* Reads what is there. Each call of libnbd reads one answer. One too many is not harmless: libnbd then waits for an
  * answer before it sends what comes, and there may be none to come. With TLS it empties its buffers itself. */
 static int read_answers(struct bdn_conn *c)
@@ -313,7 +324,7 @@ static int read_answers(struct bdn_conn *c)
 			return -1;
 		if (c->dev->target.tls || nbd_aio_is_dead(c->h) || nbd_aio_is_closed(c->h))
 			return 0;
-	} while (!ioctl(c->fd, FIONREAD, &left) && left > 0);
+	} while (expects_more(c) && !ioctl(c->fd, FIONREAD, &left) && left > 0);
 	return 0;
 }
 
