@@ -677,6 +677,8 @@ bool load_verify(struct bd *dev, struct shadow *shadow, bool after, struct verif
 		uint64_t len = bytes - off < VERIFY_BYTES ? bytes - off : VERIFY_BYTES;
 		int rc = bd_read(dev, buf, len, off);
 
+		for (unsigned i = 1; rc && i < out->tries; i++)
+			rc = bd_read(dev, buf, len, off);
 		if (rc) {
 			fprintf(stderr, "devtest: reading %llu bytes at %llu: %s\n",
 				(unsigned long long)len, (unsigned long long)off, strerror(-rc));

@@ -49,6 +49,7 @@ bool load_run(const struct load_conf *conf, struct load_stats *stats);
  * that holds parts of two writes is wrong, too. */
 struct verify_stats {
 	uint64_t sectors, lost, wrong;
+	unsigned tries; /* of a read that fails; 0: one */
 };
 bool load_verify(struct bd *dev, struct shadow *shadow, bool after, struct verify_stats *out);
 

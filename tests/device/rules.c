@@ -129,7 +129,7 @@ static bool refuses_pieces(struct bd *dev, uint8_t *buf)
 	rq = (struct bd_req){ .op = BD_WRITE, .len = b, .iov = &moved, .niov = 1 };
 	good &= refuses(dev, rq, -EINVAL, "memory at an odd address");
 	rq = (struct bd_req){ .op = BD_WRITE, .len = 2 * b, .iov = odd, .niov = 2 };
-	return good & refuses(dev, rq, -EINVAL, "pieces of odd sizes");
+	return refuses(dev, rq, -EINVAL, "pieces of odd sizes") && good;
 }
 
 static bool refuses_the_rest(struct bd *dev)
@@ -183,7 +183,7 @@ static bool refuses_after_cancel(struct bd *dev, uint8_t *buf)
 	bd_cancel(dev);
 	good = refuses(dev, rq, -ESHUTDOWN, "a read after bd_cancel()");
 	rq = (struct bd_req){ .op = BD_FLUSH };
-	return good & refuses(dev, rq, -ESHUTDOWN, "a flush after bd_cancel()");
+	return refuses(dev, rq, -ESHUTDOWN, "a flush after bd_cancel()") && good;
 }
 
 bool test_rules(struct devtest *t)
@@ -196,7 +196,9 @@ bool test_rules(struct devtest *t)
 
 	if (!buf)
 		errx(EXIT_TROUBLE, "out of memory");
-	good = refuses_ranges(dev, buf) & refuses_pieces(dev, buf) & refuses_the_rest(dev);
+	good = refuses_ranges(dev, buf);
+	good &= refuses_pieces(dev, buf);
+	good &= refuses_the_rest(dev);
 	bd_counts(dev, &counts);
 	if (counts.refused == 0 || counts.in_flight || counts.waiting)
 		good = wrong("the counters: refused %llu, in flight %u, waiting %u",

@@ -28,7 +28,7 @@ static void check_head(const struct shadow *s, const char *path, uint32_t block,
 		errx(EXIT_TROUBLE, "%s: not a state file", path);
 	if (h->block != block || h->sectors * SECTOR > bytes)
 		errx(EXIT_TROUBLE, "%s: of a device with %llu bytes in blocks of %u", path,
-		     (unsigned long long)(h->sectors * SECTOR), h->block);
+		     (unsigned long long)h->sectors * SECTOR, h->block);
 }
 
 void shadow_open(struct shadow *s, const char *path, uint32_t block, uint64_t bytes,

@@ -45,11 +45,11 @@ static const char *failures(int (*call)(void))
 	static char seen[8];
 	char *p = seen;
 
-	for (char c = '1'; c <= '6'; c++) {
+	for (int c = '1'; c <= '6'; c++) {
 		int rc = call();
 
 		if (rc)
-			*p++ = rc == -EIO ? c : '?';
+			*p++ = (char)(rc == -EIO ? c : '?');
 	}
 	*p = '\0';
 	return seen;

@@ -3,6 +3,10 @@
  * block by block (layers.h; P1 to P4 in layer_powercut.c). */
 #include "tests/unit/backends/device_test.h"
 
+#include <sched.h>
+#include <stdio.h>
+#include <unistd.h>
+
 #include "backends/block/layers.h"
 
 #define SECTORS 64u
@@ -320,10 +324,29 @@ static void after_the_cut_nothing_works(void **state)
 	assert_int_equal(bd_powercut(t.dev), 0); /* it is cut */
 }
 
+static _Atomic pid_t cutter;
+
 static void *cut(void *arg)
 {
+	atomic_store(&cutter, gettid());
 	assert_int_equal(bd_powercut(arg), 0);
 	return NULL;
+}
+
+/* The plug is pulled: whoever pulls sleeps until all has landed. */
+static bool cutter_sleeps(void)
+{
+	char path[64], text[128] = "";
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/self/task/%d/stat", atomic_load(&cutter));
+	f = fopen(path, "r");
+	if (!f)
+		return false;
+	if (!fgets(text, sizeof text, f))
+		text[0] = '\0';
+	fclose(f);
+	return strstr(text, ") S ") != NULL;
 }
 
 /* What is in flight fails, and may have landed all the same, FUA or not. */
@@ -336,25 +359,26 @@ static void writes_in_flight_may_land(void **state)
 		struct treq *r, *w, *u;
 		pthread_t thread;
 
+		atomic_store(&cutter, 0);
 		open_with(&conf, seed);
 		fake_device_hold_only(t.f, BD_READ);
 		r = treq_submit(t.dev, BD_READ, 0, 60 * 512, 512, 0);
-		fake_device_wait(t.f, 1);
+		fake_device_wait(t.f, 1); /* the layer is busy with it */
 		w = treq_submit(t.dev, BD_WRITE, 0, 0, 512, 0x11);
 		u = treq_submit(t.dev, BD_WRITE, BD_FUA, 512, 512, 0x22);
 		assert_int_equal(pthread_create(&thread, NULL, cut, t.dev), 0);
+		while (!cutter_sleeps())
+			sched_yield();
 		fake_device_hold(t.f, false);
-		treq_end(r);
-		if (treq_end(w))
-			seen |= below_is(0, 1, 0x11) ? 1 : 2;
-		else
-			seen |= below_is(0, 1, 0x11) ? 4 : 8;
-		if (treq_end(u) == 0)
-			assert_true(below_is(1, 1, 0x22));
 		pthread_join(thread, NULL);
+		assert_int_equal(treq_end(r), 0);
+		assert_int_equal(treq_end(w), -EIO);
+		assert_int_equal(treq_end(u), -EIO);
+		seen |= below_is(0, 1, 0x11) ? 1 : 2;
+		seen |= below_is(1, 1, 0x22) ? 4 : 8;
 		bd_close(t.dev);
 	}
-	assert_true(seen);
+	assert_int_equal(seen, 15);
 }
 
 static void only_the_layer_can_be_cut(void **state)
