@@ -77,6 +77,8 @@ static void connections_are_made_by_the_dialler(void **state)
 	assert_non_null(strstr(err.text, "socket="));
 }
 
+static const struct bd_env quick = { .settle_ms = 5 };
+
 static int open_psk(const char *user, const char *file, struct err *err)
 {
 	char text[400];
@@ -84,7 +86,7 @@ static int open_psk(const char *user, const char *file, struct err *err)
 	snprintf(text, sizeof text,
 		 "nbds+unix:///?socket=%s&tls_psk=%s/%s&tls_username=%s&connections=1",
 		 server.socket, server.dir, file, user);
-	return open_uri(text, NULL, &dev, err);
+	return open_uri(text, &quick, &dev, err);
 }
 
 static void tls_with_a_key(void **state)
@@ -114,6 +116,9 @@ static void tls_with_a_key(void **state)
 	for (unsigned i = 0; i < 64; i++)
 		assert_int_equal(job_end(&jobs[i]), 0);
 	assert_memory_equal(buf, buf + MIB, 64 * 512);
+	fake_nbd_kill(&server);
+	fake_nbd_start(&server);
+	assert_int_equal(bd_write(dev, buf, MIB, MIB, BD_FUA), 0);
 	free(jobs);
 }
 
