@@ -5,6 +5,7 @@
 #include <err.h>
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +41,8 @@ static const char usage[] =
 	"  --restartable     the server may go and come back: no error, however long that takes\n"
 	"  --state FILE      the shadow, which survives being killed; goes on with the one that is there\n"
 	"  --verify-only     compares the device with that state, and does nothing else\n"
+	"  --settle-ms N     between the loss of a server and what is sent again (the transport's)\n"
+	"SIGTERM ends the load early, and what was done is judged.\n"
 	"exit status: 0 passed, 1 the device did something wrong, 2 trouble, 3 too late\n";
 
 static const struct {
@@ -49,6 +52,14 @@ static const struct {
 	{ "rules", test_rules },   { "load", test_load },     { "cancel", test_cancel },
 	{ "faults", test_faults }, { "replay", test_replay }, { "cuts", test_cuts },
 };
+
+static atomic_bool enough;
+
+static void on_term(int sig)
+{
+	(void)sig;
+	atomic_store(&enough, true);
+}
 
 /* ---- for all parts --------------------------------------------------------- */
 
@@ -66,7 +77,8 @@ bool wrong(const char *fmt, ...)
 
 struct bd *devtest_open(struct devtest *t, const char *more)
 {
-	struct bd_env env = { .timeout_ms = t->restartable ? 0 : TIMEOUT_MS };
+	struct bd_env env = { .timeout_ms = t->restartable ? 0 : TIMEOUT_MS,
+			      .settle_ms = t->settle_ms };
 	AUTO_FREE char *layers = NULL;
 	struct err err = { "" };
 	struct bd *dev;
@@ -104,6 +116,7 @@ void devtest_load_conf(struct devtest *t, struct bd *dev, uint64_t ops, struct l
 		.depth = t->depth,
 		.limit_s = t->limit_s,
 		.may_fail = t->may_fail,
+		.enough = &enough,
 	};
 }
 
@@ -162,7 +175,8 @@ static void tell_load(const struct devtest *t, struct bd *dev)
 /* With so many requests some must have met others in flight. */
 static bool overlaps_were_seen(const struct devtest *t)
 {
-	if (t->ops < 2000 || t->threads * t->depth < 16 || t->stats.overlaps_refused)
+	if (t->ops < 2000 || atomic_load(&enough) || t->threads * t->depth < 16 ||
+	    t->stats.overlaps_refused)
 		return true;
 	return wrong("none of %llu overlapping requests was refused",
 		     (unsigned long long)t->stats.overlaps_late);
@@ -218,6 +232,7 @@ enum {
 	O_LOG,
 	O_GROW,
 	O_LIMIT,
+	O_SETTLE,
 	O_MAY_FAIL,
 	O_RESTARTABLE,
 	O_STATE,
@@ -226,15 +241,25 @@ enum {
 };
 
 static const struct option options[] = {
-	{ "uri", 1, NULL, O_URI },           { "layers", 1, NULL, O_LAYERS },
-	{ "test", 1, NULL, O_TEST },         { "ops", 1, NULL, O_OPS },
-	{ "seed", 1, NULL, O_SEED },         { "threads", 1, NULL, O_THREADS },
-	{ "depth", 1, NULL, O_DEPTH },       { "size", 1, NULL, O_SIZE },
-	{ "cuts", 1, NULL, O_CUTS },         { "log", 1, NULL, O_LOG },
-	{ "grow-cmd", 1, NULL, O_GROW },     { "limit-s", 1, NULL, O_LIMIT },
-	{ "may-fail", 0, NULL, O_MAY_FAIL }, { "restartable", 0, NULL, O_RESTARTABLE },
-	{ "state", 1, NULL, O_STATE },       { "verify-only", 0, NULL, O_VERIFY },
-	{ "help", 0, NULL, O_HELP },         { NULL, 0, NULL, 0 },
+	{ "uri", 1, NULL, O_URI },
+	{ "layers", 1, NULL, O_LAYERS },
+	{ "test", 1, NULL, O_TEST },
+	{ "ops", 1, NULL, O_OPS },
+	{ "seed", 1, NULL, O_SEED },
+	{ "threads", 1, NULL, O_THREADS },
+	{ "depth", 1, NULL, O_DEPTH },
+	{ "size", 1, NULL, O_SIZE },
+	{ "cuts", 1, NULL, O_CUTS },
+	{ "log", 1, NULL, O_LOG },
+	{ "grow-cmd", 1, NULL, O_GROW },
+	{ "limit-s", 1, NULL, O_LIMIT },
+	{ "may-fail", 0, NULL, O_MAY_FAIL },
+	{ "restartable", 0, NULL, O_RESTARTABLE },
+	{ "state", 1, NULL, O_STATE },
+	{ "verify-only", 0, NULL, O_VERIFY },
+	{ "settle-ms", 1, NULL, O_SETTLE },
+	{ "help", 0, NULL, O_HELP },
+	{ NULL, 0, NULL, 0 },
 };
 
 struct choice {
@@ -270,6 +295,9 @@ static void set_number(struct devtest *t, int option, const char *text)
 		break;
 	case O_SIZE:
 		t->size = number(text, 1, BD_SIZE_MAX);
+		break;
+	case O_SETTLE:
+		t->settle_ms = (unsigned)number(text, 1, 60000);
 		break;
 	case O_CUTS:
 		t->cuts = (unsigned)number(text, 1, 100000);
@@ -364,6 +392,7 @@ int main(int argc, char **argv)
 	t.seed = clock_us();
 	log_level = LOG_LEVEL_WARN;
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	signal(SIGTERM, on_term);
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
 		set_option(&t, &choice, option, optarg);
 	if (!t.uri || optind < argc) {

@@ -10,7 +10,7 @@ struct devtest {
 	/* options */
 	const char *uri, *layers, *state, *grow_cmd, *log;
 	uint64_t ops, seed, size;
-	unsigned threads, depth, limit_s, cuts;
+	unsigned threads, depth, limit_s, cuts, settle_ms;
 	bool may_fail, restartable;
 	/* what is tested */
 	struct shadow shadow;

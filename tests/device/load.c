@@ -465,7 +465,10 @@ static void overlap_locked(struct load *ld, struct slot *s, uint64_t *r)
 
 static bool may_begin_locked(struct load *ld)
 {
-	return ld->begun < ld->conf->ops && !ld->wrong && !is_cut(ld);
+	const struct load_conf *c = ld->conf;
+
+	return ld->begun < c->ops && !ld->wrong && !is_cut(ld) &&
+	       !(c->enough && atomic_load(c->enough));
 }
 
 /* A turn of a worker: one request, or a row of them. */

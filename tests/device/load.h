@@ -25,6 +25,8 @@ struct load_conf {
 	void *halfway_arg;
 	/* A request that ends with -EIO after this became true has met the power cut; NULL: never. */
 	const atomic_bool *cut;
+	/* No request is begun any more once this is true; NULL: never. */
+	const atomic_bool *enough;
 };
 
 struct load_stats {
