@@ -227,7 +227,7 @@ def main():
     parser.add_argument("--nqn")
     parser.add_argument("--accel", default="tcg")
     parser.add_argument("--image", action="append", default=[])
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     args.kernel = args.kernel.rstrip("/")
     if args.action == "check":
         why = missing(args.kernel)
