@@ -27,6 +27,7 @@
 enum {
 	BACKOFF_MIN_MS = 50,
 	BACKOFF_MAX_MS = 2000,
+	BACKOFF_UP_MS = 200, /* at most, after it was up */
 	TODO_RETRY_MS = 100, /* between looks at what a controller should have said by itself */
 	CANCEL_MS = 1000,    /* answers are waited for so long when the device is cancelled */
 	EVENTS_MAX = 32,
@@ -347,9 +348,11 @@ static void *path_thread(void *arg)
 		else
 			nvd_path_failed(p->dev, p, rc, &err);
 		path_end(p, !rc);
-		/* One that answers is tried again at once. */
+		/* One that answers is tried again at once, one that comes up soon. */
 		if (!rc && p->answered)
 			p->backoff_ms = 0;
+		else if (!rc && p->backoff_ms > BACKOFF_UP_MS)
+			p->backoff_ms = BACKOFF_UP_MS;
 		if (!atomic_load(&p->stop))
 			back_off(p);
 	}

