@@ -263,6 +263,7 @@ static void serve(struct nvme_path *p)
 	p->ka_due_ms = now + p->conf->kato_ms / 2;
 	p->todo_due_ms = now;
 	p->answered = false;
+	nvd_await_pause(p->dev, p);
 	set_ready(p);
 	nvd_path_up(p->dev, p);
 	while (!atomic_load(&p->stop) && !nvp_lost(p)) {
