@@ -294,6 +294,14 @@ static unsigned changes_in_flight(struct nvme_path *p)
 	return n;
 }
 
+/* How long what was not answered may still land. A time that was given counts whatever the controller says. */
+static uint64_t settle_ms(const struct nvme_path *p, bool shut)
+{
+	if (p->dev->env.settle_ms)
+		return p->dev->env.settle_ms;
+	return shut ? 0 : nvc_settle_ms(p);
+}
+
 static void path_end(struct nvme_path *p, bool served)
 {
 	const struct nvme_queue *q = nvp_lost(p);
@@ -312,9 +320,8 @@ static void path_end(struct nvme_path *p, bool served)
 	changes = changes_in_flight(p);
 	shut = nvc_shutdown(p);
 	close_queue(p, p->queues[0]);
-	if (changes && !shut)
-		nvd_settle(p->dev, lost_ms + (p->dev->env.settle_ms ? p->dev->env.settle_ms :
-								      nvc_settle_ms(p)));
+	if (changes)
+		nvd_settle(p->dev, lost_ms + settle_ms(p, shut));
 	nvp_drop(p);
 }
 
