@@ -34,6 +34,9 @@ enum {
 	BDN_EXPORT_MAX = 4096,
 };
 
+/* So much is in flight on a connection before the next one is used: answers of one are read in a row. */
+enum { BDN_FILL = 16 };
+#define BDN_FILL_BYTES (1u << 20)
 #define BDN_TRANSFER_MAX (1u << 20) /* larger ones gain nothing and make one answer late for all */
 #define BDN_PAYLOAD_MAX (32u << 20) /* of a server that names no maximum: what all take */
 #define BDN_ZERO_MAX (64ull << 20)  /* a server may write that many zeros for one answer */
@@ -70,6 +73,7 @@ struct bdn_conn {
 	/* guarded by dev->lock */
 	struct list inflight; /* in the order of sending */
 	unsigned n, users;    /* requests in flight; threads other than dev's that use h */
+	uint64_t bytes;       /* of what is in flight */
 	uint64_t replies;
 };
 

@@ -40,6 +40,11 @@ static void *rq_bounce(const struct bd_req *rq)
 	return rq->priv[1].ptr;
 }
 
+static uint64_t moved(const struct bd_req *rq)
+{
+	return rq->op == BD_READ || rq->op == BD_WRITE ? rq->len : 0;
+}
+
 /* The pieces lie one behind the other. */
 static bool rq_is_whole(const struct bd_req *rq)
 {
@@ -107,6 +112,7 @@ static void leave_locked(struct bdn_conn *c, struct bd_req *rq)
 {
 	list_del(&rq->link);
 	c->n--;
+	c->bytes -= moved(rq);
 }
 
 static void answered_locked(struct bdn_dev *d, struct bdn_conn *c, struct bd_req *rq, int error)
@@ -162,13 +168,19 @@ static int64_t send_rq(const struct bdn_dev *d, struct nbd_handle *h, struct bd_
 	abort();
 }
 
-static struct bdn_conn *idlest_locked(struct bdn_dev *d)
+/* The first that has room, or the idlest. */
+static struct bdn_conn *choose_locked(struct bdn_dev *d)
 {
 	struct bdn_conn *best = &d->conns[0];
 
-	for (unsigned i = 1; i < d->nconns && best->n; i++)
-		if (d->conns[i].n < best->n)
-			best = &d->conns[i];
+	for (unsigned i = 0; i < d->nconns; i++) {
+		struct bdn_conn *c = &d->conns[i];
+
+		if (c->n < BDN_FILL && c->bytes < BDN_FILL_BYTES)
+			return c;
+		if (c->n < best->n)
+			best = c;
+	}
 	return best;
 }
 
@@ -257,11 +269,12 @@ static void submit_locked(struct bdn_dev *d, struct bd_req *rq)
 		if (!buf)
 			return;
 	}
-	c = idlest_locked(d);
+	c = choose_locked(d);
 	rq->priv[0].ptr = c;
 	rq->priv[3].u64 = clock_ms();
 	list_push_back(&c->inflight, &rq->link);
 	c->n++;
+	c->bytes += moved(rq);
 	transmit_locked(d, c, rq, buf);
 }
 
@@ -334,6 +347,7 @@ void bdn_take_back_locked(struct bdn_dev *d, struct bdn_conn *c)
 	mutex_assert_held(&d->lock);
 	list_splice(&d->back, &c->inflight);
 	c->n = 0;
+	c->bytes = 0;
 }
 
 static void give_back_one(struct bdn_dev *d, struct bd_req *rq, int broken)

@@ -64,6 +64,7 @@ static int adopt(struct bdn_dev *d, struct nbd_handle *h_take)
 	c->heard_ms = clock_ms();
 	c->replies = 0;
 	c->n = c->users = 0;
+	c->bytes = 0;
 	list_init(&c->inflight);
 	d->nconns++;
 	mutex_unlock(&d->lock);
@@ -210,10 +211,21 @@ static bool is_another_export(int rc)
 	return rc == -ENODEV || rc == -EROFS;
 }
 
+static unsigned looks_wanted(struct bdn_dev *d)
+{
+	unsigned n;
+
+	mutex_lock(&d->lock);
+	n = d->looks;
+	mutex_unlock(&d->lock);
+	return n;
+}
+
 /* Until the connections are there, or the device is BROKEN. */
 static void connect_again(struct bdn_dev *d, uint32_t settle_ms)
 {
 	uint32_t backoff = 0;
+	unsigned looks;
 	struct err err = { "" };
 	int rc;
 
@@ -222,6 +234,7 @@ static void connect_again(struct bdn_dev *d, uint32_t settle_ms)
 			broken(d, -ECANCELED);
 			return;
 		}
+		looks = looks_wanted(d);
 		rc = bdn_connect_all(d, &err);
 		if (!rc)
 			break;
@@ -241,7 +254,7 @@ static void connect_again(struct bdn_dev *d, uint32_t settle_ms)
 	mutex_lock(&d->lock);
 	d->state = BDN_UP;
 	d->lost = false;
-	d->seen = d->looks;
+	d->seen = looks;
 	cond_broadcast(&d->changed);
 	mutex_unlock(&d->lock);
 }
@@ -270,7 +283,9 @@ static bool is_nonsense(const struct bdn_conn *c)
 
 static void recover(struct bdn_dev *d)
 {
-	log_warn("nbd: connection to %s lost: %s; connecting again", d->target.text, d->why);
+	log_warn("nbd: connection to %s lost: %s; connecting again", d->target.text,
+		 *d->why ? d->why : "the server ends");
+	*d->why = '\0';
 	/* What was answered is not repeated. */
 	bdn_complete(d);
 	mutex_lock(&d->lock);
@@ -300,6 +315,16 @@ static void lost(struct bdn_dev *d, const char *why)
 	snprintf(d->why, sizeof d->why, "%s", why ? why : "unknown error");
 }
 
+static bool expects_more(const struct bdn_conn *c)
+{
+	bool more;
+
+	mutex_lock(&c->dev->lock);
+	more = c->n > 0;
+	mutex_unlock(&c->dev->lock);
+	return more;
+}
+
 /* Reads what is there. Each call of libnbd reads one answer. One too many is not harmless: libnbd then waits for an
  * answer before it sends what comes, and there may be none to come. With TLS it empties its buffers itself. */
 static int read_answers(struct bdn_conn *c)
@@ -313,7 +338,7 @@ static int read_answers(struct bdn_conn *c)
 			return -1;
 		if (c->dev->target.tls || nbd_aio_is_dead(c->h) || nbd_aio_is_closed(c->h))
 			return 0;
-	} while (!ioctl(c->fd, FIONREAD, &left) && left > 0);
+	} while (expects_more(c) && !ioctl(c->fd, FIONREAD, &left) && left > 0);
 	return 0;
 }
 
@@ -446,6 +471,7 @@ static void stopping(struct bdn_dev *d)
  * is left, in peace, and comes back. */
 static void look_again(struct bdn_dev *d)
 {
+	unsigned looks = looks_wanted(d);
 	struct bdn_export found;
 	struct nbd_handle *h;
 
@@ -454,7 +480,7 @@ static void look_again(struct bdn_dev *d)
 		bdn_goodbye(h);
 		if (found.size == d->export.size) {
 			mutex_lock(&d->lock);
-			d->seen = d->looks;
+			d->seen = looks;
 			cond_broadcast(&d->changed);
 			mutex_unlock(&d->lock);
 			return;

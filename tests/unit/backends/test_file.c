@@ -591,6 +591,26 @@ static void test_threads_take_over_where_rings_are_refused(void **state)
 	}
 }
 
+static void test_the_ring_is_chosen_where_there_is_one_and_nobody_asks(void **state)
+{
+	struct bd_env env = { .engine = BD_THREADS };
+
+	(void)state;
+	OPEN("", NULL);
+	bd_close(t.dev);
+	assert_int_equal(bd_open(t.path, NULL, NULL, &t.dev, &t.err), 0);
+	if (strcmp(t.engine, "uring") == 0)
+		assert_ptr_equal(t.dev->ops, &file_uring_ops);
+	bd_close(t.dev);
+	t.dev = NULL;
+	assert_int_equal(bd_open(t.path, NULL, &env, &t.dev, &t.err), 0);
+	assert_ptr_equal(t.dev->ops, &file_threads_ops);
+	bd_close(t.dev);
+	/* The URI has the last word. */
+	t.dev = NULL;
+	OPEN("", &env);
+}
+
 /* ---- block devices ------------------------------------------------------------------------ */
 
 /* A loop device over t.path; false: none is to be had. */
@@ -687,6 +707,7 @@ int main(void)
 		BOTH(test_an_open_waits_for_the_predecessor),
 		BOTH(test_no_write_of_a_killed_predecessor_comes_late),
 		BOTH(test_threads_take_over_where_rings_are_refused),
+		BOTH(test_the_ring_is_chosen_where_there_is_one_and_nobody_asks),
 		BOTH(test_a_block_device),
 	};
 
