@@ -42,7 +42,7 @@ nvme_listens() {
 }
 nvme_can() {
 	[ -x "$SIM" ] || skip "no program $SIM"
-	"$SIM" nvme --help 2>/dev/null | grep -q volatile-cache || skip "persifs-sim has no nvme"
+	grep -q volatile-cache <<<"$("$SIM" nvme --help 2>/dev/null)" || skip "persifs-sim has no nvme"
 }
 
 start() {
