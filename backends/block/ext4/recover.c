@@ -23,7 +23,6 @@
 #include "backends/block/ext4/recover_impl.h"
 #include "backends/block/ext4/super_impl.h"
 #include "common/cleanup.h"
-#include "common/log.h"
 
 enum {
 	WINDOW_BYTES = 256 << 10,
@@ -49,7 +48,7 @@ struct pending {
 struct recovery {
 	struct bd *dev;
 	const struct ext4_super *super;
-	struct log_super log;
+	struct jlog_super log;
 	struct ext4_extent *own; /* the journal's blocks, in order of the device; owned */
 	struct err *err;
 
@@ -196,30 +195,30 @@ struct scan {
 /* V1: the blocks of a transaction run through one checksum. */
 static int scan_crc(struct recovery *r, struct scan *s, uint32_t pos, uint32_t n)
 {
-	for (; n; n--, pos = log_next(&r->log, pos, 1)) {
+	for (; n; n--, pos = jlog_next(&r->log, pos, 1)) {
 		uint8_t *b;
 		int rc = block_at(r, pos, &b);
 
 		if (rc)
 			return rc;
-		s->crc = log_crc32_be(s->crc, b, r->log.format.block_size);
+		s->crc = jlog_crc32_be(s->crc, b, r->log.format.block_size);
 	}
 	return 0;
 }
 
 static int scan_descriptor(struct recovery *r, struct scan *s, uint8_t *b)
 {
-	const struct log_format *f = &r->log.format;
+	const struct jlog_format *f = &r->log.format;
 	size_t at = sizeof(struct jbd2_header);
-	struct log_tag tag = { .flags = 0 };
+	struct jlog_tag tag = { .flags = 0 };
 	uint32_t n = 0, pos = s->pos;
 	int rc = 0;
 
-	if (!log_tail_fits(f, b))
+	if (!jlog_tail_fits(f, b))
 		s->doubt = true;
 	if (f->compat)
-		s->crc = log_crc32_be(s->crc, b, f->block_size);
-	while (!(tag.flags & JBD2_TAG_LAST) && log_tag_get(f, b, &at, &tag)) {
+		s->crc = jlog_crc32_be(s->crc, b, f->block_size);
+	while (!(tag.flags & JBD2_TAG_LAST) && jlog_tag_get(f, b, &at, &tag)) {
 		n++;
 		rc = table_add(r, tag.block);
 		if (rc)
@@ -230,7 +229,7 @@ static int scan_descriptor(struct recovery *r, struct scan *s, uint8_t *b)
 		return 0;
 	}
 	s->left -= n;
-	s->pos = log_next(&r->log, s->pos, n);
+	s->pos = jlog_next(&r->log, s->pos, n);
 	return f->compat ? scan_crc(r, s, pos, n) : 0;
 }
 
@@ -245,7 +244,7 @@ static bool commit_v1_fits(const struct scan *s, const struct jbd2_commit *c)
 
 static bool commit_fits(struct recovery *r, const struct scan *s, uint8_t *b)
 {
-	const struct log_format *f = &r->log.format;
+	const struct jlog_format *f = &r->log.format;
 	size_t field = offsetof(struct jbd2_commit, checksum);
 	struct jbd2_commit c;
 
@@ -254,11 +253,11 @@ static bool commit_fits(struct recovery *r, const struct scan *s, uint8_t *b)
 	memcpy(&c, b, sizeof c);
 	if (f->compat)
 		return commit_v1_fits(s, &c);
-	if (!f->csum || log_block_crc(f, b, field) == be32toh(c.checksum[0]))
+	if (!f->csum || jlog_block_crc(f, b, field) == be32toh(c.checksum[0]))
 		return true;
 	/* The window is read again for whoever wants these bytes: they are not needed here any more. */
 	memset(b + sizeof c, 0, f->block_size - sizeof c);
-	return log_block_crc(f, b, field) == be32toh(c.checksum[0]);
+	return jlog_block_crc(f, b, field) == be32toh(c.checksum[0]);
 }
 
 static int scan_commit(struct recovery *r, struct scan *s, uint8_t *b)
@@ -299,14 +298,14 @@ static int scan_block(struct recovery *r, struct scan *s)
 		return 0;
 	}
 	s->left--;
-	s->pos = log_next(&r->log, s->pos, 1);
+	s->pos = jlog_next(&r->log, s->pos, 1);
 	switch (be32_at(b, 4)) {
 	case JBD2_DESCRIPTOR:
 		return scan_descriptor(r, s, b);
 	case JBD2_COMMIT:
 		return scan_commit(r, s, b);
 	case JBD2_REVOKE:
-		if (!log_tail_fits(&r->log.format, b))
+		if (!jlog_tail_fits(&r->log.format, b))
 			s->doubt = true;
 		return 0;
 	default:
@@ -335,7 +334,7 @@ static int scan(struct recovery *r)
 
 struct pass {
 	/* An image: tag, where it lies, its transaction. */
-	int (*image)(struct recovery *r, const struct log_tag *tag, uint32_t pos,
+	int (*image)(struct recovery *r, const struct jlog_tag *tag, uint32_t pos,
 		     uint32_t sequence);
 	int (*revoke)(struct recovery *r, const uint8_t *b, uint32_t sequence);
 };
@@ -348,19 +347,19 @@ static int changed_meanwhile(struct recovery *r, uint32_t pos)
 static int pass_descriptor(struct recovery *r, const struct pass *p, uint8_t *b, uint32_t *pos,
 			   uint32_t sequence)
 {
-	const struct log_format *f = &r->log.format;
+	const struct jlog_format *f = &r->log.format;
 	AUTO_FREE uint8_t *copy = malloc(f->block_size); /* images move the window */
 	size_t at = sizeof(struct jbd2_header);
-	struct log_tag tag = { .flags = 0 };
+	struct jlog_tag tag = { .flags = 0 };
 	int rc = 0;
 
 	if (!copy)
 		return no_memory(r->err);
 	memcpy(copy, b, f->block_size);
-	while (!rc && !(tag.flags & JBD2_TAG_LAST) && log_tag_get(f, copy, &at, &tag)) {
+	while (!rc && !(tag.flags & JBD2_TAG_LAST) && jlog_tag_get(f, copy, &at, &tag)) {
 		if (p->image)
 			rc = p->image(r, &tag, *pos, sequence);
-		*pos = log_next(&r->log, *pos, 1);
+		*pos = jlog_next(&r->log, *pos, 1);
 	}
 	return rc;
 }
@@ -378,7 +377,7 @@ static int run_pass(struct recovery *r, const struct pass *p)
 		if (rc)
 			break;
 		here = pos;
-		pos = log_next(&r->log, pos, 1);
+		pos = jlog_next(&r->log, pos, 1);
 		if (be32_at(b, 0) != JBD2_MAGIC)
 			return changed_meanwhile(r, here);
 		switch (be32_at(b, 4)) {
@@ -403,11 +402,11 @@ static int run_pass(struct recovery *r, const struct pass *p)
 /* Blocks that are not in the table have no image in the log: their revokes say nothing. */
 static int revoke_note(struct recovery *r, const uint8_t *b, uint32_t sequence)
 {
-	const struct log_format *f = &r->log.format;
-	size_t bytes = log_revoke_bytes(f), at = sizeof(struct jbd2_revoke);
+	const struct jlog_format *f = &r->log.format;
+	size_t bytes = jlog_revoke_bytes(f), at = sizeof(struct jbd2_revoke);
 	uint32_t used = be32_at(b, sizeof(struct jbd2_header));
 
-	if (used < at || used > f->block_size - log_tail_bytes(f))
+	if (used < at || used > f->block_size - jlog_tail_bytes(f))
 		return err_set(r->err, -EUCLEAN,
 			       "a revoke block of transaction %u says that it has %u bytes: e2fsck "
 			       "is needed",
@@ -427,7 +426,7 @@ static int revoke_note(struct recovery *r, const uint8_t *b, uint32_t sequence)
 	return 0;
 }
 
-static int image_verify(struct recovery *r, const struct log_tag *tag, uint32_t pos,
+static int image_verify(struct recovery *r, const struct jlog_tag *tag, uint32_t pos,
 			uint32_t sequence)
 {
 	struct home *h = table_find(r, tag->block);
@@ -451,7 +450,7 @@ static int image_verify(struct recovery *r, const struct log_tag *tag, uint32_t 
 	rc = block_at(r, pos, &b);
 	if (rc)
 		return rc;
-	if (!log_tag_fits(&r->log.format, tag, sequence, b))
+	if (!jlog_tag_fits(&r->log.format, tag, sequence, b))
 		return err_set(
 			r->err, -EUCLEAN,
 			"the image of block %llu in transaction %u of the journal has a wrong "
@@ -475,7 +474,7 @@ static int batch_write(struct recovery *r)
 {
 	uint32_t bs = r->log.format.block_size;
 	AUTO_FREE struct iovec *iov = calloc(r->nbatch ? r->nbatch : 1, sizeof *iov);
-	AUTO_FREE struct log_run *runs = calloc(r->nbatch ? r->nbatch : 1, sizeof *runs);
+	AUTO_FREE struct jlog_run *runs = calloc(r->nbatch ? r->nbatch : 1, sizeof *runs);
 	unsigned n = 0;
 	int rc;
 
@@ -489,12 +488,12 @@ static int batch_write(struct recovery *r)
 			runs[n - 1].niov++;
 			runs[n - 1].len += bs;
 		} else {
-			runs[n++] = (struct log_run){
+			runs[n++] = (struct jlog_run){
 				.off = r->batch[i].block * bs, .len = bs, .iov = &iov[i], .niov = 1
 			};
 		}
 	}
-	rc = log_write(r->dev, runs, n, 0);
+	rc = jlog_write(r->dev, runs, n, 0);
 	if (rc)
 		return err_set(r->err, rc, "cannot write what the journal holds: %s",
 			       strerror(-rc));
@@ -503,7 +502,7 @@ static int batch_write(struct recovery *r)
 	return 0;
 }
 
-static int image_replay(struct recovery *r, const struct log_tag *tag, uint32_t pos,
+static int image_replay(struct recovery *r, const struct jlog_tag *tag, uint32_t pos,
 			uint32_t sequence)
 {
 	uint32_t bs = r->log.format.block_size;
@@ -581,15 +580,15 @@ static int finish(struct recovery *r, uint32_t next)
 	if (!rc) {
 		r->log.start = 0;
 		r->log.sequence = next - 1;
-		rc = log_super_write(r->dev, r->super, &r->log, BD_FUA);
+		rc = jlog_super_write(r->dev, r->super, &r->log, BD_FUA);
 	}
 	if (!rc)
 		rc = ext4_super_set_recovery(r->dev, &s, false);
 	return rc ? err_set(r->err, rc, "cannot mark the journal as empty: %s", strerror(-rc)) : 0;
 }
 
-int log_find_next(struct bd *dev, const struct ext4_super *super, const struct log_super *log,
-		  uint32_t *out, struct err *err)
+int jlog_find_next(struct bd *dev, const struct ext4_super *super, const struct jlog_super *log,
+		   uint32_t *out, struct err *err)
 {
 	struct recovery r = { .dev = dev, .super = super, .log = *log, .err = err };
 	int rc;
@@ -612,12 +611,12 @@ int jrn_recover(struct bd *dev, const struct ext4_super *super, struct jrn_recov
 {
 	struct recovery r = { .dev = dev, .super = super, .err = err };
 	uint32_t next;
-	int rc = log_super_read(dev, super, &r.log, err);
+	int rc = jlog_super_read(dev, super, &r.log, err);
 
 	if (rc)
 		return rc;
 	if (!super->needs_recovery || !r.log.start) {
-		rc = log_find_next(dev, super, &r.log, &next, err);
+		rc = jlog_find_next(dev, super, &r.log, &next, err);
 	} else if (r.log.format.async && !r.log.format.compat && !r.log.format.csum) {
 		return err_set(err, -EINVAL,
 			       "a journal with asynchronous commits and no checksums is not "

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* log.c - see log_impl.h */
+/* jlog.c - see jlog_impl.h */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "backends/block/ext4/log_impl.h"
+#include "backends/block/ext4/jlog_impl.h"
 #include "backends/block/ext4/mutant.h"
 #include "backends/block/ext4/super_impl.h"
 #include "common/cleanup.h"
@@ -16,7 +16,7 @@ enum jrn_mutant_id jrn_mutant;
 #endif
 
 enum {
-	LOG_IN_FLIGHT = 64, /* writes of one log_write() at once */
+	JLOG_IN_FLIGHT = 64, /* writes of one jlog_write() at once */
 	SECTOR = 512,
 	UUID_BYTES = 16,
 };
@@ -67,12 +67,12 @@ static uint32_t crc_without(uint32_t seed, const uint8_t *p, size_t len, size_t 
 	return crc32c(crc, p + field + sizeof zeros, len - field - sizeof zeros);
 }
 
-uint32_t log_block_crc(const struct log_format *f, const uint8_t *block, size_t field)
+uint32_t jlog_block_crc(const struct jlog_format *f, const uint8_t *block, size_t field)
 {
 	return crc_without(f->seed, block, f->block_size, field);
 }
 
-uint32_t log_tag_crc(const struct log_format *f, uint32_t sequence, const uint8_t *block)
+uint32_t jlog_tag_crc(const struct jlog_format *f, uint32_t sequence, const uint8_t *block)
 {
 	uint8_t be[4];
 
@@ -80,7 +80,7 @@ uint32_t log_tag_crc(const struct log_format *f, uint32_t sequence, const uint8_
 	return crc32c(crc32c(f->seed, be, sizeof be), block, f->block_size);
 }
 
-uint32_t log_crc32_be(uint32_t crc, const uint8_t *p, size_t n)
+uint32_t jlog_crc32_be(uint32_t crc, const uint8_t *p, size_t n)
 {
 	while (n--) {
 		crc ^= (uint32_t)*p++ << 24;
@@ -90,27 +90,27 @@ uint32_t log_crc32_be(uint32_t crc, const uint8_t *p, size_t n)
 	return crc;
 }
 
-size_t log_tail_bytes(const struct log_format *f)
+size_t jlog_tail_bytes(const struct jlog_format *f)
 {
 	return f->csum ? sizeof(struct jbd2_tail) : 0;
 }
 
-void log_tail_put(const struct log_format *f, uint8_t *block)
+void jlog_tail_put(const struct jlog_format *f, uint8_t *block)
 {
 	size_t at = f->block_size - sizeof(struct jbd2_tail);
 
 	if (f->csum)
-		put_be32(block + at, log_block_crc(f, block, at));
+		put_be32(block + at, jlog_block_crc(f, block, at));
 }
 
-bool log_tail_fits(const struct log_format *f, const uint8_t *block)
+bool jlog_tail_fits(const struct jlog_format *f, const uint8_t *block)
 {
 	size_t at = f->block_size - sizeof(struct jbd2_tail);
 
-	return !f->csum || be32(block + at) == log_block_crc(f, block, at);
+	return !f->csum || be32(block + at) == jlog_block_crc(f, block, at);
 }
 
-void log_header_put(uint8_t *block, enum jbd2_type type, uint32_t sequence)
+void jlog_header_put(uint8_t *block, enum jbd2_type type, uint32_t sequence)
 {
 	put_be32(block, JBD2_MAGIC);
 	put_be32(block + 4, type);
@@ -120,7 +120,7 @@ void log_header_put(uint8_t *block, enum jbd2_type type, uint32_t sequence)
 /* ---- tags ------------------------------------------------------------------ */
 
 /* V2 counts two bytes more than its tag has: a slip in jbd2 that became the format. */
-size_t log_tag_bytes(const struct log_format *f)
+size_t jlog_tag_bytes(const struct jlog_format *f)
 {
 	size_t n = sizeof(struct jbd2_tag);
 
@@ -131,9 +131,10 @@ size_t log_tag_bytes(const struct log_format *f)
 	return f->bit64 ? n : n - sizeof(uint32_t);
 }
 
-bool log_tag_get(const struct log_format *f, const uint8_t *block, size_t *at, struct log_tag *out)
+bool jlog_tag_get(const struct jlog_format *f, const uint8_t *block, size_t *at,
+		  struct jlog_tag *out)
 {
-	size_t end = f->block_size - log_tail_bytes(f), bytes = log_tag_bytes(f);
+	size_t end = f->block_size - jlog_tail_bytes(f), bytes = jlog_tag_bytes(f);
 	const uint8_t *p = block + *at;
 
 	if (*at + bytes > end)
@@ -154,13 +155,14 @@ bool log_tag_get(const struct log_format *f, const uint8_t *block, size_t *at, s
 	return true;
 }
 
-bool log_tag_put(const struct log_format *f, uint8_t *block, size_t *at, const struct log_tag *tag)
+bool jlog_tag_put(const struct jlog_format *f, uint8_t *block, size_t *at,
+		  const struct jlog_tag *tag)
 {
-	size_t bytes = log_tag_bytes(f);
+	size_t bytes = jlog_tag_bytes(f);
 	size_t uuid = tag->flags & JBD2_TAG_SAME_UUID ? 0 : UUID_BYTES;
 	uint8_t *p = block + *at;
 
-	if (*at + bytes + uuid + log_tail_bytes(f) > f->block_size)
+	if (*at + bytes + uuid + jlog_tail_bytes(f) > f->block_size)
 		return false;
 	memset(p, 0, bytes + uuid);
 	put_be32(p, (uint32_t)tag->block);
@@ -177,24 +179,24 @@ bool log_tag_put(const struct log_format *f, uint8_t *block, size_t *at, const s
 	return true;
 }
 
-bool log_tag_fits(const struct log_format *f, const struct log_tag *tag, uint32_t sequence,
-		  const uint8_t *block)
+bool jlog_tag_fits(const struct jlog_format *f, const struct jlog_tag *tag, uint32_t sequence,
+		   const uint8_t *block)
 {
 	uint32_t crc;
 
 	if (!f->csum)
 		return true;
-	crc = log_tag_crc(f, sequence, block);
+	crc = jlog_tag_crc(f, sequence, block);
 	return tag->checksum == (f->v3 ? crc : (crc & 0xffff));
 }
 
 /* ---- the journal superblock ------------------------------------------------- */
 
-void log_format_of(const struct jbd2_super *raw, struct log_format *out)
+void jlog_format_of(const struct jbd2_super *raw, struct jlog_format *out)
 {
 	uint32_t incompat = be32toh(raw->incompat);
 
-	*out = (struct log_format){ .block_size = be32toh(raw->block_size) };
+	*out = (struct jlog_format){ .block_size = be32toh(raw->block_size) };
 	if (be32toh(raw->h.type) != JBD2_SUPER_V2)
 		return;
 	out->bit64 = incompat & JBD2_INCOMPAT_64BIT;
@@ -231,7 +233,7 @@ static int super_features(const struct jbd2_super *raw, struct err *err)
 	return 0;
 }
 
-static int super_geometry(const struct ext4_super *super, const struct log_super *l,
+static int super_geometry(const struct ext4_super *super, const struct jlog_super *l,
 			  struct err *err)
 {
 	if (l->format.block_size != super->block_size)
@@ -242,10 +244,10 @@ static int super_geometry(const struct ext4_super *super, const struct log_super
 		return err_set(err, -EUCLEAN,
 			       "the journal says that it has %u blocks, its file has %u", l->total,
 			       super->journal_blocks);
-	if (l->total > LOG_BLOCKS_MAX)
+	if (l->total > JLOG_BLOCKS_MAX)
 		return err_set(err, -EINVAL,
 			       "a journal of %u blocks is not supported, the most are %u", l->total,
-			       LOG_BLOCKS_MAX);
+			       JLOG_BLOCKS_MAX);
 	if (!l->first || l->first >= l->total || l->total - l->first < 4)
 		return err_set(err, -EUCLEAN, "the journal's log is from block %u to %u", l->first,
 			       l->total);
@@ -255,10 +257,10 @@ static int super_geometry(const struct ext4_super *super, const struct log_super
 	return 0;
 }
 
-int log_super_read(struct bd *dev, const struct ext4_super *super, struct log_super *out,
-		   struct err *err)
+int jlog_super_read(struct bd *dev, const struct ext4_super *super, struct jlog_super *out,
+		    struct err *err)
 {
-	struct log_super l;
+	struct jlog_super l;
 	uint32_t run, type;
 	int rc = ext4_read_bytes(dev, ext4_journal_block(super, 0, &run) * super->block_size,
 				 &l.raw, sizeof l.raw);
@@ -272,7 +274,7 @@ int log_super_read(struct bd *dev, const struct ext4_super *super, struct log_su
 	rc = super_features(&l.raw, err);
 	if (rc)
 		return rc;
-	log_format_of(&l.raw, &l.format);
+	jlog_format_of(&l.raw, &l.format);
 	if (l.format.csum && be32toh(l.raw.checksum) !=
 				     crc_without(~0u, (uint8_t *)&l.raw, sizeof l.raw, CHECKSUM_AT))
 		return err_set(err, -EUCLEAN,
@@ -287,8 +289,8 @@ int log_super_read(struct bd *dev, const struct ext4_super *super, struct log_su
 	return rc;
 }
 
-int log_super_write(struct bd *dev, const struct ext4_super *super, struct log_super *l,
-		    unsigned flags)
+int jlog_super_write(struct bd *dev, const struct ext4_super *super, struct jlog_super *l,
+		     unsigned flags)
 {
 	uint32_t run;
 
@@ -327,7 +329,7 @@ static void batch_done(struct bd_req *rq)
 
 static int batch_run(struct bd *dev, struct batch *b, struct bd_req *rqs, unsigned n)
 {
-	struct bd_req *list[LOG_IN_FLIGHT];
+	struct bd_req *list[JLOG_IN_FLIGHT];
 	unsigned taken;
 	int rc = 0;
 
@@ -346,9 +348,9 @@ static int batch_run(struct bd *dev, struct batch *b, struct bd_req *rqs, unsign
 	return rc;
 }
 
-int log_write(struct bd *dev, const struct log_run *runs, unsigned n, unsigned flags)
+int jlog_write(struct bd *dev, const struct jlog_run *runs, unsigned n, unsigned flags)
 {
-	unsigned most = n < LOG_IN_FLIGHT ? n : LOG_IN_FLIGHT;
+	unsigned most = n < JLOG_IN_FLIGHT ? n : JLOG_IN_FLIGHT;
 	AUTO_FREE struct bd_req *rqs = calloc(most ? most : 1, sizeof *rqs);
 	struct batch b = { .error = 0 };
 
