@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <string.h>
@@ -192,6 +193,17 @@ static int folder_calls(scmp_filter_ctx f)
 	return rc ? rc : LET(f, openat, when(0, SCMP_CMP_LE, INT_MAX, 0));
 }
 
+/* The ring was made before, and lets nothing through but reading and writing on its own device; who could
+ * make one, or change one, could open files and sockets by it. */
+static int block_calls(scmp_filter_ctx f)
+{
+	int rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(io_uring_enter), 0);
+
+	if (!rc)
+		rc = LET(f, ioctl, when(1, SCMP_CMP_EQ, BLKGETSIZE64, 0));
+	return rc ? rc : LET(f, ioctl, when(1, SCMP_CMP_EQ, BLKDISCARD, 0));
+}
+
 static int install(const struct sandbox *s)
 {
 	scmp_filter_ctx f = seccomp_init(SCMP_ACT_ERRNO(EPERM));
@@ -207,6 +219,8 @@ static int install(const struct sandbox *s)
 		rc = with_conditions(f);
 	if (!rc && s->folder)
 		rc = folder_calls(f);
+	if (!rc && s->block)
+		rc = block_calls(f);
 	if (!rc)
 		rc = seccomp_load(f);
 	seccomp_release(f);
@@ -221,5 +235,7 @@ void sandbox_filter(struct sandbox *s)
 		sandbox_lacks(s, SANDBOX_PART_SECCOMP, "%s", strerror(-rc));
 	else
 		sandbox_said(s, SANDBOX_PART_SECCOMP, "%s",
-			     s->folder ? "below the folder" : "no files");
+			     s->folder ? "below the folder" :
+			     s->block  ? "no files but the device" :
+					 "no files");
 }

@@ -6,8 +6,9 @@
 
 #include "backends/block/device.h"
 #include "backends/block/layers.h"
+#include "backends/block/sdc.h"
 
-static const struct bd_transport *const transports[] = { &bd_file };
+static const struct bd_transport *const transports[] = { &bd_file, &bd_scaleio };
 
 static bool speaks(const struct bd_transport *t, const char *scheme)
 {
