@@ -384,8 +384,8 @@ static void test_a_pack_that_fails_stops_the_journal(void **state)
 	client.pack_error = -EIO;
 	assert_int_equal(jrn_wait(x.j, put_blocks(&x, 0, 1, 1)), -EIO);
 	assert_int_equal(jrn_error(x.j), -EIO);
-	assert_int_equal(client.aborted, -EIO);
 	assert_int_equal(fixture_close(&x), -EIO);
+	assert_int_equal(client.aborted, -EIO);
 }
 
 /* ---- images and buffers ------------------------------------------------------------------ */
