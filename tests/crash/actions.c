@@ -234,6 +234,7 @@ int act_forge(struct actor *a, unsigned blocks)
 
 	if (rc)
 		return rc;
+	a->forged = content_sequence(a);
 	for (unsigned i = 0; !rc && n < blocks && first + i < BASE_BLOCKS; i++)
 		if (take_any(a, first + i))
 			rc = change(&h, first + i, pattern[n++ % 3]);

@@ -3,6 +3,7 @@
 #include "tests/crash/base.h"
 
 #include <arpa/inet.h>
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,12 +12,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backends/block/ext4/jbd2.h"
 #include "common/cleanup.h"
 #include "tests/crash/proc.h"
 
 #define COMMON "has_journal,extent,filetype,sparse_super,large_file,flex_bg,extra_isize,ext_attr"
 #define SEQUENCE_AT 0x18 /* of the journal superblock */
-enum { OUT_MAX = 65536 };
+enum { OUT_MAX = 65536, LONG_AGO = 1000000000 };
+/* Blocks of a transaction of the older file system, about. */
+enum { LITTER_MIN = 6, LITTER_SPREAD = 10 };
 
 const struct base_kind base_kinds[] = {
 	{ "1k", "blocks of 1 KiB, checksums, 64 bit", 1024, "1", "3M",
@@ -122,24 +126,42 @@ void base_done(struct base *b)
 	b->bytes = b->log = NULL;
 }
 
-/* What a journal that nobody zeroed holds: bytes of before, none of them a log. */
+/* What a journal holds that nobody zeroed, on a disk that had a file system before: transactions with the right numbers, to
+ * a reader who does not look at checksums or at the time of their commit. Each is a descriptor with one tag for
+ * a block of the payload, the block, and a commit block of long ago. */
 static void litter(struct base *b)
 {
+	struct jbd2_header head = { htonl(JBD2_MAGIC), 0, 0 };
+	struct jbd2_commit commit = { .checksum = { htonl(0xc0ffee) },
+				      .seconds = htobe64(LONG_AGO) };
+	struct jbd2_tag3 tag = { 0, htonl(JBD2_TAG_LAST | JBD2_TAG_SAME_UUID), 0, 0 };
 	uint64_t seq = 0x6c6974746572;
-	bool super = true;
+	unsigned bs = b->kind->block_size, n = 0;
 
-	for (uint64_t i = 0; i < b->size / b->kind->block_size; i++) {
-		uint8_t *block = b->bytes + i * b->kind->block_size;
+	for (uint64_t i = 0; i < b->size / bs; i++) {
+		uint8_t *block = b->bytes + i * bs;
 
-		if (!b->log[i])
+		if (!b->log[i] || !n++)
 			continue;
-		for (unsigned k = 0; !super && k < b->kind->block_size; k += sizeof(uint64_t)) {
-			uint64_t word = rand_below(&seq, UINT64_MAX) | 1;
+		for (unsigned k = 0; k < bs; k += sizeof(uint64_t)) {
+			uint64_t word = rand_below(&seq, UINT64_MAX);
 
-			/* Blocks that the extents of the journal take, lie among the listed ones. */
 			memcpy(block + k, &word, sizeof word);
 		}
-		super = false;
+		if (n % 3 == 2) {
+			unsigned each = LITTER_MIN + (unsigned)rand_below(&seq, LITTER_SPREAD);
+
+			head.sequence = htonl(b->kind->sequence + 2 + n / each);
+			tag.block_low = htonl((uint32_t)b->payload[rand_below(&seq, BASE_BLOCKS)]);
+			head.type = htonl(JBD2_DESCRIPTOR);
+			memcpy(block, &head, sizeof head);
+			memcpy(block + sizeof head, &tag, sizeof tag);
+		} else if (n % 3 == 1) {
+			head.type = htonl(JBD2_COMMIT);
+			commit.h = head;
+			memset(block, 0, bs);
+			memcpy(block, &commit, sizeof commit);
+		}
 	}
 }
 

@@ -18,7 +18,7 @@ struct base_kind {
 	const char *name, *what;
 	unsigned block_size;
 	const char *journal_mib, *size, *features;
-	bool litter;       /* the journal begins with old bytes in it, not zeros */
+	bool litter;       /* the journal begins with the log of an older file system in it */
 	uint32_t sequence; /* that the journal begins with; 0: as mke2fs made it */
 };
 extern const struct base_kind base_kinds[];

@@ -37,15 +37,14 @@ void content_hash(const struct run *r, const uint8_t *bytes, uint64_t sector[SEC
 		sector[i] = hash_bytes(bytes + i * SECTOR, SECTOR, i);
 }
 
-/* The number that a transaction will have when the log comes round to here. */
-static uint32_t sequence_then(struct actor *a)
+uint32_t content_sequence(struct actor *a)
 {
 	struct run *r = a->r;
 	struct jrn_counts c;
 	uint64_t each;
 
 	jrn_counts(r->jrn, &c);
-	each = r->steady ? r->steady + 2 : c.commits ? c.blocks / c.commits + 3 : 16;
+	each = r->style == STEADY ? r->steady + 2 : c.commits ? c.blocks / c.commits + 3 : 16;
 	return c.running + (uint32_t)(r->super.journal_blocks / each) - FORGED_SPREAD / 2 +
 	       (uint32_t)rand_below(&a->seq, FORGED_SPREAD);
 }
@@ -53,7 +52,7 @@ static uint32_t sequence_then(struct actor *a)
 static void forge(struct actor *a, enum flavour flavour, uint8_t *out)
 {
 	uint32_t type = flavour == FORGED_COMMIT ? JBD2_COMMIT : JBD2_DESCRIPTOR;
-	struct jbd2_header head = { htonl(JBD2_MAGIC), htonl(type), htonl(sequence_then(a)) };
+	struct jbd2_header head = { htonl(JBD2_MAGIC), htonl(type), htonl(a->forged) };
 	uint64_t victim = a->r->conf->base->payload[rand_below(&a->seq, BASE_BLOCKS)];
 	struct jbd2_tag tag = { htonl((uint32_t)victim), 0,
 				htons(JBD2_TAG_LAST | JBD2_TAG_SAME_UUID), 0 };

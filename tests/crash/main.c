@@ -410,7 +410,7 @@ int main(int argc, char **argv)
 		try_kernel(&o);
 	printf("seed %llu\n", (unsigned long long)o.seed);
 	rc = o.replay ? replay(&o) : o.mutant ? judge_mutants(&o) : judge_all(&o);
-	if (rc == EXIT_BAD && o.keep_failed && !o.replay)
+	if (o.keep_failed && !o.replay)
 		printf("kept in %s\n", dir);
 	else
 		remove_folder(dir);

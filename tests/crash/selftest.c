@@ -460,7 +460,10 @@ static void judge_sees_broken_file_systems(const char *dir)
 	bits = 0xff;
 	overlay_write(&broken, &bits, 1, 2 * 1024 + 12);
 	judge_state(&j, &broken, NULL, 0, &v);
-	CHECK(!v.good && strstr(v.why, "e2fsck"), "wrong descriptors are taken");
+	CHECK(!v.good && strstr(v.why, "own"), "wrong descriptors: %s", v.why);
+	j.which = JUDGE_E2FSCK;
+	judge_state(&j, &broken, NULL, 0, &v);
+	CHECK(!v.good && strstr(v.why, "e2fsck"), "wrong descriptors: %s", v.why);
 	overlay_done(&broken);
 	overlay_done(&o);
 	judge_done(&j);

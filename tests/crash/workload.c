@@ -17,6 +17,7 @@ enum {
 	BUFFERS = 48,
 	BATCHES_MAX = 65536,
 	COMMIT_MS = 50,
+	GREEDY_BLOCKS = 30,
 	STEADY_MIN = 5,
 	STEADY_SPREAD = 4,
 	ONE_IN_CHECKPOINT = 40
@@ -98,10 +99,14 @@ static int act(struct actor *a)
 	unsigned dice = (unsigned)rand_below(&a->seq, 100);
 	int rc;
 
-	if (r->steady) {
+	if (r->style == STEADY) {
 		rc = act_forge(a, r->steady);
 		return rc ? rc : act_wait(a);
 	}
+	if (r->style == GREEDY && dice < 80)
+		return act_handle(a, GREEDY_BLOCKS);
+	if (r->style == GREEDY)
+		return act_wait(a);
 	if (dice < 50)
 		return act_handle(a, 1 + (unsigned)rand_below(&a->seq, dice < 10 ? 30 : 8));
 	if (dice < 56)
@@ -122,7 +127,7 @@ static void *actor_thread(void *arg)
 	unsigned ops = a->r->conf->ops;
 
 	/* A mount of equal handles goes round the whole log. */
-	if (a->r->steady)
+	if (a->r->style == STEADY)
 		ops = a->r->super.journal_blocks / a->r->steady + ops / 4;
 	for (unsigned i = 0; i < ops && !atomic_load(&a->r->stop); i++)
 		if (act(a))
@@ -132,7 +137,7 @@ static void *actor_thread(void *arg)
 
 static void work(struct run *r)
 {
-	unsigned n = r->steady ? 1 : r->conf->threads;
+	unsigned n = r->style == STEADY ? 1 : r->conf->threads;
 	struct actor actors[WORKLOAD_THREADS] = { 0 };
 
 	for (unsigned i = 0; i < n; i++) {
@@ -289,11 +294,13 @@ static void mount_end(struct run *r)
 
 static int one_mount(struct run *r, uint64_t dice)
 {
+	static const enum style styles[] = { MIXED, MIXED, MIXED, MIXED, STEADY, STEADY, GREEDY };
 	bool crash = dice & 1;
 	int rc;
 
 	r->logs_super = dice >> 1 & 1;
-	r->steady = (dice >> 2) % 3 ? 0 : STEADY_MIN + (unsigned)((dice >> 8) % STEADY_SPREAD);
+	r->style = styles[(dice >> 2) % ARRAY_LEN(styles)];
+	r->steady = STEADY_MIN + (unsigned)((dice >> 8) % STEADY_SPREAD);
 	rc = super_again(r);
 	if (!rc)
 		rc = mount_begin(r);

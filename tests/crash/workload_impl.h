@@ -18,6 +18,13 @@
 #define SHARED 12u
 #define BUSY_MAX 64u /* blocks that one operation has for itself */
 
+/* How the threads of a mount work. */
+enum style {
+	MIXED,
+	STEADY, /* one, handles of one size, once round the log and on */
+	GREEDY, /* large handles as fast as it goes: the log is full */
+};
+
 enum role { FREE, META, DATA, FREEING };
 
 struct ablock {
@@ -41,8 +48,9 @@ struct run {
 	unsigned block_size;
 	uint64_t super_block; /* of the file system, and where the superblock is in it */
 	unsigned super_at;
-	bool logs_super; /* this mount changes the superblock in each transaction */
-	unsigned steady; /* blocks of each handle of this mount; 0: random */
+	bool logs_super;  /* this mount changes the superblock in each transaction */
+	enum style style; /* of this mount */
+	unsigned steady;  /* STEADY: blocks of a handle */
 	atomic_bool stop;
 	pthread_mutex_t lock;
 	/* guarded by lock */
@@ -61,7 +69,8 @@ struct actor {
 	struct run *r;
 	uint64_t seq; /* of random numbers */
 	unsigned busy[BUSY_MAX], nbusy;
-	uint32_t tid; /* of its last handle; valid when any */
+	uint32_t forged; /* number of the transaction that it forges now */
+	uint32_t tid;    /* of its last handle; valid when any */
 	bool any;
 	pthread_t thread;
 };
@@ -72,7 +81,9 @@ int run_fail(struct run *r, int rc, const char *fmt, ...) __attribute__((format(
 /* ---- content.c -------------------------------------------------------- */
 
 enum flavour { PLAIN, MAGIC, FORGED_DESCRIPTOR, FORGED_COMMIT };
-/* Fills all of a block. */
+/* The number that a transaction will have when the log comes round to here, about. */
+uint32_t content_sequence(struct actor *a);
+/* Fills all of a block; forged ones are of transaction a->forged. */
 void content_fill(struct actor *a, unsigned block, enum flavour flavour, uint64_t version,
 		  uint8_t *out);
 /* Writes who it is into the block: ranges [STAMP_AT, STAMP_AT + STAMP_BYTES) of it. */
