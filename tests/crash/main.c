@@ -91,6 +91,7 @@ static int worker_runs(const struct options *o, struct shared *sh, unsigned me, 
 					    .mounts = (unsigned)o->mounts,
 					    .ops = (unsigned)o->ops,
 					    .dir = o->dir,
+					    .keep = o->keep_all,
 					    .stop = &sh->stop,
 					    .counters = &sh->counters };
 

@@ -29,13 +29,14 @@ static const char usage[] =
 	"  --threads N --mounts N --ops N   of a run's workload (3, 5, 40)\n"
 	"  --mutant NAME|all     break a rule of the journal: it has to be caught within --states\n"
 	"  --work DIR            for files, best a tmpfs (TMPDIR or /tmp)\n"
-	"  --keep-failed         keep a failed run, in DIR/crashjournal.*/worker-*/failed-*\n"
+	"  --keep-failed         keep a failed run, in DIR/crashjournal.*/worker-*/run-*\n"
+	"  --keep-all            and those that were good\n"
 	"  --replay DIR          judge the states of a run that was kept\n"
 	"  --only STATE          with --replay: this one\n"
 	"  --keep-state FILE     with --only: write its image\n"
 	"  --recover IMAGE       our recovery of an image, nothing else\n";
 
-enum { O_SELF = 256, O_FS, O_JUDGES, O_KEEP, O_NUMBER, O_TEXT = O_NUMBER + 32 };
+enum { O_SELF = 256, O_FS, O_JUDGES, O_KEEP, O_KEEP_ALL, O_NUMBER, O_TEXT = O_NUMBER + 32 };
 
 static const struct {
 	const char *name;
@@ -121,6 +122,8 @@ static void option(struct options *o, int c)
 		o->selftest = true;
 	else if (c == O_KEEP)
 		o->keep_failed = true;
+	else if (c == O_KEEP_ALL)
+		o->keep_failed = o->keep_all = true;
 	else if (c == O_JUDGES)
 		judges(o);
 	else if (c == O_FS && base_find(optarg))
@@ -137,6 +140,7 @@ static void table(struct option *longs)
 {
 	*longs++ = (struct option){ "self-test", no_argument, NULL, O_SELF };
 	*longs++ = (struct option){ "keep-failed", no_argument, NULL, O_KEEP };
+	*longs++ = (struct option){ "keep-all", no_argument, NULL, O_KEEP_ALL };
 	*longs++ = (struct option){ "judges", required_argument, NULL, O_JUDGES };
 	*longs++ = (struct option){ "fs", required_argument, NULL, O_FS };
 	*longs++ = (struct option){ "help", no_argument, NULL, 'h' };
@@ -151,7 +155,7 @@ static void table(struct option *longs)
 
 void options_parse(int argc, char **argv, struct options *out)
 {
-	struct option longs[6 + ARRAY_LEN(numbers) + ARRAY_LEN(texts)];
+	struct option longs[7 + ARRAY_LEN(numbers) + ARRAY_LEN(texts)];
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	int c;
 

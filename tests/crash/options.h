@@ -15,7 +15,7 @@
 struct options {
 	uint64_t seed, states, per_run, jobs, threads, mounts, ops;
 	unsigned which; /* judges */
-	bool kernel_if_possible, keep_failed, selftest;
+	bool kernel_if_possible, keep_failed, keep_all, selftest;
 	const char *dir, *only, *replay, *recover, *mutant, *keep_state, *fs;
 };
 

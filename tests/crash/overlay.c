@@ -210,7 +210,7 @@ struct odev {
 	struct bd_req *queue[DEPTH];
 	unsigned n;
 	uint64_t shuffle;
-	bool ending;
+	bool newest, ending;
 };
 
 static void odev_do(struct odev *d, const struct bd_req *rq)
@@ -244,7 +244,9 @@ static struct bd_req *odev_next(struct odev *d)
 	while (!d->n && !d->ending)
 		pthread_cond_wait(&d->more, &d->lock);
 	if (d->n) {
-		if (d->shuffle)
+		if (d->newest)
+			i = d->n - 1;
+		else if (d->shuffle)
 			i = (unsigned)rand_below(&d->shuffle, d->n);
 		rq = d->queue[i];
 		memmove(d->queue + i, d->queue + i + 1, (--d->n - i) * sizeof *d->queue);
@@ -274,6 +276,15 @@ static void odev_submit(struct bd *dev, struct bd_req *rq)
 	assert(d->n < DEPTH);
 	d->queue[d->n++] = rq;
 	pthread_cond_signal(&d->more);
+	pthread_mutex_unlock(&d->lock);
+}
+
+void overlay_newest_first(struct bd *dev, bool on)
+{
+	struct odev *d = (struct odev *)dev;
+
+	pthread_mutex_lock(&d->lock);
+	d->newest = on;
 	pthread_mutex_unlock(&d->lock);
 }
 

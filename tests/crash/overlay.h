@@ -41,6 +41,8 @@ unsigned overlay_copy(const struct overlay *o, uint8_t *flat);
 /* A device over o, volatile, with FUA, whose requests end in another order than they came when shuffle is not 0
  * (a seed). Its thread: "overlay". */
 int overlay_open(struct overlay *o, uint64_t shuffle, struct bd **out, struct err *err);
+/* Of such a device: from now on the newest request ends first, so that who sends many at once is slow. */
+void overlay_newest_first(struct bd *dev, bool on);
 
 /* ---- what all of tests/crash uses ------------------------------------- */
 

@@ -27,7 +27,6 @@ struct seen {
 struct session {
 	struct judge *j;
 	const struct run_conf *conf;
-	const struct record_log *log;
 	struct oracle oracle;
 	struct seen seen;
 	struct err *err;
@@ -131,8 +130,8 @@ static void list_writes(const struct record_log *log, const char *path)
 static void save(struct session *s, const struct history *h, const char *name, const char *why)
 {
 	const struct run_conf *c = s->conf;
-	AUTO_FREE char *dir = xprintf("%s/failed-%s-%llu", c->dir, c->base->kind->name,
-				      (unsigned long long)c->seed);
+	AUTO_FREE char *dir =
+		xprintf("%s/run-%s-%llu", c->dir, c->base->kind->name, (unsigned long long)c->seed);
 	AUTO_FREE char *image = xprintf("%s/base.img", dir), *log = xprintf("%s/log", dir);
 	AUTO_FREE char *history = xprintf("%s/history", dir);
 	AUTO_FREE char *writes = xprintf("%s/writes.txt", dir);
@@ -141,13 +140,17 @@ static void save(struct session *s, const struct history *h, const char *name, c
 		"%s %llu\n%s\n%s\nagain: crashjournal --replay %s --only %s --keep-state FILE\n",
 		c->base->kind->name, (unsigned long long)c->seed, name, why, dir, name);
 
+	struct record_log rec;
+
 	if (mkdir(dir, 0700) && errno != EEXIST)
 		return;
 	write_file(image, c->base->bytes, c->base->size);
 	copy_file(s->log_path, log);
 	history_save(h, history);
-	if (s->log)
-		list_writes(s->log, writes);
+	if (!record_load(log, &rec, NULL)) {
+		list_writes(&rec, writes);
+		record_unload(&rec);
+	}
 	write_file(about, text, strlen(text));
 }
 
@@ -326,7 +329,6 @@ static int judge_log(struct session *s, const struct history *h)
 
 	if (rc)
 		return rc;
-	s->log = &log;
 	rc = oracle_init(&s->oracle, h, &log, s->err);
 	overlay_base(&start, s->conf->base->bytes, s->conf->base->size);
 	top.log = &log;
@@ -338,7 +340,6 @@ static int judge_log(struct session *s, const struct history *h)
 	oracle_done(&s->oracle);
 	free(s->seen.keys);
 	record_unload(&log);
-	s->log = NULL;
 	return rc;
 }
 
@@ -382,6 +383,8 @@ int run_fresh(struct judge *j, const struct run_conf *conf, struct err *err)
 			     conf->base->kind->name, (unsigned long long)conf->seed, why.text);
 	} else {
 		rc = judge_log(&s, &h);
+		if (!rc && conf->keep)
+			save(&s, &h, "-", "good");
 	}
 	alarm(0);
 	history_done(&h);

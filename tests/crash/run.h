@@ -32,13 +32,14 @@ struct run_conf {
 	unsigned threads, mounts, ops;
 	const char *dir;           /* for files; owned by the worker */
 	const char *only;          /* judge this state alone; NULL: all, sampled */
+	bool keep;                 /* save the run though it is good */
 	const char *keep_state;    /* with only: its image goes to this file */
 	const atomic_bool *stop;   /* borrowed */
 	struct counters *counters; /* borrowed */
 };
 
 /* A workload, and its states. 0: all are good; -EUCLEAN and a sentence: one is not, or the workload failed; then the run is saved
- * in dir/failed-NAME-SEED. */
+ * in dir/run-NAME-SEED. */
 int run_fresh(struct judge *j, const struct run_conf *conf, struct err *err);
 /* The same of a run that was saved in folder from. */
 int run_saved(struct judge *j, const struct run_conf *conf, const char *from, struct err *err);

@@ -103,10 +103,10 @@ static int act(struct actor *a)
 		rc = act_forge(a, r->steady);
 		return rc ? rc : act_wait(a);
 	}
-	if (r->style == GREEDY && dice < 80)
-		return act_handle(a, GREEDY_BLOCKS);
-	if (r->style == GREEDY)
-		return act_wait(a);
+	if (r->style == GREEDY) {
+		rc = act_handle(a, GREEDY_BLOCKS);
+		return rc || dice < 50 ? rc : act_wait(a);
+	}
 	if (dice < 50)
 		return act_handle(a, 1 + (unsigned)rand_below(&a->seq, dice < 10 ? 30 : 8));
 	if (dice < 56)
@@ -301,6 +301,7 @@ static int one_mount(struct run *r, uint64_t dice)
 	r->logs_super = dice >> 1 & 1;
 	r->style = styles[(dice >> 2) % ARRAY_LEN(styles)];
 	r->steady = STEADY_MIN + (unsigned)((dice >> 8) % STEADY_SPREAD);
+	overlay_newest_first(r->bottom, r->style == GREEDY);
 	rc = super_again(r);
 	if (!rc)
 		rc = mount_begin(r);
@@ -322,20 +323,19 @@ static int one_mount(struct run *r, uint64_t dice)
 
 static int open_disk(struct run *r, const char *log_path)
 {
-	struct bd *dev;
 	int rc, fd = open(log_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
 	if (fd < 0)
 		return err_set(r->err, -errno, "cannot write %s: %s", log_path, strerror(errno));
 	overlay_base(&r->disk, r->conf->base->bytes, r->conf->base->size);
-	rc = overlay_open(&r->disk, r->conf->seed | 1, &dev, r->err);
+	rc = overlay_open(&r->disk, r->conf->seed | 1, &r->bottom, r->err);
 	if (rc) {
 		close(fd);
 		return rc;
 	}
-	rc = bd_record_open(dev, fd, &r->dev, r->err);
+	rc = bd_record_open(r->bottom, fd, &r->dev, r->err);
 	if (rc)
-		bd_close(dev);
+		bd_close(r->bottom);
 	return rc;
 }
 

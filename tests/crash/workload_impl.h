@@ -22,7 +22,7 @@
 enum style {
 	MIXED,
 	STEADY, /* one, handles of one size, once round the log and on */
-	GREEDY, /* large handles as fast as it goes: the log is full */
+	GREEDY, /* large handles, and images that go home slowly: the log is full */
 };
 
 enum role { FREE, META, DATA, FREEING };
@@ -40,7 +40,8 @@ struct run {
 	const struct workload_conf *conf;
 	struct history *h;
 	struct overlay disk;
-	struct bd *dev; /* the record layer */
+	struct bd *bottom; /* the device over disk; of dev */
+	struct bd *dev;    /* the record layer */
 	struct ext4_super super;
 	struct bufs *bufs;
 	struct jrn *jrn;
