@@ -263,6 +263,7 @@ static void range_add(struct txn *t, struct buf *b, uint32_t off, uint32_t len)
 		t->ranges = more;
 		t->cap = cap;
 	}
+	assert(t->ranges);
 	t->ranges[t->nranges++] = (struct txn_range){ .buf = b, .off = off, .len = len };
 }
 

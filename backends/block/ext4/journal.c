@@ -32,13 +32,15 @@ void jrn_fail(struct jrn *j, int error, const char *what)
 	first = !j->error;
 	if (first)
 		j->error = error;
+	mutex_unlock(&j->lock);
+	if (first) {
+		log_error("journal: stopped: %s: %s", what, strerror(-error));
+		if (j->client && j->client->aborted)
+			j->client->aborted(j->client_arg, error);
+	}
+	mutex_lock(&j->lock);
 	wake_all_locked(j);
 	mutex_unlock(&j->lock);
-	if (!first)
-		return;
-	log_error("journal: stopped: %s: %s", what, strerror(-error));
-	if (j->client && j->client->aborted)
-		j->client->aborted(j->client_arg, error);
 }
 
 int jrn_may_write(struct jrn *j)

@@ -109,8 +109,9 @@ static int block_at(struct recovery *r, uint32_t pos, uint8_t **out)
 		rc = bd_read(r->dev, r->window, (size_t)r->n * bs, phys * bs);
 		if (rc) {
 			r->n = 0;
-			return err_set(r->err, rc, "cannot read block %u of the journal: %s", pos,
-				       strerror(-rc));
+			err_set(r->err, rc, "cannot read block %u of the journal: %s", pos,
+				strerror(-rc));
+			return rc;
 		}
 	}
 	*out = r->window + (size_t)(pos - r->at) * bs;
