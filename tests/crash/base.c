@@ -3,7 +3,6 @@
 #include "tests/crash/base.h"
 
 #include <arpa/inet.h>
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,15 +11,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "backends/block/ext4/jbd2.h"
 #include "common/cleanup.h"
 #include "tests/crash/proc.h"
 
 #define COMMON "has_journal,extent,filetype,sparse_super,large_file,flex_bg,extra_isize,ext_attr"
 #define SEQUENCE_AT 0x18 /* of the journal superblock */
-enum { OUT_MAX = 65536, LONG_AGO = 1000000000 };
-/* Blocks of a transaction of the older file system, about. */
-enum { LITTER_MIN = 6, LITTER_SPREAD = 10 };
+enum { OUT_MAX = 65536 };
 
 const struct base_kind base_kinds[] = {
 	{ "1k", "blocks of 1 KiB, checksums, 64 bit", 1024, "1", "3M",
@@ -87,7 +83,6 @@ static int read_whole(const char *path, struct base *b, struct err *err)
 
 int base_read(const struct base_kind *kind, const char *path, struct base *out, struct err *err)
 {
-	uint64_t log[2048];
 	int n, rc;
 
 	*out = (struct base){ .kind = kind };
@@ -100,11 +95,11 @@ int base_read(const struct base_kind *kind, const char *path, struct base *out, 
 		rc = n < 0 ? n : err_set(err, -EINVAL, "%s: payload has %d blocks", path, n);
 		goto out;
 	}
-	n = blocks_of(path, "<8>", log, ARRAY_LEN(log), err);
-	rc = n < 0 ? n : n < 1024 ? err_set(err, -EINVAL, "%s: no journal", path) : 0;
+	n = blocks_of(path, "<8>", out->journal, BASE_JOURNAL, err);
+	rc = n == (int)BASE_JOURNAL ? 0 : n < 0 ? n : err_set(err, -EINVAL, "%s: no journal", path);
 	for (int i = 0; i < n; i++)
-		if (log[i] < out->size / kind->block_size)
-			out->log[log[i]] = 1;
+		if (out->journal[i] < out->size / kind->block_size)
+			out->log[out->journal[i]] = 1;
 out:
 	if (rc)
 		base_done(out);
@@ -126,54 +121,11 @@ void base_done(struct base *b)
 	b->bytes = b->log = NULL;
 }
 
-/* What a journal holds that nobody zeroed, on a disk that had a file system before: transactions with the right numbers, to
- * a reader who does not look at checksums or at the time of their commit. Each is a descriptor with one tag for
- * a block of the payload, the block, and a commit block of long ago. */
-static void litter(struct base *b)
-{
-	struct jbd2_header head = { htonl(JBD2_MAGIC), 0, 0 };
-	struct jbd2_commit commit = { .checksum = { htonl(0xc0ffee) },
-				      .seconds = htobe64(LONG_AGO) };
-	struct jbd2_tag3 tag = { 0, htonl(JBD2_TAG_LAST | JBD2_TAG_SAME_UUID), 0, 0 };
-	uint64_t seq = 0x6c6974746572;
-	unsigned bs = b->kind->block_size, n = 0;
-
-	for (uint64_t i = 0; i < b->size / bs; i++) {
-		uint8_t *block = b->bytes + i * bs;
-
-		if (!b->log[i] || !n++)
-			continue;
-		for (unsigned k = 0; k < bs; k += sizeof(uint64_t)) {
-			uint64_t word = rand_below(&seq, UINT64_MAX);
-
-			memcpy(block + k, &word, sizeof word);
-		}
-		if (n % 3 == 2) {
-			unsigned each = LITTER_MIN + (unsigned)rand_below(&seq, LITTER_SPREAD);
-
-			head.sequence = htonl(b->kind->sequence + 2 + n / each);
-			tag.block_low = htonl((uint32_t)b->payload[rand_below(&seq, BASE_BLOCKS)]);
-			head.type = htonl(JBD2_DESCRIPTOR);
-			memcpy(block, &head, sizeof head);
-			memcpy(block + sizeof head, &tag, sizeof tag);
-		} else if (n % 3 == 1) {
-			head.type = htonl(JBD2_COMMIT);
-			commit.h = head;
-			memset(block, 0, bs);
-			memcpy(block, &commit, sizeof commit);
-		}
-	}
-}
-
 static void set_sequence(struct base *b)
 {
 	uint32_t be = htonl(b->kind->sequence);
 
-	for (uint64_t i = 0; i < b->size / b->kind->block_size; i++)
-		if (b->log[i]) {
-			memcpy(b->bytes + i * b->kind->block_size + SEQUENCE_AT, &be, sizeof be);
-			return;
-		}
+	memcpy(b->bytes + b->journal[0] * b->kind->block_size + SEQUENCE_AT, &be, sizeof be);
 }
 
 static int make_payload(const struct base_kind *kind, const char *dir, struct err *err)
@@ -238,8 +190,6 @@ int base_make(const struct base_kind *kind, const char *dir, struct base *out, s
 	rmdir(files);
 	if (rc)
 		return rc;
-	if (kind->litter)
-		litter(out);
 	if (kind->sequence)
 		set_sequence(out);
 	return 0;

@@ -12,13 +12,14 @@
 #include "common/err.h"
 #include "tests/crash/overlay.h"
 
-#define BASE_BLOCKS 256u /* of payload */
+#define BASE_BLOCKS 256u   /* of payload */
+#define BASE_JOURNAL 1024u /* of the journal */
 
 struct base_kind {
 	const char *name, *what;
 	unsigned block_size;
 	const char *journal_mib, *size, *features;
-	bool litter;       /* the journal begins with the log of an older file system in it */
+	bool litter;       /* litter.h */
 	uint32_t sequence; /* that the journal begins with; 0: as mke2fs made it */
 };
 extern const struct base_kind base_kinds[];
@@ -28,8 +29,9 @@ struct base {
 	const struct base_kind *kind;
 	uint8_t *bytes; /* owned */
 	uint64_t size;
-	uint64_t payload[BASE_BLOCKS]; /* block numbers */
-	uint8_t *log;                  /* a byte a block: is it of the journal? Owned */
+	uint64_t payload[BASE_BLOCKS];  /* block numbers */
+	uint64_t journal[BASE_JOURNAL]; /* the same of the journal */
+	uint8_t *log;                   /* a byte a block: is it of the journal? Owned */
 };
 
 /* Makes the file system in dir/base-NAME and reads it; the file goes again. */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "tests/crash/litter.h"
 
 enum { SEEN_MIN = 4096 };
 /* How often a good state's recovery is taken apart, and how many of its cuts are judged. */
@@ -27,6 +28,8 @@ struct seen {
 struct session {
 	struct judge *j;
 	const struct run_conf *conf;
+	const struct base *base; /* that the log begins with */
+	bool saved;              /* a run of before */
 	struct oracle oracle;
 	struct seen seen;
 	struct err *err;
@@ -144,7 +147,7 @@ static void save(struct session *s, const struct history *h, const char *name, c
 
 	if (mkdir(dir, 0700) && errno != EEXIST)
 		return;
-	write_file(image, c->base->bytes, c->base->size);
+	write_file(image, s->base->bytes, s->base->size);
 	copy_file(s->log_path, log);
 	history_save(h, history);
 	if (!record_load(log, &rec, NULL)) {
@@ -322,6 +325,8 @@ static int judge_log(struct session *s, const struct history *h)
 {
 	/* Cuts of recoveries make up for the rest. */
 	uint64_t flat = s->conf->want - s->conf->want / 3;
+	struct base littered = *s->conf->base;
+	AUTO_FREE uint8_t *bytes = NULL;
 	struct level top = { .want = s->conf->only ? UINT64_MAX : flat, .only = s->conf->only };
 	struct record_log log;
 	struct overlay start;
@@ -330,7 +335,14 @@ static int judge_log(struct session *s, const struct history *h)
 	if (rc)
 		return rc;
 	rc = oracle_init(&s->oracle, h, &log, s->err);
-	overlay_base(&start, s->conf->base->bytes, s->conf->base->size);
+	if (littered.kind->litter && !s->saved) {
+		bytes = xalloc(1, littered.size);
+		memcpy(bytes, littered.bytes, littered.size);
+		littered.bytes = bytes;
+		litter_put(&littered, &log);
+	}
+	s->base = &littered;
+	overlay_base(&start, littered.bytes, littered.size);
 	top.log = &log;
 	top.start = &start;
 	if (!rc)
@@ -338,6 +350,7 @@ static int judge_log(struct session *s, const struct history *h)
 	atomic_fetch_add(&s->conf->counters->runs, 1);
 	overlay_done(&start);
 	oracle_done(&s->oracle);
+	s->base = s->conf->base;
 	free(s->seen.keys);
 	record_unload(&log);
 	return rc;
@@ -346,7 +359,7 @@ static int judge_log(struct session *s, const struct history *h)
 static void session_init(struct session *s, struct judge *j, const struct run_conf *conf,
 			 struct err *err)
 {
-	*s = (struct session){ .j = j, .conf = conf, .err = err };
+	*s = (struct session){ .j = j, .conf = conf, .base = conf->base, .err = err };
 	s->log_path = xprintf("%s/log-%d", conf->dir, (int)getpid());
 	for (unsigned i = 0; i < RUN_DEPTH; i++)
 		s->deep_path[i] = xprintf("%s/log-%d-%u", conf->dir, (int)getpid(), i);
@@ -400,6 +413,7 @@ int run_saved(struct judge *j, const struct run_conf *conf, const char *from, st
 	int rc;
 
 	session_init(&s, j, conf, err);
+	s.saved = true;
 	rc = history_load(&h, history, err);
 	if (!rc && (rc = copy_file(log, s.log_path)))
 		rc = err_set(err, rc, "cannot copy %s: %s", log, strerror(-rc));
