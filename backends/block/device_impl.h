@@ -15,7 +15,8 @@ enum {
 	WORK_SLAB = 64,            /* works allocated at once */
 	ZERO_BYTES = 65536,        /* of zeros, written again and again */
 	ZERO_WRITE_MAX = 1u << 20, /* one write of zeros */
-	CLOSE_WARN_MS = 30000,     /* a close that takes longer is worth a line */
+	RESUME_MS = 60000,     /* a transport that gave back all has nothing in flight after it */
+	CLOSE_WARN_MS = 30000, /* a close that takes longer is worth a line */
 };
 #define NO_RECORD UINT32_MAX
 

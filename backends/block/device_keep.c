@@ -314,9 +314,16 @@ void bd_resume(struct bd *dev)
 {
 	struct bd_core *c = dev->core;
 	struct list out = LIST_INIT(out);
+	uint64_t give_up = clock_ms() + RESUME_MS;
 
 	mutex_lock(&c->lock);
-	assert(c->state == CORE_PAUSED && c->in_flight == 0);
+	assert(c->state == CORE_PAUSED);
+	/* Another thread of the transport may be on its way into bd_complete(). */
+	while (c->in_flight > 0) {
+		bool in_time = cond_wait_until(&c->idle, &c->lock, give_up);
+
+		assert(in_time);
+	}
 	list_for_each(l, &c->kept) {
 		struct kept *k = list_entry(l, struct kept, link);
 
