@@ -16,6 +16,7 @@ struct handle {
 static int handle_begin(struct handle *h, struct actor *a, unsigned credits)
 {
 	struct run *r = a->r;
+	bool back;
 	int rc;
 
 	h->a = a;
@@ -23,18 +24,13 @@ static int handle_begin(struct handle *h, struct actor *a, unsigned credits)
 	if (rc)
 		return run_fail(r, rc, "txn_begin() of %u credits fails", credits);
 	pthread_mutex_lock(&r->lock);
-	if (!r->any_now && r->any_before && (int32_t)(h->t.tid - r->before) <= 0)
-		rc = -ERANGE;
-	if (!rc) {
-		history_ord(r->h, h->t.tid);
-		r->any_now = true;
-	}
+	back = !r->any_now && r->any_before && (int32_t)(h->t.tid - r->before) <= 0;
+	history_ord(r->h, h->t.tid);
+	r->any_now = true;
 	pthread_mutex_unlock(&r->lock);
-	if (rc) {
-		txn_end(&h->t);
-		return run_fail(r, rc, "the mount begins with transaction %u, and %u was before",
-				h->t.tid, r->before);
-	}
+	if (back)
+		run_complain(r, -ERANGE, "the mount begins with transaction %u, and %u was before",
+			     h->t.tid, r->before);
 	return 0;
 }
 

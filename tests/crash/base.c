@@ -23,7 +23,8 @@ const struct base_kind base_kinds[] = {
 	  "none," COMMON ",64bit,metadata_csum", true, 0 },
 	{ "4k", "blocks of 4 KiB, checksums with a seed of their own, 64 bit", 4096, "4", "12M",
 	  "none," COMMON ",64bit,metadata_csum,metadata_csum_seed", false, 0 },
-	{ "plain", "blocks of 1 KiB, no checksums, 32 bit", 1024, "1", "3M", "none," COMMON, true,
+	/* No litter: without checksums nobody can tell. */
+	{ "plain", "blocks of 1 KiB, no checksums, 32 bit", 1024, "1", "3M", "none," COMMON, false,
 	  0x12345 },
 };
 const unsigned base_nkinds = ARRAY_LEN(base_kinds);

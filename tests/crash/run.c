@@ -385,19 +385,21 @@ int run_fresh(struct judge *j, const struct run_conf *conf, struct err *err)
 	struct session s;
 	struct history h;
 	struct err why;
-	int rc;
+	int rc, judged;
 
 	session_init(&s, j, conf, err);
 	alarm(RUN_LIMIT_S);
 	rc = workload_run(&wc, s.log_path, &h, &why);
-	if (rc) {
+	/* When the workload saw something, a state of what it wrote until then may show it better. */
+	judged = judge_log(&s, &h);
+	if (judged && (!rc || judged == -EUCLEAN)) {
+		rc = judged;
+	} else if (rc) {
 		save(&s, &h, "-", why.text);
 		rc = err_set(err, -EUCLEAN, "%s seed %llu, the workload: %.400s",
 			     conf->base->kind->name, (unsigned long long)conf->seed, why.text);
-	} else {
-		rc = judge_log(&s, &h);
-		if (!rc && conf->keep)
-			save(&s, &h, "-", "good");
+	} else if (conf->keep) {
+		save(&s, &h, "-", "good");
 	}
 	alarm(0);
 	history_done(&h);

@@ -25,22 +25,38 @@ enum {
 #define SUPER_WRITTEN_AT 0x178u /* s_kbytes_written: a number that nobody depends on */
 #define SUPER_CHECKSUM_AT 0x3fcu
 
-int run_fail(struct run *r, int rc, const char *fmt, ...)
+__attribute__((format(printf, 4, 0))) static void note(struct run *r, int *which, int rc,
+						       const char *fmt, va_list ap)
 {
 	char text[300];
+
+	vsnprintf(text, sizeof text, fmt, ap);
+	pthread_mutex_lock(&r->lock);
+	if (!r->rc && !r->later)
+		err_set(r->err, rc, "mount %u: %s (%s)", r->h->mounts, text, strerror(-rc));
+	if (!*which)
+		*which = rc;
+	pthread_mutex_unlock(&r->lock);
+}
+
+int run_fail(struct run *r, int rc, const char *fmt, ...)
+{
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof text, fmt, ap);
+	note(r, &r->rc, rc, fmt, ap);
 	va_end(ap);
-	pthread_mutex_lock(&r->lock);
-	if (!r->rc) {
-		r->rc = rc;
-		err_set(r->err, rc, "mount %u: %s (%s)", r->h->mounts, text, strerror(-rc));
-	}
-	pthread_mutex_unlock(&r->lock);
 	atomic_store(&r->stop, true);
 	return rc;
+}
+
+void run_complain(struct run *r, int rc, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	note(r, &r->later, rc, fmt, ap);
+	va_end(ap);
 }
 
 /* ---- what the journal asks -------------------------------------------- */
@@ -363,6 +379,7 @@ int workload_run(const struct workload_conf *conf, const char *log_path, struct 
 	rc = open_disk(r, log_path);
 	for (unsigned i = 0; !rc && i < conf->mounts; i++)
 		rc = one_mount(r, rand_below(&seq, UINT64_MAX));
+	rc = rc ? rc : r->later;
 	bd_close(r->dev);
 	overlay_done(&r->disk);
 	ext4_super_done(&r->super);

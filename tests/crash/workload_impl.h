@@ -63,6 +63,7 @@ struct run {
 	bool any_before, any_now;
 	struct err *err; /* the first failure */
 	int rc;
+	int later; /* a failure that does not stop the run */
 };
 
 /* A thread, or the one that starts them. */
@@ -76,6 +77,9 @@ struct actor {
 	pthread_t thread;
 };
 
+/* The same, and all go on. */
+void run_complain(struct run *r, int rc, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 /* The first failure counts; all stop. Returns rc. */
 int run_fail(struct run *r, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
