@@ -346,6 +346,7 @@ static int place(struct jrn *j, struct sealed *s)
 
 	mutex_lock(&j->lock);
 	while (!j->error && j->used + s->blocks > j->log_blocks) {
+		j->space_wanted = true;
 		cond_signal(&j->home_work);
 		cond_wait(&j->settled, &j->lock);
 	}
