@@ -121,7 +121,7 @@ static int act(struct actor *a)
 	}
 	if (r->style == GREEDY) {
 		rc = act_handle(a, GREEDY_BLOCKS);
-		return rc || dice < 50 ? rc : act_wait(a);
+		return rc || dice < 90 ? rc : act_wait(a);
 	}
 	if (dice < 50)
 		return act_handle(a, 1 + (unsigned)rand_below(&a->seq, dice < 10 ? 30 : 8));
@@ -142,6 +142,8 @@ static void *actor_thread(void *arg)
 	struct actor *a = arg;
 	unsigned ops = a->r->conf->ops;
 
+	if (a->r->style == GREEDY)
+		ops *= 2;
 	/* A mount of equal handles goes round the whole log. */
 	if (a->r->style == STEADY)
 		ops = a->r->super.journal_blocks / a->r->steady + ops / 4;
@@ -310,14 +312,14 @@ static void mount_end(struct run *r)
 
 static int one_mount(struct run *r, uint64_t dice)
 {
-	static const enum style styles[] = { MIXED, MIXED, MIXED, MIXED, STEADY, STEADY, GREEDY };
+	static const enum style styles[] = { MIXED, MIXED, MIXED, STEADY, STEADY, GREEDY, GREEDY };
 	bool crash = dice & 1;
 	int rc;
 
 	r->logs_super = dice >> 1 & 1;
 	r->style = styles[(dice >> 2) % ARRAY_LEN(styles)];
 	r->steady = STEADY_MIN + (unsigned)((dice >> 8) % STEADY_SPREAD);
-	overlay_newest_first(r->bottom, r->style == GREEDY);
+	overlay_slow(r->bottom, r->style == GREEDY);
 	rc = super_again(r);
 	if (!rc)
 		rc = mount_begin(r);
