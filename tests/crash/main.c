@@ -325,7 +325,7 @@ static int recover(const char *path)
 	struct jrn_recovered found = { 0 };
 	struct ext4_super super;
 	struct err err = { "" };
-	AUTO_FREE char *uri = xprintf("file:%s?buffered", path);
+	AUTO_FREE char *uri = xprintf("file:%s?buffered=yes", path);
 	struct bd *dev;
 	int rc;
 

@@ -143,7 +143,7 @@ def jrnbench(stage, args, image, threads):
     def measure():
         cmd = [stage.program("jrnbench"), "--device", "file:" + image, "--threads", str(threads),
                "--runtime", str(args.runtime), "--json"]
-        return json.loads(rows.run(cmd, stdout=subprocess.PIPE, timeout=args.limit))["commits_s"]
+        return json.loads(rows.run(cmd, stdout=subprocess.PIPE, timeout=args.limit))["fsyncs_s"]
     return measure
 
 

@@ -211,7 +211,9 @@ struct buf *bufs_detach(struct bufs *bs, uint64_t block)
 	if (b) {
 		list_del(&b->hash);
 		b->gone = true;
-		if (!b->refs) {
+		if (b->refs) {
+			b->refs++;
+		} else {
 			list_del(&b->lru);
 			bs->clean_bytes -= bs->conf.block_size;
 			buf_free(b);
@@ -220,6 +222,14 @@ struct buf *bufs_detach(struct bufs *bs, uint64_t block)
 	}
 	mutex_unlock(&bs->lock);
 	return b;
+}
+
+bool bufs_drop(struct bufs *bs, uint64_t block)
+{
+	struct buf *b = bufs_detach(bs, block);
+
+	buf_put(b);
+	return !b;
 }
 
 /* ---- images ------------------------------------------------------------------ */

@@ -49,8 +49,10 @@ struct bufs {
 
 /* For transactions: one more holder of a buffer that is held already. */
 void buf_hold(struct buf *b);
-/* block is forgotten: later gets make a new buffer. Returns the buffer, not counted; NULL: there is none. */
+/* block is forgotten: later gets make a new buffer. The old one, held, if somebody holds it; else NULL. */
 struct buf *bufs_detach(struct bufs *bs, uint64_t block);
+/* The same. False: somebody holds it. */
+bool bufs_drop(struct bufs *bs, uint64_t block);
 /* Memory that the device can read and write. NULL: none left. */
 void *bufs_memory(const struct bufs *bs, size_t bytes);
 

@@ -218,8 +218,9 @@ void txn_forget(struct txn *t, uint64_t block)
 		v = NULL;
 	}
 	mutex_unlock(&j->lock);
-	if (was_dirty)
+	if (was_dirty) /* the transaction's hold */
 		buf_put(b);
+	buf_put(b);
 	free(v);
 }
 
@@ -272,7 +273,6 @@ uint8_t *buf_change(struct txn *t, struct buf *b, size_t off, size_t len)
 {
 	struct jrn *j = t->j;
 
-	assert(b->refs && b->valid && !b->gone);
 	assert(off <= j->super.block_size && len <= j->super.block_size - off);
 	if (!b->dirty)
 		dirty(t, b);

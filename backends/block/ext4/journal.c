@@ -340,7 +340,7 @@ static int mark_open(struct jrn *j, struct err *err)
 		rc = ext4_super_set_recovery(j->dev, &j->super, true);
 	if (rc)
 		return err_set(err, rc, "cannot open the journal for writing: %s", strerror(-rc));
-	if (bufs_detach(j->bufs, EXT4_SUPER_OFFSET / j->super.block_size))
+	if (!bufs_drop(j->bufs, EXT4_SUPER_OFFSET / j->super.block_size))
 		return err_set(err, -EBUSY, "somebody holds the superblock's buffer");
 	return 0;
 }
@@ -454,7 +454,7 @@ static void drop_running(struct jrn *j)
 		struct buf *b = list_entry(l, struct buf, txn_link);
 
 		b->dirty = false;
-		bufs_detach(j->bufs, b->block); /* its changes are lost */
+		bufs_drop(j->bufs, b->block); /* its changes are lost */
 		buf_put(b);
 	}
 	while (!list_empty(&j->run.revokes))
@@ -464,7 +464,7 @@ static void drop_running(struct jrn *j)
 
 		for (unsigned i = 0; i < s->nimages; i++) /* and so are these */
 			if (s->images[i].data)
-				bufs_detach(j->bufs, s->images[i].block);
+				bufs_drop(j->bufs, s->images[i].block);
 		mutex_lock(&j->bufs->image_lock);
 		for (unsigned i = 0; i < s->nimages; i++)
 			image_remove_locked(&s->images[i]);
@@ -480,7 +480,7 @@ static int mark_clean(struct jrn *j)
 	if (!rc)
 		rc = ext4_super_set_recovery(j->dev, &j->super, false);
 	if (!rc)
-		bufs_detach(j->bufs, EXT4_SUPER_OFFSET / j->super.block_size);
+		bufs_drop(j->bufs, EXT4_SUPER_OFFSET / j->super.block_size);
 	return rc;
 }
 

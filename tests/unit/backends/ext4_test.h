@@ -13,6 +13,7 @@
 /* cmocka wants these above it */
 #include <cmocka.h>
 #include <fcntl.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,25 +42,26 @@ struct image {
 /* Runs a line of words; its exit status, 127: there is no such program. */
 static inline int run_words(const char *line)
 {
-	char words[512], *argv[32], *save = NULL;
-	int argc = 0, status, null;
+	static char path[] = "PATH=/usr/sbin:/sbin:/usr/bin:/bin";
+	char words[512], program[128], *argv[32], *save = NULL, *env[] = { path, NULL };
+	posix_spawn_file_actions_t fa;
+	int argc = 0, status, rc;
 	pid_t pid;
 
 	snprintf(words, sizeof words, "%s", line);
 	for (char *w = strtok_r(words, " ", &save); w && argc < 31; w = strtok_r(NULL, " ", &save))
 		argv[argc++] = w;
 	argv[argc] = NULL;
-	pid = fork();
-	assert_true(pid >= 0);
-	if (!pid) {
-		null = open("/dev/null", O_RDWR | O_CLOEXEC);
-		dup2(null, 0);
-		dup2(null, 1);
-		dup2(null, 2);
-		setenv("PATH", "/usr/sbin:/sbin:/usr/bin:/bin", 1);
-		execvp(argv[0], argv);
-		_exit(127);
-	}
+	snprintf(program, sizeof program, "/usr/sbin/%s", argv[0]);
+	if (access(program, X_OK))
+		snprintf(program, sizeof program, "/sbin/%s", argv[0]);
+	posix_spawn_file_actions_init(&fa);
+	for (int fd = 0; fd < 3; fd++)
+		posix_spawn_file_actions_addopen(&fa, fd, "/dev/null", O_RDWR, 0);
+	rc = posix_spawn(&pid, program, &fa, NULL, argv, env);
+	posix_spawn_file_actions_destroy(&fa);
+	if (rc)
+		return 127;
 	while (waitpid(pid, &status, 0) < 0)
 		assert_int_equal(errno, EINTR);
 	assert_true(WIFEXITED(status));
@@ -68,10 +70,10 @@ static inline int run_words(const char *line)
 
 static inline int temp_file(char *path, size_t n)
 {
-	const char *dir = getenv("TMPDIR");
+	const char *dir = access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm"; /* tools sync */
 	int fd;
 
-	snprintf(path, n, "%s/persifs-ext4-XXXXXX", dir ? dir : "/tmp");
+	snprintf(path, n, "%s/persifs-ext4-XXXXXX", dir);
 	fd = mkostemp(path, O_CLOEXEC);
 	assert_true(fd >= 0);
 	return fd;
@@ -310,7 +312,12 @@ static inline bool block_is(const struct fixture *x, const uint8_t *bytes, unsig
 /* What would be left if the power went now. */
 static inline struct image fixture_durable(const struct fixture *x)
 {
-	return image_copy_of(fake_device_durable(x->f), x->im.size);
+	struct image im;
+
+	fake_device_hold(x->f, true); /* images may be on their way home */
+	im = image_copy_of(fake_device_durable(x->f), x->im.size);
+	fake_device_hold(x->f, false);
+	return im;
 }
 
 /* Our recovery on an image; its result. */
