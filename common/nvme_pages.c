@@ -31,8 +31,10 @@ static void text_get(const uint8_t *b, size_t n, char *out)
 
 static void text_put(uint8_t *out, size_t n, const char *text, char fill)
 {
-	size_t len = strnlen(text, n);
+	size_t len = strlen(text); /* it ends within its own array, which may be shorter than n */
 
+	if (len > n)
+		len = n;
 	memset(out, fill, n);
 	memcpy(out, text, len);
 }

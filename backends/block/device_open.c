@@ -8,7 +8,8 @@
 #include "backends/block/layers.h"
 #include "backends/block/sdc.h"
 
-static const struct bd_transport *const transports[] = { &bd_file, &bd_scaleio, &bd_nvme_tcp };
+static const struct bd_transport *const transports[] = { &bd_file, &bd_nbd, &bd_nvme_tcp,
+							 &bd_scaleio };
 
 static const struct bd_transport *find(const char *scheme)
 {

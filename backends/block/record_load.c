@@ -3,6 +3,7 @@
  *
  * The file may come from anywhere. Up to the number of entries in the head each has to make sense; behind that
  * the log ends where the first one does not, or is not complete. */
+#include <assert.h>
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -74,7 +75,7 @@ static int next(struct reader *rd, struct record_item *out, const char **wrong)
 		return -EINVAL;
 	if (has_data(&out->e)) {
 		data = out->e.nr_sectors * 512;
-		data = (data + rd->sector - 1) / rd->sector * rd->sector;
+		data = (data + rd->sector - 1) & ~(uint64_t)(rd->sector - 1);
 		out->data = rd->map + rd->at + rd->sector;
 	} else if (out->e.flags & RECORD_MARK) {
 		out->data = rd->map + rd->at + sizeof(struct record_entry);
@@ -146,8 +147,10 @@ static int parse(struct record_log *log, struct err *err)
 {
 	struct reader rd = { .map = log->map, .bytes = log->map_bytes };
 	struct record_super s = { .magic = 0 };
-	int rc = check_head(&rd, &s, err);
+	int rc;
 
+	assert(rd.map);
+	rc = check_head(&rd, &s, err);
 	if (rc)
 		return rc;
 	rd.sector = s.sector_size;

@@ -137,9 +137,9 @@ static const char *hits(const char *text, struct spec_dice *d)
 
 	if (spec_rule(text, &r))
 		return "refused";
-	for (char c = '1'; c <= '8'; c++)
+	for (int c = '1'; c <= '8'; c++)
 		if (spec_rule_hits(&r, d))
-			*p++ = c;
+			*p++ = (char)c;
 	*p = '\0';
 	return seen;
 }
