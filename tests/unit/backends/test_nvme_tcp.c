@@ -104,6 +104,18 @@ static void writes_take_the_way_that_they_should(void **state)
 	assert_int_equal(c.h2c, 5);
 }
 
+/* The kernel's target takes the digest of an H2CData for that of the whole transfer. */
+static void with_data_digests_an_r2t_is_one_pdu(void **state)
+{
+	const struct nvme_target_config cfg = { .maxh2cdata = 4 << 20 };
+	struct nvme_fixture *f = &fx;
+
+	nvme_both_up(f, &cfg, "&ddgst=yes");
+	there_and_back(f, 0, 1 << 20, 1);
+	assert_int_equal(nvme_counts(f).r2ts, 1);
+	assert_int_equal(nvme_counts(f).h2c, 1);
+}
+
 static void many_pieces_of_memory_are_one_request(void **state)
 {
 	enum { PIECES = 200, LEN = PIECES * 512 };
@@ -395,6 +407,7 @@ int main(void)
 		cmocka_unit_test_teardown(limits_are_what_the_controller_says, tear_down),
 		cmocka_unit_test_teardown(sizes_around_each_limit, tear_down),
 		cmocka_unit_test_teardown(writes_take_the_way_that_they_should, tear_down),
+		cmocka_unit_test_teardown(with_data_digests_an_r2t_is_one_pdu, tear_down),
 		cmocka_unit_test_teardown(many_pieces_of_memory_are_one_request, tear_down),
 		cmocka_unit_test_teardown(zeroes_and_discards_reach_the_target, tear_down),
 		cmocka_unit_test_teardown(a_flush_and_fua_make_durable, tear_down),
