@@ -28,7 +28,7 @@ enum {
 struct waiter {
 	bool done;
 	int error;
-	struct nvme_cqe cqe = { 0 };
+	struct nvme_cqe cqe;
 };
 
 static void exec_end(void *arg, int error, const struct nvme_cqe *cqe)
