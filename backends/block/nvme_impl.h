@@ -278,6 +278,8 @@ int nvp_start(struct nvme_path *p, unsigned index, struct err *err);
 void nvp_wake(struct nvme_path *p);
 /* One round of the loop: receives and sends; waits up to timeout_ms for something to do. */
 void nvp_poll(struct nvme_path *p, int timeout_ms);
+/* True on p's thread, within its receiving. */
+bool nvp_receives(const struct nvme_path *p);
 /* Opens a connection and greets. */
 int nvp_connect(struct nvme_path *p, struct nvme_queue *q, unsigned nslots, struct err *err);
 /* The queue that has failed, or NULL. */

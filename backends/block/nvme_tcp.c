@@ -73,6 +73,7 @@ void nvd_path_up(struct nvme_dev *d, struct nvme_path *p)
 	p->up = p->tried = true;
 	p->ana = p->ana_seen;
 	p->blocks = p->ns.blocks;
+	d->size_seq++;
 	p->error.text[0] = '\0';
 	changed_locked(d);
 	mutex_unlock(&d->lock);
