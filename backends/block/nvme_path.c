@@ -214,7 +214,7 @@ static void set_ready(struct nvme_path *p)
 static void look_again(struct nvme_path *p, unsigned todo)
 {
 	struct err err = { "" };
-	uint64_t blocks;
+	uint64_t blocks, asked = nvd_size_asked(p->dev);
 	int rc = 0;
 
 	if (todo & NVME_TODO_NS) {
@@ -222,7 +222,7 @@ static void look_again(struct nvme_path *p, unsigned todo)
 		(void)nvc_read_log(p, NVME_LOG_CHANGED_NS, 0, NVME_IDENTIFY_BYTES, NULL);
 		rc = nvc_count_blocks(p, &blocks, &err);
 		if (!rc)
-			nvd_blocks_seen(p->dev, p, blocks);
+			nvd_blocks_seen(p->dev, blocks, asked);
 	}
 	if (!rc && (todo & NVME_TODO_ANA)) {
 		rc = nvc_read_ana(p, &err);
