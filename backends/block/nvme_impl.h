@@ -332,7 +332,8 @@ struct nvme_dev {
 	/* guarded by lock */
 	struct list parked; /* requests to give back to the core */
 	uint64_t settle_until_ms;
-	bool known; /* ns is set */
+	bool broken; /* the active path was lost: a pause is due */
+	bool known;  /* ns is set */
 	struct nvme_ns ns;
 	uint64_t size_seq; /* grows with each look at the namespace */
 	uint64_t told;     /* grows with each change that the thread has to look at */
@@ -348,6 +349,8 @@ int nvd_same_namespace(struct nvme_dev *d, const struct nvme_path *p, struct err
 void nvd_path_up(struct nvme_dev *d, struct nvme_path *p);
 void nvd_path_failed(struct nvme_dev *d, struct nvme_path *p, int code, const struct err *err);
 void nvd_path_down(struct nvme_dev *d, struct nvme_path *p);
+/* Waits until nothing can be sent to p that does not know of its loss. */
+void nvd_await_pause(struct nvme_dev *d, const struct nvme_path *p);
 /* Requests that are given back are sent again after at_ms. */
 void nvd_settle(struct nvme_dev *d, uint64_t at_ms);
 void nvd_path_ana(struct nvme_dev *d, struct nvme_path *p, uint8_t state);

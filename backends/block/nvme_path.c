@@ -27,6 +27,7 @@
 enum {
 	BACKOFF_MIN_MS = 50,
 	BACKOFF_MAX_MS = 2000,
+	BACKOFF_UP_MS = 200, /* at most, after it was up */
 	TODO_RETRY_MS = 100, /* between looks at what a controller should have said by itself */
 	CANCEL_MS = 1000,    /* answers are waited for so long when the device is cancelled */
 	EVENTS_MAX = 32,
@@ -262,6 +263,7 @@ static void serve(struct nvme_path *p)
 	p->ka_due_ms = now + p->conf->kato_ms / 2;
 	p->todo_due_ms = now;
 	p->answered = false;
+	nvd_await_pause(p->dev, p);
 	set_ready(p);
 	nvd_path_up(p->dev, p);
 	while (!atomic_load(&p->stop) && !nvp_lost(p)) {
@@ -292,6 +294,14 @@ static unsigned changes_in_flight(struct nvme_path *p)
 	return n;
 }
 
+/* How long what was not answered may still land. A time that was given counts whatever the controller says. */
+static uint64_t settle_ms(const struct nvme_path *p, bool shut)
+{
+	if (p->dev->env.settle_ms)
+		return p->dev->env.settle_ms;
+	return shut ? 0 : nvc_settle_ms(p);
+}
+
 static void path_end(struct nvme_path *p, bool served)
 {
 	const struct nvme_queue *q = nvp_lost(p);
@@ -310,9 +320,8 @@ static void path_end(struct nvme_path *p, bool served)
 	changes = changes_in_flight(p);
 	shut = nvc_shutdown(p);
 	close_queue(p, p->queues[0]);
-	if (changes && !shut)
-		nvd_settle(p->dev, lost_ms + (p->dev->env.settle_ms ? p->dev->env.settle_ms :
-								      nvc_settle_ms(p)));
+	if (changes)
+		nvd_settle(p->dev, lost_ms + settle_ms(p, shut));
 	nvp_drop(p);
 }
 
@@ -347,9 +356,11 @@ static void *path_thread(void *arg)
 		else
 			nvd_path_failed(p->dev, p, rc, &err);
 		path_end(p, !rc);
-		/* One that answers is tried again at once. */
+		/* One that answers is tried again at once, one that comes up soon. */
 		if (!rc && p->answered)
 			p->backoff_ms = 0;
+		else if (!rc && p->backoff_ms > BACKOFF_UP_MS)
+			p->backoff_ms = BACKOFF_UP_MS;
 		if (!atomic_load(&p->stop))
 			back_off(p);
 	}

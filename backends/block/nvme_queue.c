@@ -270,7 +270,9 @@ static bool gather(const struct nvme_cmd *cmd, struct iovec *iov, unsigned max, 
 void nvq_load_h2c_locked(struct nvme_queue *q, struct nvme_cmd *cmd)
 {
 	struct nvme_r2t *r = &cmd->r2ts[0];
-	uint32_t max = q->h2c_max < NVME_H2C_MAX ? q->h2c_max : NVME_H2C_MAX;
+	/* The kernel's target (6.1) takes each digest for that of all the command's data: with digests of data a PDU is as
+	 * large as the target lets it. */
+	uint32_t max = q->tx_wire.ddgst || q->h2c_max < NVME_H2C_MAX ? q->h2c_max : NVME_H2C_MAX;
 	uint32_t len = r->len < max ? r->len : max;
 	const struct nvme_pdu pdu = { .type = NVME_H2C_DATA,
 				      .flags = len == r->len ? NVME_PDU_LAST : 0,

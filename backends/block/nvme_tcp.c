@@ -11,7 +11,9 @@
  * 2. A request is on the wire (counted), parked, or the core's.
  * 3. A path tells until when its unanswered writes may land before it parks them. So when nothing is on the wire,
  *    settle_until is known.
- * 4. Paths are used one at a time: the best one that is up. */
+ * 4. Paths are used one at a time: the best one that is up.
+ * 5. A path that was active and was lost gets no request before the pause that its loss asks for, however quickly it is
+ *    up again: its controller is another one, and the core may have to repeat writes first (B7). */
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -84,7 +86,7 @@ void nvd_path_failed(struct nvme_dev *d, struct nvme_path *p, int code, const st
 
 	mutex_lock(&d->lock);
 	/* The first failure in a row is told, the others would only repeat it. */
-	first = !p->error.text[0];
+	first = d->opened && !p->error.text[0];
 	p->error = *err;
 	p->error_code = code;
 	p->tried = true;
@@ -98,7 +100,16 @@ void nvd_path_down(struct nvme_dev *d, struct nvme_path *p)
 {
 	mutex_lock(&d->lock);
 	p->up = false;
+	d->broken |= atomic_load(&d->active) == p;
 	changed_locked(d);
+	mutex_unlock(&d->lock);
+}
+
+void nvd_await_pause(struct nvme_dev *d, const struct nvme_path *p)
+{
+	mutex_lock(&d->lock);
+	while (d->broken && !atomic_load(&p->stop))
+		cond_wait_until(&d->cond, &d->lock, clock_ms() + PAUSED_TICK_MS);
 	mutex_unlock(&d->lock);
 }
 
@@ -197,6 +208,8 @@ static void pause_now(struct nvme_dev *d)
 	bd_pause(&d->bd);
 	mutex_lock(&d->lock);
 	atomic_store(&d->active, NULL);
+	d->broken = false;
+	changed_locked(d);
 }
 
 /* Parked requests go back to the core. */
@@ -236,7 +249,7 @@ static uint64_t step(struct nvme_dev *d)
 	uint32_t expire;
 
 	if (atomic_load(&d->running)) {
-		if (list_empty(&d->parked) && rating_locked(active) &&
+		if (!d->broken && list_empty(&d->parked) && rating_locked(active) &&
 		    rating_locked(active) >= rating_locked(best))
 			return now + IDLE_TICK_MS;
 		pause_now(d);

@@ -311,7 +311,6 @@ static bool h2c_fits(struct nt_conn *c, const struct nt_cmd *cmd, const struct n
 		     const struct nvme_pdu *pdu)
 {
 	const struct nvme_data *d = &pdu->data;
-	bool last = r->got + d->len == r->len;
 
 	if (!cmd)
 		nt_term(c, NVME_FES_FIELD, AT_TAG);
@@ -323,7 +322,7 @@ static bool h2c_fits(struct nt_conn *c, const struct nt_cmd *cmd, const struct n
 		nt_term(c, NVME_FES_RANGE, AT_OFF);
 	else if (d->off != r->off + r->got)
 		nt_term(c, NVME_FES_SEQUENCE, AT_OFF);
-	else if (last != !!(pdu->flags & NVME_PDU_LAST))
+	else if ((r->got + d->len == r->len) != !!(pdu->flags & NVME_PDU_LAST))
 		nt_term(c, NVME_FES_FIELD, 1);
 	else
 		return true;
