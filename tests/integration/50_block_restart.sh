@@ -37,7 +37,7 @@ nvme_start() {
 }
 nvme_listens() {
 	device_uri=$(sed -n 's/.*listening on //p' "$work/log/listen")
-	nvme_port=$(sed -n 's/.*127\.0\.0\.1:\([0-9]*\).*/\1/p' "$work/log/listen")
+	nvme_port=${device_uri##*127.0.0.1:} nvme_port=${nvme_port%%/*}
 	[ -n "$nvme_port" ]
 }
 nvme_can() {
