@@ -58,9 +58,11 @@ ABORT := $(B)/tests/tools/persifs-broker-abort
 # Devices against a shadow; crash states of the journal, whose rules can be broken (ext4/mutant.h).
 DEVTEST := $(B)/tests/tools/devtest
 CRASH := $(B)/tests/tools/crashjournal
+# nbdkit's plugin: a cache that is lost with the server; the system's nbdkit has no sanitizer.
+POWERCUT := $(B)/tests/tools/nbdkit-powercut-plugin.so
 CRASH_SRC := $(wildcard backends/block/ext4/*.c)
 ABORT_SRC := $(shell grep -lw abort_point common/*.c backends/providers/*.c tools/broker/*.c)
-TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/tools/*.c)) $(NFSFAULT) $(TRY) $(ABORT) \
+TEST_TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/tools/*.c)) $(NFSFAULT) $(TRY) $(ABORT) $(POWERCUT) \
 	$(if $(wildcard tests/device/*.c),$(DEVTEST)) $(if $(wildcard tests/crash/*.c),$(CRASH))
 FAKES := $(wildcard tests/fake/*.c)
 SCENARIOS := $(sort $(wildcard tests/integration/*.sh))
@@ -73,7 +75,7 @@ programs: $(PROGRAMS)
 	@:
 deps: ## install what building and testing need (Debian 12, as root)
 	$(Q)dist/deps.sh
-unit-build: $(UNIT) $(REPLAY)
+unit-build: $(UNIT) $(REPLAY) $(POWERCUT)
 	@:
 test-tools: $(TEST_TOOLS)
 	@:
@@ -115,6 +117,8 @@ $(CRASH): $(patsubst %.c,$(B)/tests/mutants/%.o,$(CRASH_SRC) $(wildcard tests/cr
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
 $(DEVTEST): $(patsubst %.c,$(B)/%.o,$(wildcard tests/device/*.c)) $(LIB)
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(POWERCUT): tests/nbd/powercut.c
+	$(Q)mkdir -p $(@D) && $(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) $(if $(CI),-Werror) $(FLAGS_release) -shared -fPIC -o $@ $<
 $(B)/tests/tools/%: tests/tools/%.c
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -MMD -MP -MF $@.d -MT $@ -o $@ $< -pthread
 $(B)/%.o: %.c

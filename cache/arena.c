@@ -52,6 +52,8 @@ static void layout(struct arena_header *h, uint32_t page_size, uint32_t nframes)
 	h->intent_off = section(&at, (uint64_t)ARENA_INTENTS * sizeof(struct arena_intent));
 	h->inode_off = section(&at, (uint64_t)ARENA_INODES * sizeof(struct arena_inode));
 	h->handle_off = section(&at, (uint64_t)ARENA_HANDLES * sizeof(struct arena_handle));
+	h->ledger_bytes = ARENA_LEDGER_BYTES;
+	h->ledger_off = section(&at, h->ledger_bytes);
 	h->page_off = section(&at, (uint64_t)nframes * sizeof(struct arena_page));
 	at = align_up(at, HUGE_BYTES);
 	h->frame_off = section(&at, (uint64_t)nframes * page_size);

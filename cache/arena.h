@@ -13,6 +13,7 @@
  *   +          intents        struct arena_intent: a non-idempotent operation under way
  *   +          inodes         struct arena_inode: index = nodeid
  *   +          handles        struct arena_handle: index = file handle
+ *   +          ledger         ARENA_LEDGER_BYTES of a block backend's: which writes may still land
  *   +          pages          struct arena_page: descriptor of a frame
  *   +          frames         page_size bytes each, 2 MiB aligned
  *
@@ -30,7 +31,7 @@
 #include "common/err.h"
 
 #define ARENA_MAGIC 0x3173666973726570ULL /* "persifs1", little endian */
-#define ARENA_VERSION 1
+#define ARENA_VERSION 2
 #define ARENA_PAYLOAD_MAX (1u << 20) /* bytes of one WRITE or READ */
 /* A WRITE's 80 bytes of headers end where the slot's second page starts, so
  * that payloads are page aligned; one page more for names behind headers. */
@@ -43,6 +44,7 @@
 #define ARENA_INODES (8u << 20)
 #define ARENA_HANDLES (1u << 20)
 #define ARENA_NODE_SAVE 128u
+#define ARENA_LEDGER_BYTES (516u << 10)
 
 struct arena_header {
 	uint64_t magic;
@@ -50,8 +52,8 @@ struct arena_header {
 	uint64_t total_bytes;
 	uint32_t page_size; /* bytes of a frame */
 	uint32_t nframes;
-	uint64_t small_off, large_off, slot_off, intent_off, inode_off, handle_off, page_off,
-		frame_off;
+	uint64_t small_off, large_off, slot_off, intent_off, inode_off, handle_off, ledger_off,
+		ledger_bytes, page_off, frame_off;
 	uint64_t checksum; /* of all above */
 	/* The kernel's INIT and the answer given to it: a successor replays them. */
 	uint32_t init_len, init_reply_len;
@@ -145,6 +147,12 @@ uint8_t *arena_slot_buf(const struct arena *a, unsigned slot);
 void arena_store(struct arena *a, uint32_t frame, size_t off, const void *src, size_t len);
 /* Gives the memory of [frame, frame+count) back to the system; their content becomes zero. */
 void arena_release_frames(struct arena *a, uint32_t frame, uint32_t count);
+
+/* ARENA_LEDGER_BYTES that were zero at first, page aligned. What is in them the cache does not know. */
+static inline void *arena_ledger(const struct arena *a)
+{
+	return (uint8_t *)a->hdr + a->hdr->ledger_off;
+}
 
 static inline uint8_t *arena_frame(const struct arena *a, uint32_t frame)
 {

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "common/clock.h"
+
 static void lock_die(const char *what, int rank)
 {
 	static const char *const names[] = {
@@ -158,8 +160,11 @@ void cond_wait(struct cond *c, struct mutex *m)
 
 bool cond_wait_until(struct cond *c, struct mutex *m, uint64_t deadline_ms)
 {
-	struct timespec ts = { .tv_sec = (time_t)(deadline_ms / 1000),
-			       .tv_nsec = (long)(deadline_ms % 1000) * 1000000 };
+	/* The deadline is one of clock_ms(), which tests move; the kernel's clock stays. */
+	uint64_t skew = atomic_load_explicit(&clock_skew_ms, memory_order_relaxed);
+	uint64_t at = deadline_ms > skew ? deadline_ms - skew : 0;
+	struct timespec ts = { .tv_sec = (time_t)(at / 1000),
+			       .tv_nsec = (long)(at % 1000) * 1000000 };
 	int rc;
 
 	owner_clear(m);

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/clock.h"
+
 static int make(const char *path, struct err *err)
 {
 	if (mkdir(path, 0755) && errno != EEXIST)
@@ -37,4 +39,20 @@ int paths_make_folder(const char *path, struct err *err)
 	int rc = paths_make_parents(path, err);
 
 	return rc ? rc : make(path, err);
+}
+
+int paths_wait(const char *path, bool there, unsigned limit_ms, const struct cancel *cancel)
+{
+	uint64_t end = clock_us() / 1000 + limit_ms;
+
+	for (;;) {
+		struct stat st;
+
+		if (!stat(path, &st) == there)
+			return 0;
+		if (clock_us() / 1000 >= end)
+			return -ETIMEDOUT;
+		if (cancel_pause(CANCEL_LOOK_MS, cancel))
+			return -ECANCELED;
+	}
 }

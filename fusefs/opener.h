@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* opener.h - connections to the server, opened by short-lived children of the supervisor
+/* opener.h - connections to the server and devices, opened by short-lived children of the supervisor
  *
  *   worker: opener_dial()                 supervisor: openers_serve()
  *   request, and one end of a
@@ -13,7 +13,12 @@
  * other host. A child that hangs in the name service or in connect() is ended by
  * its own timer, and nobody else waits for it.
  *
- * A request is one datagram of fixed size with one descriptor; whatever differs is
+ * A device is asked for by its number among those of the mount's own configuration, never by a path. The child
+ * opens it exclusively, waits while another has it, sends it and exits: from then on the worker alone
+ * has it, so it is free as soon as the worker's last request is done, however the worker ended, and
+ * whoever opens it next knows that (backends/block/exclusive.h).
+ *
+ * A request is one datagram of fixed size, which tells its kind, with one descriptor; whatever differs is
  * dropped or refused. The request socket is new for each worker, and carries its errands
  * (errand.h), too.
  *
@@ -32,6 +37,9 @@
 #define OPENERS_MAX 40         /* children at once; more requests are answered -EAGAIN */
 #define OPENER_LIMIT_MS 20000u /* longest time that a request may ask for */
 #define OPENER_FIRST_MAX 65535u
+#define OPENER_DEVICE_LIMIT_MS 600000u
+/* A child that opens a device ends so much after its limit: the open itself may hang. */
+#define OPENER_DEVICE_GRACE_MS 1000u
 
 struct opener_request {
 	uint32_t magic; /* OPENER_MAGIC */
@@ -41,10 +49,18 @@ struct opener_request {
 };
 #define OPENER_MAGIC 0x6f70656eu
 
-/* What comes back, with the connection when rc is 0. */
+/* For a device; of another size than the above. */
+struct opener_device_request {
+	uint32_t magic;    /* OPENER_DEVICE_MAGIC */
+	uint32_t number;   /* in opener_conf.devices */
+	uint32_t limit_ms; /* how long it may be busy, to OPENER_DEVICE_LIMIT_MS; 0: one attempt */
+};
+#define OPENER_DEVICE_MAGIC 0x6f706576u
+
+/* What comes back, with the descriptor when rc is 0. */
 struct opener_answer {
 	int32_t rc; /* 0 or -errno */
-	char text[256];
+	char text[384];
 };
 
 /* ---- the supervisor's side ------------------------------------------- */
@@ -56,6 +72,13 @@ struct opener_conf {
 	/* Does the work in the child: a connection, or -errno with a sentence. */
 	int (*connect)(const struct opener_conf *conf, const struct opener_request *req,
 		       struct err *err);
+	/* Paths, or links that arrays have for them; borrowed. */
+	const char *const *devices;
+	unsigned ndevices;
+	unsigned device_flags; /* BD_OPEN_*: of exclusive.h */
+	/* Opens devices[number] in the child: a descriptor, or -errno with a sentence. */
+	int (*device)(const struct opener_conf *conf, const struct opener_device_request *req,
+		      struct err *err);
 };
 
 struct openers {
@@ -68,6 +91,9 @@ struct openers {
 /* Looks conf->host up and connects to the port; ends in req->limit_ms. */
 int opener_connect(const struct opener_conf *conf, const struct opener_request *req,
 		   struct err *err);
+/* Opens devices[number] exclusively; ends in req->limit_ms, unless an open hangs. */
+int opener_device(const struct opener_conf *conf, const struct opener_device_request *req,
+		  struct err *err);
 void openers_init(struct openers *o, const struct opener_conf *conf);
 /* A request socket for a new worker: returns its end, close-on-exec. -errno. */
 int openers_start(struct openers *o);
@@ -89,5 +115,8 @@ struct opener_client {
  * supervisor is gone. */
 int opener_dial(void *arg, const struct be_dial *want, struct err *err);
 int opener_dialled(int fd_take, struct err *err);
+/* bd_env.open_device; arg is the same. Waits. -EBUSY when another has it for all of limit_ms, -ETIMEDOUT when
+ * nothing came of it, -EPIPE when the supervisor is gone. */
+int opener_open_device(void *arg, unsigned n, uint32_t limit_ms, struct err *err);
 
 #endif

@@ -9,6 +9,8 @@
  *   landlock      no file, dir: none but the folder's; no TCP connection, no signal to others
  *   limits        no core dump; descriptors and threads as needed
  *   seccomp       the system calls that the row needs; no program, socket, path from the root, ...
+ *                 block: a ring that is there already, restricted to its device, may be started, entered and ended; no
+ *                 other can be made; of ioctls its device's size and discard
  *
  * Besides no_new_privs, and not dumpable. All that needs a path or a privilege is done before, or
  * by the supervisor (errand.h, opener.h). What the kernel or the caller's rights do not offer lowers
@@ -44,6 +46,7 @@ enum sandbox_part {
 struct sandbox {
 	enum sandbox_mode mode;
 	bool folder; /* dir's row; else that of nfs and memory */
+	bool block;  /* and what a block device wants besides; never with folder */
 	int64_t uid; /* -1: chosen */
 	struct {
 		bool missing;

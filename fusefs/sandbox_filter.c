@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
+#include <linux/io_uring.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <string.h>
@@ -192,6 +194,23 @@ static int folder_calls(scmp_filter_ctx f)
 	return rc ? rc : LET(f, openat, when(0, SCMP_CMP_LE, INT_MAX, 0));
 }
 
+/* Of the ring that was made before (backends/block/ring.h): its start and its end. */
+static const unsigned ring_commands[] = { IORING_REGISTER_ENABLE_RINGS, IORING_UNREGISTER_FILES,
+					  IORING_REGISTER_RING_FDS, IORING_UNREGISTER_RING_FDS };
+
+/* It lets nothing through but reading and writing on its own device; who could make one, or change one,
+ * could open files and sockets by it. */
+static int block_calls(scmp_filter_ctx f)
+{
+	int rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(io_uring_enter), 0);
+
+	for (size_t i = 0; i < ARRAY_LEN(ring_commands) && !rc; i++)
+		rc = LET(f, io_uring_register, when(1, SCMP_CMP_EQ, ring_commands[i], 0));
+	if (!rc)
+		rc = LET(f, ioctl, when(1, SCMP_CMP_EQ, BLKGETSIZE64, 0));
+	return rc ? rc : LET(f, ioctl, when(1, SCMP_CMP_EQ, BLKDISCARD, 0));
+}
+
 static int install(const struct sandbox *s)
 {
 	scmp_filter_ctx f = seccomp_init(SCMP_ACT_ERRNO(EPERM));
@@ -207,6 +226,8 @@ static int install(const struct sandbox *s)
 		rc = with_conditions(f);
 	if (!rc && s->folder)
 		rc = folder_calls(f);
+	if (!rc && s->block)
+		rc = block_calls(f);
 	if (!rc)
 		rc = seccomp_load(f);
 	seccomp_release(f);
@@ -221,5 +242,7 @@ void sandbox_filter(struct sandbox *s)
 		sandbox_lacks(s, SANDBOX_PART_SECCOMP, "%s", strerror(-rc));
 	else
 		sandbox_said(s, SANDBOX_PART_SECCOMP, "%s",
-			     s->folder ? "below the folder" : "no files");
+			     s->folder ? "below the folder" :
+			     s->block  ? "no files but the device" :
+					 "no files");
 }

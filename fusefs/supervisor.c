@@ -658,7 +658,9 @@ int supervisor_run(const struct mount_request *m, int status_fd)
 				.errands = ERRANDS_NONE,
 				.status_fd = status_fd,
 				.exit_status = 1 };
-	struct opener_conf conf = { .resvport = m->opt->resvport, .connect = opener_connect };
+	struct opener_conf conf = { .resvport = m->opt->resvport,
+				    .connect = opener_connect,
+				    .device = opener_device };
 	struct err err;
 	int rc;
 

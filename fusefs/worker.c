@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* worker.c - the process that does the work: from the backend to the last drain */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdalign.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backends/block/ledger.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/fdpass.h"
@@ -32,6 +35,10 @@
 
 #define FINAL_DRAIN_MS 60000    /* a backend that refuses data after the unmount gets this long */
 #define MALLOC_KEEP (64u << 20) /* bytes of freed memory kept for the next large request */
+
+/* The arena has room for it, and does not know what it is. */
+static_assert(BD_LEDGER_BYTES <= ARENA_LEDGER_BYTES, "ledger of a block backend");
+static_assert(4096 % alignof(struct bd_ledger) == 0, "sections are page aligned");
 
 struct worker {
 	struct volume v;

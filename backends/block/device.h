@@ -83,14 +83,15 @@ struct bd_limits {
 	uint32_t align;      /* of memory: 1, or a power of two */
 	uint32_t preferred;  /* bytes that it likes; 0: block */
 	size_t max_transfer; /* bytes of one READ or WRITE at the transport; core cuts larger ones */
-	uint64_t max_zero, max_discard; /* the same of ZERO and DISCARD; 0: not supported */
-	uint32_t discard_granularity;   /* 0: block */
-	unsigned depth;      /* in flight at the transport; the others wait in the core */
-	bool volatile_cache; /* false: what is done is durable */
-	bool fua;            /* transport takes BD_FUA; else the core flushes */
-	bool zero_fast;      /* ZERO is cheaper than writing zeros */
+	/* The same of ZERO and DISCARD; 0: not supported. A ZERO that is answered -ENOTSUP is written from then on. */
+	uint64_t max_zero, max_discard;
+	uint32_t discard_granularity; /* 0: block */
+	unsigned depth;               /* in flight at the transport; the others wait in the core */
+	bool volatile_cache;          /* false: what is done is durable */
+	bool fua; /* transport takes BD_FUA of a WRITE; else, and for a ZERO, the core flushes */
+	bool zero_fast; /* ZERO is cheaper than writing zeros */
 	bool readonly, rotational;
-	bool keeps; /* the server can lose what it answered while we live: unflushed writes are kept (B7) */
+	bool keeps; /* the server can lose what it answered while we live: unflushed writes are kept (B7); not of a layer */
 };
 
 struct bd_ops {
@@ -124,7 +125,7 @@ int bd_submit(struct bd *dev, struct bd_req *rq);
 /* Submits n requests and kicks once; how many were taken: the next one was refused with *rc. */
 unsigned bd_submit_all(struct bd *dev, struct bd_req *const *rqs, unsigned n, int *rc);
 
-/* The same, waiting. Not within done(). */
+/* The same, waiting; memory of any alignment. Not within done(), nor with a lock of ours. */
 int bd_read(struct bd *dev, void *buf, size_t len, uint64_t off);
 int bd_write(struct bd *dev, const void *buf, size_t len, uint64_t off, unsigned flags);
 int bd_flush(struct bd *dev);
@@ -203,8 +204,10 @@ void bd_complete(struct bd_req *rq, int result);
 
 /* Network transports. A device starts running; when its connection is lost the transport calls bd_pause(), gives back
  * each request that is in flight by bd_requeue(), in any order, and bd_resume() when a new one is ready
- * (then submit() is called again, B7). Between bd_pause() and bd_resume() submit() is not called, but for calls that
- * run already: those the transport gives back too. */
+ * (then submit() is called again, B7). bd_pause() waits until no submit() or kick() runs any more: it is not called from
+ * within those, nor with a lock that they take. Between its return and bd_resume() neither is called. Requests may
+ * still be completed then. bd_resume() comes when all was completed or given back; it waits for threads that are just
+ * completing. */
 void bd_pause(struct bd *dev);
 void bd_requeue(struct bd_req *rq);
 void bd_resume(struct bd *dev);

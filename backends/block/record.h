@@ -8,7 +8,10 @@
  *
  * All numbers little endian; sector and nr_sectors count 512 bytes whatever sector_size is. A flush is an
  * entry without sectors and stands where the flush was *submitted*: what is before it was done by then. A write
- * with FUA has its flag. A zeroed range is a write of zeros, in pieces of RECORD_ZERO_MAX bytes.
+ * with FUA has its flag. A zeroed range is a write of zeros, in pieces of RECORD_ZERO_MAX bytes. A write or discard that was
+ * in flight together with flushes stands behind them, and tells in data_len how many it may have overtaken: it may have
+ * reached the disk before what those cover. An entry without flags and sectors is the place of a
+ * flush that was not done; readers leave it out.
  * Reads and writes of the log: one thread. */
 #ifndef BACKENDS_BLOCK_RECORD_H
 #define BACKENDS_BLOCK_RECORD_H
@@ -34,7 +37,8 @@ struct record_super {
 };
 
 struct record_entry {
-	uint64_t sector, nr_sectors, flags, data_len; /* data_len: of a mark's text */
+	uint64_t sector, nr_sectors, flags;
+	uint64_t data_len; /* of a mark's text; else flushes before it that were not done at its submission */
 };
 
 struct record_log {

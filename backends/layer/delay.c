@@ -5,7 +5,6 @@
  * below by a thread of the layer, so that their submitter goes on at once. The
  * others sleep in their caller, which they would hold up anyway. */
 #include <assert.h>
-#include <ctype.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -13,10 +12,11 @@
 #include <time.h>
 
 #include "backends/layer/layer_impl.h"
+#include "common/clock.h"
 #include "common/list.h"
 #include "common/lock.h"
+#include "common/spec.h"
 
-#define DELAY_US_MAX 3600000000ULL
 #define NAP_US 100000 /* how often a sleeper looks whether it is interrupted */
 
 struct late {
@@ -39,14 +39,6 @@ struct delay {
 	bool ending;
 };
 
-static uint64_t now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
 /* ---- data ------------------------------------------------------------ */
 
 static void late_submit(struct delay *d, struct late *late)
@@ -65,7 +57,7 @@ static struct late *late_wait(struct delay *d)
 
 	mutex_lock(&d->lock);
 	while (!late && !d->ending) {
-		uint64_t now = now_us(), due = UINT64_MAX;
+		uint64_t now = clock_us(), due = UINT64_MAX;
 
 		if (!list_empty(&d->queue))
 			due = list_first(&d->queue, struct late, link)->due_us;
@@ -108,7 +100,7 @@ static enum be_submit delay_submit(struct layer *l, enum layer_op op, struct be_
 
 	if (!late)
 		return layer_submit_below(l, op, io);
-	late->due_us = now_us() + d->us[op];
+	late->due_us = clock_us() + d->us[op];
 	late->op = op;
 	late->io = io;
 	mutex_lock(&d->lock);
@@ -164,49 +156,28 @@ static const struct layer_ops delay_ops = {
 
 /* ---- description ----------------------------------------------------- */
 
-static int time_parse(const char *text, uint64_t *out)
+static int param_parse(struct delay *d, char *param, struct err *err)
 {
-	static const struct {
-		const char *unit;
-		uint64_t us;
-	} units[] = { { "us", 1 }, { "ms", 1000 }, { "s", 1000000 } };
-	char *end;
-	unsigned long long v = strtoull(text, &end, 10);
-
-	if (!isdigit((unsigned char)*text) || v > DELAY_US_MAX)
-		return -EINVAL;
-	for (size_t i = 0; i < ARRAY_LEN(units); i++) {
-		if (strcmp(end, units[i].unit) != 0)
-			continue;
-		*out = v * units[i].us;
-		return *out <= DELAY_US_MAX ? 0 : -EINVAL;
-	}
-	return -EINVAL;
-}
-
-static int param_parse(struct delay *d, const char *param, struct err *err)
-{
-	char text[128], *eq;
+	char *value = spec_value(param);
 	unsigned first, end;
 	uint64_t us;
 	int rc;
 
-	if (strlen(param) >= sizeof text || !(eq = strchr(strcpy(text, param), '=')))
+	if (!value)
 		return err_set(err, -EINVAL, "delay: '%.100s' is not OPERATION=TIME", param);
-	*eq = '\0';
-	rc = layer_op_find("delay", text, &first, &end, err);
+	rc = spec_find("delay", param, layer_op_names, &first, &end, err);
 	if (rc)
 		return rc;
-	rc = time_parse(eq + 1, &us);
+	rc = spec_time_us(value, &us);
 	if (rc)
 		return err_set(err, rc, "delay: %s=%.100s is no time up to an hour, as in 5ms",
-			       text, eq + 1);
+			       param, value);
 	while (first < end)
 		d->us[first++] = us;
 	return 0;
 }
 
-static int delay_open(char *const *params, struct layer **out, struct err *err)
+static int delay_open(char **params, struct layer **out, struct err *err)
 {
 	struct delay *d = calloc(1, sizeof *d);
 	int rc = 0;

@@ -5,8 +5,8 @@
  * touch; nodes are the lower backend's own. Closing a layer closes what is
  * below it.
  *
- *   fault:write=3:EIO     the 3rd write fails; 3+ from the 3rd on; * each with
- *         p=0.01,seed=7   probability p. p alone: every operation, with EIO
+ *   fault:write=3:EIO     the 3rd write fails; 3+ from the 3rd on; 3x2 the 3rd and 4th;
+ *         p=0.01,seed=7   * each with probability p. p alone: every operation, with EIO
  *   delay:read=5ms        a read starts 5 ms late (us, ms, s; 1 ms resolution).
  *                         Data operations wait on a thread of the layer's own,
  *                         others in their caller

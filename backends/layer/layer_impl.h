@@ -36,17 +36,14 @@ struct layer {
 
 struct layer_type {
 	const char *name;
-	/* params: NULL-ended "key=value" strings, borrowed. */
-	int (*open)(char *const *params, struct layer **out, struct err *err);
+	/* params: NULL-ended "key=value" strings, which it may write to. */
+	int (*open)(char **params, struct layer **out, struct err *err);
 };
 
 extern const struct layer_type layer_fault, layer_delay, layer_trace;
 extern const struct backend_ops layer_backend_ops;
-extern const char *const layer_op_names[LAYER_OPS];
+extern const char *const layer_op_names[LAYER_OPS + 1]; /* NULL-ended */
 
 enum be_submit layer_submit_below(struct layer *l, enum layer_op op, struct be_io *io);
-/* Finds the operation named by key, or "all": [*first, *end). -EINVAL with a sentence. */
-int layer_op_find(const char *layer, const char *key, unsigned *first, unsigned *end,
-		  struct err *err);
 
 #endif

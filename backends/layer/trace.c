@@ -95,7 +95,7 @@ static const struct layer_ops trace_ops = {
 	.free = trace_free,
 };
 
-static int trace_open(char *const *params, struct layer **out, struct err *err)
+static int trace_open(char **params, struct layer **out, struct err *err)
 {
 	struct layer *l;
 

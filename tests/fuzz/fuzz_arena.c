@@ -37,6 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	assert(a->hdr->init_len <= sizeof h.init_msg &&
 	       a->hdr->init_reply_len <= sizeof h.init_reply);
 	arena_frame(a, FRAMES - 1)[PAGE - 1] = 1;
+	((uint8_t *)arena_ledger(a))[ARENA_LEDGER_BYTES - 1] = 1;
 	arena_slot_buf(a, ARENA_SLOTS - 1)[ARENA_SLOT_LARGE - 1] = 1;
 	arena_free(a);
 	return 0;

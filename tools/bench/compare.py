@@ -15,7 +15,6 @@ and drop_caches for both.  Needs root.  Not part of the tests.
 """
 import argparse
 import json
-import math
 import os
 import signal
 import statistics
@@ -24,11 +23,7 @@ import time
 
 import rows
 from peers import Bare, Ganesha, KernelNfs, Ours, Passthrough, Stage
-
-# Two-sided 95 % points of Student's t for 1, 2, 3, ... degrees of freedom.
-T95 = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
-       2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
-       2.052, 2.048, 2.045, 2.042]
+from ratios import interval
 
 
 def pair_memory(stage, args):
@@ -81,17 +76,6 @@ def ratio_of(row, ours, peer):
     if not a or not b:
         return None
     return b / a if row.lower_is_better else a / b
-
-
-def interval(ratios):
-    """Geometric mean and 95 % interval of the mean; no interval from one ratio."""
-    logs = [math.log(r) for r in ratios]
-    mean = statistics.fmean(logs)
-    if len(logs) < 2:
-        return math.exp(mean), None, None
-    t = T95[min(len(logs) - 1, len(T95)) - 1]
-    half = t * statistics.stdev(logs) / math.sqrt(len(logs))
-    return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
 
 
 def summarise(passes, goals):

@@ -19,8 +19,8 @@ import sys
 import time
 
 import rows
-from compare import interval
 from peers import Ganesha, Ours, Stage
+from ratios import ratio_text
 from rows import MIB
 
 MODES = ("read", "write", "rewrite")
@@ -160,11 +160,6 @@ def show_sweep(limit):
                                           "IOPS" if mode == "rread" else "MiB/s"))
 
 
-def ratio(pairs):
-    mean, low, high = interval([a / b for a, b in pairs])
-    return "%.2f%s" % (mean, "" if low is None else " (%.2f..%.2f)" % (low, high))
-
-
 def show_mode(limit, mode, reps):
     raw, mount, cp, kept = [], [], [], []
     for _ in range(reps):
@@ -177,14 +172,14 @@ def show_mode(limit, mode, reps):
     print("%s: raw %.0f, mount %.0f MiB/s: %s of raw; CPU seconds %.2f and %.2f: "
           "the mount can reach %.2f" % (
               mode, max(rates), max(r for r, _ in mount),
-              ratio(zip([r for r, _ in mount], rates)), min(c for _, c in raw),
+              ratio_text(zip([r for r, _ in mount], rates)), min(c for _, c in raw),
               min(c for _, c in mount), limit.args.size_mib / max(rates) /
               (min(c for _, c in mount) / os.cpu_count())))
     if kept:
         print("%s: raw into fresh memory %.0f MiB/s: the mount is %s of it" % (
-            mode, max(kept), ratio(zip([r for r, _ in mount], kept))))
+            mode, max(kept), ratio_text(zip([r for r, _ in mount], kept))))
     if None not in cp:
-        print("%s: nfs-cp %.0f MiB/s: raw is %s of it" % (mode, max(cp), ratio(zip(rates, cp))))
+        print("%s: nfs-cp %.0f MiB/s: raw is %s of it" % (mode, max(cp), ratio_text(zip(rates, cp))))
 
 
 def show_random(limit, reps):
@@ -193,7 +188,7 @@ def show_random(limit, reps):
         rates = [limit.mount_random(nconnect) for _ in range(reps)]
         base = base or rates
         print("random 4 KiB cold reads through the mount, 16 threads, nconnect=%d: %.0f IOPS, "
-              "%s of nconnect=%d" % (nconnect, max(rates), ratio(zip(rates, base)),
+              "%s of nconnect=%d" % (nconnect, max(rates), ratio_text(zip(rates, base)),
                                      limit.args.nconnect[0]))
 
 

@@ -365,7 +365,7 @@ static int mount_below(struct attach *a, const struct held *h, const struct moun
 		if (rc != -EACCES || clock_ms() >= h->patient_until_ms)
 			break;
 		log_info("driver: mount at '%s': access is denied yet; tried again", m->point);
-		if (device_pause(a->config.poll_ms, cancel))
+		if (cancel_pause(a->config.poll_ms, cancel))
 			return failure_set(f, -ECANCELED, "nobody waits for this mount any more");
 	}
 	return rc;
@@ -662,7 +662,7 @@ void attach_settle(struct attach *a, uint64_t deadline_ms, json_t *left)
 		}
 		mutex_unlock(&a->lock);
 		if (any)
-			device_pause(SETTLE_LOOK_MS, &cancel);
+			cancel_pause(SETTLE_LOOK_MS, &cancel);
 	}
 	note_left(a, left);
 }

@@ -11,6 +11,8 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/paths.h"
+#include "common/sdc.h"
 #include "tools/driver/attach_impl.h"
 #include "tools/driver/device.h"
 #include "tools/driver/source.h"
@@ -153,7 +155,7 @@ static int map(struct attach *a, struct held *h, const struct cancel *cancel,
 			log_refusal(h, "map", &err);
 			return rc == -EBUSY ? still_held(a, m, f) : explain(rc, f);
 		}
-		if (device_pause(a->config.poll_ms, cancel))
+		if (cancel_pause(a->config.poll_ms, cancel))
 			return explain(-ECANCELED, f);
 	}
 }
@@ -243,7 +245,7 @@ static int note_device(struct attach *a, struct held *h, const struct provider_m
 	if (!*name)
 		return failure_set(f, -EPROTO, "provider '%s' names no device",
 				   h->array->provider->name);
-	copy = device_path(a->config.device_dir, name, path, sizeof path) ? NULL : strdup(path);
+	copy = sdc_path(a->config.device_dir, name, path, sizeof path) ? NULL : strdup(path);
 	if (!copy)
 		return failure_set(f, -ENOMEM, "out of memory");
 	mutex_lock(&a->lock);
@@ -256,6 +258,7 @@ static int note_device(struct attach *a, struct held *h, const struct provider_m
 static int take_block(struct attach *a, struct held *h, const struct provider_mapping *m,
 		      const struct cancel *cancel, struct failure *f)
 {
+	const struct sdc_host sdc = { .drv_cfg = a->config.cell.drv_cfg };
 	struct err err;
 	int rc = note_device(a, h, m, f);
 
@@ -264,7 +267,7 @@ static int take_block(struct attach *a, struct held *h, const struct provider_ma
 	/* Before anything is done with it: who is killed now leaves a device that can be asked after. */
 	if (attach_save(a, &err))
 		return failure_set(f, -EIO, "%.400s", err.text);
-	rc = device_wait(h->device, true, a->config.device_wait_ms, cancel);
+	rc = sdc_wait(&sdc, h->device, a->config.device_wait_ms, cancel);
 	if (rc == -ECANCELED)
 		return explain(rc, f);
 	if (rc) {
@@ -349,7 +352,7 @@ static int wait_quiet(struct attach *a, struct held *h, unsigned wait_ms,
 		users_of(a, h, who, sizeof who);
 		if (!*who)
 			return 0;
-		if (clock_us() / 1000 >= end || device_pause(DEVICE_LOOK_MS, cancel))
+		if (clock_us() / 1000 >= end || cancel_pause(CANCEL_LOOK_MS, cancel))
 			return err_set(err, -EBUSY, "it is used by %.300s", who);
 	}
 }
@@ -377,7 +380,7 @@ static int unmap(struct attach *a, struct held *h, const struct cancel *cancel, 
 	abort_point("attach: after unmap");
 	if (rc && rc != -ENOENT)
 		return rc;
-	if (goes && device_wait(h->device, false, a->config.device_wait_ms, cancel))
+	if (goes && paths_wait(h->device, false, a->config.device_wait_ms, cancel))
 		log_warn("driver: device '%s' is still there after it was unmapped", h->device);
 	return 0;
 }

@@ -3,8 +3,8 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <errno.h>
 #include <netdb.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,43 +12,18 @@
 
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "common/sdc.h"
 #include "common/uri.h"
-#include "tools/driver/spawn.h"
 
-#define GUID_LEN 36
-
-/* A line may stand before or behind it. */
-static bool find_guid(const char *text, char *out)
+/* No SDC is no news: a cell may have arrays without one. */
+static void ask_sdc(const char *drv_cfg, char *out)
 {
-	for (; *text; text++) {
-		size_t n = strspn(text, "0123456789abcdefABCDEF-");
+	const struct sdc_host host = { .drv_cfg = drv_cfg };
+	struct err err;
+	int rc = sdc_guid(&host, NULL, out, &err);
 
-		if (n == GUID_LEN && text[8] == '-' && text[13] == '-' && text[18] == '-' &&
-		    text[23] == '-') {
-			memcpy(out, text, n);
-			out[n] = '\0';
-			return true;
-		}
-		text += n;
-		if (!*text)
-			break;
-	}
-	return false;
-}
-
-/* The answer stands on standard output, of which spawn_wait() hears nothing. */
-static void ask_drv_cfg(const char *program, char *out)
-{
-	const char *const argv[] = { "/bin/sh", "-c", "exec \"$0\" --query_guid >&2", program,
-				     NULL };
-	char text[SPAWN_STDERR_MAX];
-	int rc;
-
-	if (access(program, X_OK))
-		return;
-	rc = spawn_wait(argv, CELL_PROGRAM_MS, NULL, text, sizeof text);
-	if (rc || !find_guid(text, out))
-		log_warn("driver: '%s --query_guid': status %d: %.200s", program, rc, text);
+	if (rc && rc != -ENOENT)
+		log_warn("driver: GUID of the SDC: %s", err.text);
 }
 
 static void read_line(const char *path, char *out, size_t cap)
@@ -100,7 +75,7 @@ void cell_find(const struct cell_config *c, const json_t *array, struct cell *ou
 	if (c->sdc_guid)
 		snprintf(out->sdc_guid, sizeof out->sdc_guid, "%s", c->sdc_guid);
 	else
-		ask_drv_cfg(c->drv_cfg ? c->drv_cfg : CELL_DRV_CFG, out->sdc_guid);
+		ask_sdc(c->drv_cfg, out->sdc_guid);
 	if (c->nqn)
 		snprintf(out->nqn, sizeof out->nqn, "%s", c->nqn);
 	else

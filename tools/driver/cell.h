@@ -10,9 +10,7 @@
 
 #include "backends/providers/provider.h"
 
-#define CELL_DRV_CFG "/opt/emc/scaleio/sdc/bin/drv_cfg"
 #define CELL_HOSTNQN "/etc/nvme/hostnqn"
-#define CELL_PROGRAM_MS 5000 /* for drv_cfg's answer */
 
 /* Of the configuration; NULL: to be found. Borrowed. */
 struct cell_config {

@@ -11,6 +11,7 @@
 
 #include "common/cleanup.h"
 #include "common/jsonconf.h"
+#include "common/sdc.h"
 #include "tools/driver/attach.h"
 #include "tools/driver/device.h"
 #include "tools/driver/source.h"
@@ -62,13 +63,12 @@ const struct opt_def config_table[] = {
 	  false },
 	{ "device_wait", OPT_TIME, "seconds", AT(device_wait), 100, HOUR_MS, "30", NULL,
 	  "how long the device of a mapped volume may take to appear or go", false },
-	TEXT("device_dir", device_dir, DEVICE_BY_ID,
-	     "folder of the links by which devices are found"),
+	TEXT("device_dir", device_dir, SDC_BY_ID, "folder of the links by which devices are found"),
 	TEXT("mkfs", mkfs, "mkfs.ext4", "program that makes the file system of a new volume"),
 	TEXT("fence", fence, "never",
 	     "never, or disconnected:SECONDS: when a volume is taken from a dead cell"),
 	TEXT("cell.sdc_guid", cell_sdc_guid, NULL, "this machine to ScaleIO; default asks drv_cfg"),
-	TEXT("cell.drv_cfg", cell_drv_cfg, CELL_DRV_CFG, "program that knows the SDC's GUID"),
+	TEXT("cell.drv_cfg", cell_drv_cfg, SDC_DRV_CFG, "program that knows the SDC's GUID"),
 	TEXT("cell.nqn", cell_nqn, NULL, "this machine as an NVMe host; default " CELL_HOSTNQN),
 	TEXT("cell.address", cell_address, NULL,
 	     "this machine to a file server; default the address used towards it"),

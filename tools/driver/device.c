@@ -20,10 +20,9 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
-#include "common/clock.h"
 #include "common/log.h"
 #include "common/runtime.h"
-#include "tools/driver/spawn.h"
+#include "common/spawn.h"
 
 /* The superblock of ext2, 3 and 4, little-endian. */
 #define SB_OFFSET 1024
@@ -31,50 +30,6 @@
 #define SB_MOUNT_TIME 44
 #define SB_MOUNT_COUNT 52
 #define SB_MAGIC 56
-
-int device_path(const char *dir, const char *name, char *buf, size_t cap)
-{
-	size_t n = strlen(DEVICE_BY_ID "/");
-
-	if (!strncmp(name, DEVICE_BY_ID "/", n))
-		name += n;
-	n = (size_t)snprintf(buf, cap, "%s%s%s", *name == '/' ? "" : dir, *name == '/' ? "" : "/",
-			     name);
-	return n < cap ? 0 : -ENAMETOOLONG;
-}
-
-int device_pause(unsigned ms, const struct cancel *cancel)
-{
-	uint64_t end = clock_us() / 1000 + ms;
-
-	for (;;) {
-		uint64_t now = clock_us() / 1000;
-		useconds_t step;
-
-		if (cancel && !cancel->wanted(cancel->arg))
-			return -ECANCELED;
-		if (now >= end)
-			return 0;
-		step = (useconds_t)(end - now < DEVICE_LOOK_MS ? end - now : DEVICE_LOOK_MS);
-		usleep(step * 1000);
-	}
-}
-
-int device_wait(const char *path, bool there, unsigned limit_ms, const struct cancel *cancel)
-{
-	uint64_t end = clock_us() / 1000 + limit_ms;
-
-	for (;;) {
-		struct stat st;
-
-		if (!stat(path, &st) == there)
-			return 0;
-		if (clock_us() / 1000 >= end)
-			return -ETIMEDOUT;
-		if (device_pause(DEVICE_LOOK_MS, cancel))
-			return -ECANCELED;
-	}
-}
 
 /* --- who has it ------------------------------------------------------------ */
 

@@ -14,8 +14,6 @@
 #include "tools/driver/failure.h"
 #include "tools/driver/mounts.h"
 
-#define DEVICE_BY_ID "/dev/disk/by-id"
-#define DEVICE_LOOK_MS 100    /* between two looks for one that is to come or go */
 #define DEVICE_MKFS_MS 120000 /* for the program that makes a file system */
 
 enum device_content {
@@ -23,16 +21,6 @@ enum device_content {
 	DEVICE_MADE,   /* an ext4 file system that was never mounted */
 	DEVICE_FILLED, /* one that was */
 };
-
-/* Where the provider's name of a device lies: below dir in place of /dev/disk/by-id, or as it is
- * when it is another absolute path. -ENAMETOOLONG. */
-int device_path(const char *dir, const char *name, char *buf, size_t cap);
-
-/* Sleeps, and looks after what waits. -ECANCELED. */
-int device_pause(unsigned ms, const struct cancel *cancel);
-
-/* Waits until it is there, or gone. -ETIMEDOUT, -ECANCELED. */
-int device_wait(const char *path, bool there, unsigned limit_ms, const struct cancel *cancel);
 
 /* It can be used: a device or file, of that size (0: any) at least, and nothing of the machine's has it
  * mounted. All sentences are safe. */

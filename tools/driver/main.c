@@ -24,13 +24,13 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/paths.h"
+#include "common/spawn.h"
 #include "tools/driver/attach.h"
 #include "tools/driver/budget.h"
 #include "tools/driver/config.h"
 #include "tools/driver/discovery.h"
 #include "tools/driver/ldap.h"
 #include "tools/driver/service.h"
-#include "tools/driver/spawn.h"
 #include "tools/driver/state.h"
 
 #define EXIT_USAGE 2

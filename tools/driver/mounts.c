@@ -21,8 +21,8 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/runtime.h"
+#include "common/spawn.h"
 #include "tools/driver/daemons.h"
-#include "tools/driver/spawn.h"
 
 #define DETACH_TRIES 32 /* mounts stacked on a folder, or made while it is undone */
 

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/cancel.h"
 #include "tools/driver/failure.h"
 
 #define MOUNTS_USAGE 1 /* exit status of persifs mount: an option is wrong */
@@ -18,12 +19,6 @@ struct mount_spec {
 	const char *uri, *options; /* of persifs mount */
 	const char *point;         /* absolute */
 	const json_t *volume;      /* of mountopts.h; NULL: none */
-};
-
-/* Asked now and then by what waits; true ends the wait with -ECANCELED. */
-struct cancel {
-	bool (*wanted)(void *arg);
-	void *arg;
 };
 
 struct mounts_ops {

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "tools/sim/nvme_cli.h"
 #include "tools/sim/sim.h"
 #include "tools/sim/tls.h"
 
@@ -74,6 +75,7 @@ static int complain(int status, const char *text)
 static void usage(void)
 {
 	puts("usage: persifs-sim scaleio|onefs [OPTION...]\n"
+	     "       persifs-sim nvme [OPTION...]    see persifs-sim nvme --help\n"
 	     "\n"
 	     "Answers as a storage array would, for tests and demonstrations. Runs in the foreground.\n"
 	     "\n"
@@ -307,8 +309,11 @@ int main(int argc, char **argv)
 	static struct program p = { .cfg = { .listen = "tcp:127.0.0.1:0" } };
 	struct err err = { "" };
 	struct sim *sim = NULL;
-	int rc = parse(argc, argv, &p), sig_fd;
+	int rc, sig_fd;
 
+	if (argc > 1 && !strcmp(argv[1], "nvme"))
+		return nvme_cli(argc - 1, argv + 1);
+	rc = parse(argc, argv, &p);
 	if (rc >= 0)
 		return rc;
 	p.cfg.settings = p.settings;

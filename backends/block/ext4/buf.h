@@ -13,7 +13,8 @@
  *  F3 Only images are written home, never live data: so nothing reaches its place before it is committed.
  *  F4 A clean buffer that nobody holds may be dropped; read again, it comes from the newest image, else from disk.
  *
- * Threads: any. Lock order: buffer lock (sleeping, several at once in an order of the caller's) before what is inside.
+ * Threads: any. Lock order: handle (journal.h), then buffer locks (sleeping, several at once in an order of the caller's):
+ * nobody begins a handle with a buffer locked, for a seal waits for both.
  * Errors: -EIO and what the device says; -ENOMEM; -EUCLEAN from the client's check. */
 #ifndef BACKENDS_BLOCK_EXT4_BUF_H
 #define BACKENDS_BLOCK_EXT4_BUF_H
@@ -51,12 +52,13 @@ struct buf {
 	enum buf_type type; /* and whose it is, for checksums: constant while it is held */
 	uint32_t owner_ino, owner_gen;
 	struct bufs *bufs;
-	/* Of buf.c and journal.c, under the journal's lock. */
+	/* Of buf.c and the journal (buf_impl.h). */
 	pthread_rwlock_t lock;
-	uint32_t refs, dirty_tid; /* 0: not in the running transaction */
-	bool valid, checked;
+	uint32_t refs;           /* the running transaction has one when it is dirty */
+	bool valid, fresh, gone; /* read; just allocated and not written yet; forgotten */
+	bool dirty;              /* in the running transaction */
+	int error;               /* of its reading */
 	struct list lru, hash, txn_link;
-	struct jrn_image *image; /* newest that is not home, counted; NULL */
 };
 
 struct buf_owner {

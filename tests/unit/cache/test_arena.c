@@ -73,8 +73,11 @@ static void sections_follow_each_other_and_frames_are_aligned(void **state)
 	assert_true(h.inode_off >= h.intent_off + ARENA_INTENTS * sizeof(struct arena_intent));
 	assert_true(h.handle_off >=
 		    h.inode_off + (uint64_t)ARENA_INODES * sizeof(struct arena_inode));
-	assert_true(h.page_off >=
+	assert_true(h.ledger_off >=
 		    h.handle_off + (uint64_t)ARENA_HANDLES * sizeof(struct arena_handle));
+	assert_int_equal(h.ledger_bytes, ARENA_LEDGER_BYTES);
+	assert_int_equal(h.ledger_off % 4096, 0);
+	assert_true(h.page_off >= h.ledger_off + h.ledger_bytes);
 	assert_true(h.frame_off >= h.page_off + 100 * sizeof(struct arena_page));
 	assert_int_equal(h.frame_off % (2 << 20), 0);
 	assert_true(h.total_bytes >= h.frame_off + 100 * 65536);
@@ -143,11 +146,16 @@ static void content_outlives_a_mapping(void **state)
 	memset(arena_frame(a, 63), 0x5a, 4096);
 	a->pages[63].dirty = 1;
 	memset(arena_slot_buf(a, ARENA_SLOTS - 1), 0x33, ARENA_SLOT_LARGE);
+	assert_int_equal(((uint8_t *)arena_ledger(a))[ARENA_LEDGER_BYTES - 1], 0);
+	memset(arena_ledger(a), 0x44, ARENA_LEDGER_BYTES);
 	arena_free(a);
 	assert_int_equal(count_fds(), before - 1);
 	assert_int_equal(arena_attach(other, &a, &err), 0);
 	assert_int_equal(arena_frame(a, 63)[4095], 0x5a);
 	assert_int_equal(a->pages[63].dirty, 1);
+	assert_int_equal(((uint8_t *)arena_ledger(a))[ARENA_LEDGER_BYTES - 1], 0x44);
+	assert_int_equal(a->handles[ARENA_HANDLES - 1].inode, 0);
+	assert_int_equal(a->pages[0].inode, 0);
 	assert_int_equal(a->slots[ARENA_SLOTS - 1].state, ARENA_SLOT_FREE);
 	assert_int_equal(arena_slot_buf(a, ARENA_SLOTS - 1)[ARENA_SLOT_LARGE - 1], 0x33);
 	arena_free(a);

@@ -10,11 +10,15 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "backends/block/exclusive.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "fusefs/opener.h"
@@ -24,6 +28,7 @@
 #define SHORT_MS 80
 
 enum { PORT_GOOD = 2049, PORT_REFUSED, PORT_HANGS };
+enum { DEVICE_ONE, DEVICE_TWO, DEVICE_GONE, DEVICE_HANGS, DEVICES };
 
 static struct {
 	struct openers openers;
@@ -54,6 +59,15 @@ static int fake_connect(const struct opener_conf *conf, const struct opener_requ
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, sv) || write(sv[1], "hello", 5) != 5)
 		return -EIO;
 	return sv[0];
+}
+
+/* In the child: an open that never ends, else the real one. */
+static int fake_device(const struct opener_conf *conf, const struct opener_device_request *req,
+		       struct err *err)
+{
+	while (req->number == DEVICE_HANGS)
+		pause();
+	return opener_device(conf, req, err);
 }
 
 static int up(void **state)
@@ -268,7 +282,260 @@ static void without_a_supervisor_dialling_fails(void **state)
 	assert_non_null(strstr(err.text, "supervisor is gone"));
 }
 
+/* ---- devices ----------------------------------------------------------- */
+
+/* What a worker tells of its device. */
+struct told {
+	int rc;
+	int flags, fd_flags;
+	char text[512];
+};
+
+/* A process of its own, as the worker is: it dies with what it has. */
+struct worker {
+	pid_t pid;
+	int told;
+};
+
+static struct {
+	char dir[64], paths[DEVICES][96];
+	const char *names[DEVICES];
+} dev;
+
+static int up_devices(void **state)
+{
+	int rc = up(state);
+
+	strcpy(dev.dir, "/tmp/persifs-opener.XXXXXX");
+	if (rc || !mkdtemp(dev.dir))
+		return -1;
+	for (unsigned i = 0; i < DEVICES; i++) {
+		snprintf(dev.paths[i], sizeof dev.paths[i], "%s/device%u", dev.dir, i);
+		dev.names[i] = dev.paths[i];
+		if (i != DEVICE_GONE)
+			close(open(dev.paths[i], O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+	}
+	t.openers.conf.devices = dev.names;
+	t.openers.conf.ndevices = DEVICES;
+	t.openers.conf.device = fake_device;
+	return 0;
+}
+
+static int down_devices(void **state)
+{
+	for (unsigned i = 0; i < DEVICES; i++)
+		unlink(dev.paths[i]);
+	return down(state) || rmdir(dev.dir);
+}
+
+static void worker_main(unsigned n, uint32_t limit_ms, int told) __attribute__((noreturn));
+static void worker_main(unsigned n, uint32_t limit_ms, int told)
+{
+	struct told out = { 0 };
+	struct err err = { "" };
+	int fd;
+
+	close(t.openers.fd);
+	fd = opener_open_device(&t.client, n, limit_ms, &err);
+	out.rc = fd < 0 ? fd : 0;
+	out.flags = fd < 0 ? 0 : fcntl(fd, F_GETFL);
+	out.fd_flags = fd < 0 ? 0 : fcntl(fd, F_GETFD);
+	snprintf(out.text, sizeof out.text, "%s", err.text);
+	if (write(told, &out, sizeof out) != sizeof out)
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+static struct worker worker_start(unsigned n, uint32_t limit_ms)
+{
+	struct worker w;
+	int pipes[2];
+
+	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+	w.pid = fork();
+	if (!w.pid)
+		worker_main(n, limit_ms, pipes[1]);
+	assert_true(w.pid > 0);
+	close(pipes[1]);
+	w.told = pipes[0];
+	return w;
+}
+
+/* The supervisor's loop, until the worker tells or wait_ms are over. */
+static bool worker_tells(const struct worker *w, uint32_t wait_ms, struct told *out)
+{
+	uint64_t end = clock_us() / 1000 + wait_ms;
+
+	for (;;) {
+		struct pollfd p[2] = { { .fd = w->told, .events = POLLIN },
+				       { .fd = t.openers.fd, .events = POLLIN } };
+		uint64_t now = clock_us() / 1000;
+
+		if (poll(p, 2, now < end ? (int)(end - now) : 0) <= 0)
+			return false;
+		if (p[1].revents)
+			assert_true(openers_serve(&t.openers));
+		if (p[0].revents) {
+			assert_int_equal(read(w->told, out, sizeof *out), sizeof *out);
+			return true;
+		}
+	}
+}
+
+static void worker_kill(struct worker *w)
+{
+	kill(w->pid, SIGKILL);
+	assert_int_equal(waitpid(w->pid, NULL, 0), w->pid);
+	close(w->told);
+}
+
+static void children_end(void)
+{
+	uint64_t end = clock_ms() + WAIT_MS;
+
+	for (openers_reap(&t.openers); t.openers.count && clock_ms() < end;
+	     openers_reap(&t.openers))
+		poll(NULL, 0, 1);
+	assert_int_equal(t.openers.count, 0);
+}
+
+static bool have_it_open(const char *path)
+{
+	struct stat want, st;
+
+	assert_int_equal(stat(path, &want), 0);
+	for (int fd = 0; fd < 256; fd++)
+		if (!fstat(fd, &st) && st.st_ino == want.st_ino && st.st_dev == want.st_dev)
+			return true;
+	return false;
+}
+
+static void a_device_is_the_workers_alone_and_free_when_it_dies(void **state)
+{
+	struct worker w = worker_start(DEVICE_ONE, LIMIT_MS);
+	struct told told;
+	struct err err;
+	int fd;
+
+	(void)state;
+	assert_true(worker_tells(&w, WAIT_MS, &told));
+	assert_string_equal(told.text, "");
+	assert_int_equal(told.rc, 0);
+	assert_int_equal(told.flags & O_ACCMODE, O_RDWR);
+	assert_true(told.fd_flags & FD_CLOEXEC);
+	children_end();
+	assert_false(have_it_open(dev.paths[DEVICE_ONE]));
+	assert_int_equal(bd_exclusive_open(dev.paths[DEVICE_ONE], 0, 0, &err), -EBUSY);
+	worker_kill(&w);
+	fd = bd_exclusive_open(dev.paths[DEVICE_ONE], 0, 0, &err);
+	assert_true(fd >= 0);
+	close(fd);
+}
+
+static void a_device_that_is_busy_delays_its_own_request_alone(void **state)
+{
+	struct worker first, second, third;
+	struct told told;
+
+	(void)state;
+	first = worker_start(DEVICE_ONE, LIMIT_MS);
+	assert_true(worker_tells(&first, WAIT_MS, &told));
+	assert_int_equal(told.rc, 0);
+	second = worker_start(DEVICE_ONE, LIMIT_MS);
+	assert_false(worker_tells(&second, SHORT_MS, &told));
+	third = worker_start(DEVICE_TWO, LIMIT_MS);
+	assert_true(worker_tells(&third, WAIT_MS, &told));
+	assert_int_equal(told.rc, 0);
+	assert_false(worker_tells(&second, 0, &told));
+	worker_kill(&first);
+	assert_true(worker_tells(&second, WAIT_MS, &told));
+	assert_int_equal(told.rc, 0);
+	worker_kill(&second);
+	worker_kill(&third);
+}
+
+static void one_that_stays_busy_is_told_of(void **state)
+{
+	int fd = bd_exclusive_open(dev.paths[DEVICE_TWO], 0, 0, NULL);
+	struct worker w;
+	struct told told;
+
+	(void)state;
+	assert_true(fd >= 0);
+	w = worker_start(DEVICE_TWO, SHORT_MS);
+	assert_true(worker_tells(&w, WAIT_MS, &told));
+	assert_int_equal(told.rc, -EBUSY);
+	assert_non_null(strstr(told.text, dev.paths[DEVICE_TWO]));
+	worker_kill(&w);
+	close(fd);
+}
+
+static void what_cannot_be_opened_is_told_of(void **state)
+{
+	struct worker w = worker_start(DEVICE_GONE, LIMIT_MS);
+	struct told told;
+
+	(void)state;
+	assert_true(worker_tells(&w, WAIT_MS, &told));
+	assert_int_equal(told.rc, -ENOENT);
+	assert_non_null(strstr(told.text, dev.paths[DEVICE_GONE]));
+	worker_kill(&w);
+}
+
+static void an_open_that_hangs_is_ended_by_its_child(void **state)
+{
+	uint64_t start = clock_us();
+	struct worker w = worker_start(DEVICE_HANGS, 0);
+	struct told told;
+
+	(void)state;
+	assert_true(worker_tells(&w, WAIT_MS, &told));
+	assert_int_equal(told.rc, -ETIMEDOUT);
+	assert_non_null(strstr(told.text, "hangs"));
+	assert_true(clock_us() - start >= OPENER_DEVICE_GRACE_MS * 1000);
+	children_end();
+	worker_kill(&w);
+}
+
+static void wrong_requests_for_devices_start_no_child(void **state)
+{
+	const struct opener_device_request bad[] = {
+		{ OPENER_MAGIC, DEVICE_ONE, LIMIT_MS },
+		{ OPENER_DEVICE_MAGIC, DEVICES, LIMIT_MS },
+		{ OPENER_DEVICE_MAGIC, UINT32_MAX, LIMIT_MS },
+		{ OPENER_DEVICE_MAGIC, DEVICE_ONE, OPENER_DEVICE_LIMIT_MS + 1 },
+	};
+	const struct opener_device_request good = { OPENER_DEVICE_MAGIC, DEVICE_ONE, 0 };
+	struct err err;
+	int back;
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
+		back = send_raw(&bad[i], sizeof bad[i], 1);
+		assert_true(openers_serve(&t.openers));
+		assert_int_equal(outcome(back, &err), -EINVAL);
+	}
+	t.openers.conf.ndevices = 0;
+	back = send_raw(&good, sizeof good, 1);
+	assert_true(openers_serve(&t.openers));
+	assert_int_equal(outcome(back, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "no device"));
+	assert_int_equal(t.openers.count, 0);
+}
+
+static void without_a_supervisor_no_device_opens(void **state)
+{
+	struct err err;
+
+	(void)state;
+	openers_end(&t.openers);
+	assert_int_equal(opener_open_device(&t.client, DEVICE_ONE, LIMIT_MS, &err), -EPIPE);
+	assert_non_null(strstr(err.text, "supervisor is gone"));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, up, down)
+#define TEST_DEVICES(f) cmocka_unit_test_setup_teardown(f, up_devices, down_devices)
 
 int main(void)
 {
@@ -283,6 +550,13 @@ int main(void)
 		TEST(a_mount_without_a_server_connects_to_nothing),
 		TEST(nothing_to_read_is_not_the_end_and_a_closed_worker_is),
 		TEST(without_a_supervisor_dialling_fails),
+		TEST_DEVICES(a_device_is_the_workers_alone_and_free_when_it_dies),
+		TEST_DEVICES(a_device_that_is_busy_delays_its_own_request_alone),
+		TEST_DEVICES(one_that_stays_busy_is_told_of),
+		TEST_DEVICES(what_cannot_be_opened_is_told_of),
+		TEST_DEVICES(an_open_that_hangs_is_ended_by_its_child),
+		TEST_DEVICES(wrong_requests_for_devices_start_no_child),
+		TEST_DEVICES(without_a_supervisor_no_device_opens),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,47 +58,10 @@ static int finish(void **state)
 	return rmdir(dir);
 }
 
-static void names_become_paths(void **state)
-{
-	char buf[64];
-
-	(void)state;
-	assert_int_equal(device_path("/d", "/dev/disk/by-id/emc-vol-1-2", buf, sizeof buf), 0);
-	assert_string_equal(buf, "/d/emc-vol-1-2");
-	assert_int_equal(device_path("/d", "emc-vol-1-2", buf, sizeof buf), 0);
-	assert_string_equal(buf, "/d/emc-vol-1-2");
-	assert_int_equal(device_path("/d", "/srv/x.img", buf, sizeof buf), 0);
-	assert_string_equal(buf, "/srv/x.img");
-	assert_int_equal(device_path("/d", "x", buf, 4), -ENAMETOOLONG);
-}
-
-static void *appear_main(void *arg)
-{
-	usleep(50000);
-	if (symlink(image, other))
-		abort();
-	return arg;
-}
-
 static bool nobody_waits(void *arg)
 {
 	(void)arg;
 	return false;
-}
-
-static void waits_for_the_link(void **state)
-{
-	const struct cancel cancel = { nobody_waits, NULL };
-	pthread_t thread;
-
-	(void)state;
-	assert_int_equal(device_wait(other, true, 20, NULL), -ETIMEDOUT);
-	assert_int_equal(device_wait(other, true, 20000, &cancel), -ECANCELED);
-	assert_int_equal(device_wait(other, false, 20, NULL), 0);
-	pthread_create(&thread, NULL, appear_main, NULL);
-	assert_int_equal(device_wait(other, true, 20000, NULL), 0);
-	pthread_join(thread, NULL);
-	assert_int_equal(device_wait(other, false, 20, NULL), -ETIMEDOUT);
 }
 
 static void checked_for_kind_and_size(void **state)
@@ -257,8 +219,6 @@ static void cell_that_cannot_be_found_is_nobody(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(names_become_paths),
-		T(waits_for_the_link),
 		T(checked_for_kind_and_size),
 		T(open_descriptors_are_users),
 		T(real_mkfs_makes_what_is_told_apart_from_blank_and_used),

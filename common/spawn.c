@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* spawn.c - see spawn.h. The end of the process is waited for, not the end of the pipe:
  * whatever it leaves behind may hold the pipe open for ever. */
-#include "tools/driver/spawn.h"
+#include "common/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 
-#define TICK_MS 100 /* between two looks at whether the mount is still wanted */
+#define TICK_MS 100 /* between two looks at whether it is still wanted */
 
 struct child {
 	pid_t pid;
@@ -94,7 +94,7 @@ static int wait_end(struct child *c, uint64_t deadline, const struct cancel *can
 
 		if (now >= deadline)
 			return -ETIMEDOUT;
-		if (cancel && !cancel->wanted(cancel->arg))
+		if (!cancel_is_wanted(cancel))
 			return -ECANCELED;
 		if (deadline - now > TICK_MS)
 			now = deadline - TICK_MS;

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "tools/driver/spawn.h"
+#include "common/spawn.h"
 
 static int run(const char *script, unsigned limit_ms, const struct cancel *cancel, char *text,
 	       size_t cap)

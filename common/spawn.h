@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* spawn.h - runs persifs mount, and hears what it complains about
+/* spawn.h - runs a program, and hears what it complains about
  *
  * Any thread. */
-#ifndef TOOLS_DRIVER_SPAWN_H
-#define TOOLS_DRIVER_SPAWN_H
+#ifndef COMMON_SPAWN_H
+#define COMMON_SPAWN_H
 
 #include <stddef.h>
 
-#include "tools/driver/mounts.h"
+#include "common/cancel.h"
 
 #define SPAWN_STDERR_MAX 4096 /* bytes of standard error that are kept */
 

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* judge.c - see judge.h */
+#include "tests/crash/judge.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "backends/block/ext4/super.h"
+#include "backends/block/layers.h"
+#include "common/cleanup.h"
+#include "tests/crash/kernel.h"
+#include "tests/crash/proc.h"
+
+static const char fd_path[] = "/proc/self/fd/3"; /* PROC_FD */
+enum { SAID_MAX = 2048 };
+
+/* ---- our recovery ----------------------------------------------------- */
+
+int recover_image(struct overlay *o, int log_fd_take, struct jrn_recovered *out, struct err *err)
+{
+	struct bd *dev, *top = NULL;
+	struct ext4_super super;
+	int rc = overlay_open(o, 0, &dev, err);
+
+	if (rc)
+		return rc;
+	top = dev;
+	if (log_fd_take >= 0)
+		rc = bd_record_open(dev, log_fd_take, &top, err);
+	if (rc) {
+		bd_close(dev);
+		return rc;
+	}
+	rc = ext4_super_read(top, &super, err);
+	if (!rc) {
+		rc = jrn_recover(top, &super, out, err);
+		ext4_super_done(&super);
+	}
+	bd_close(top);
+	return rc;
+}
+
+/* ---- the parts of a verdict ------------------------------------------- */
+
+__attribute__((format(printf, 2, 3))) static void bad(struct verdict *v, const char *fmt, ...)
+{
+	va_list ap;
+
+	v->good = false;
+	va_start(ap, fmt);
+	vsnprintf(v->why, sizeof v->why, fmt, ap);
+	va_end(ap);
+}
+
+/* The first line of what e2fsck said that is not its ordinary course; NULL: none. */
+static const char *complaint(char *said)
+{
+	char *save = NULL;
+
+	for (char *l = strtok_r(said, "\n", &save); l; l = strtok_r(NULL, "\n", &save))
+		if (strncmp(l, "Pass ", 5) != 0 && strncmp(l, "e2fsck 1.", 9) != 0 &&
+		    !strstr(l, " files (") && *l)
+			return l;
+	return NULL;
+}
+
+/* e2fsck -fn must end well and have nothing to say. */
+static void check_silent(struct judge *j, const char *who, struct verdict *v)
+{
+	static const char *const argv[] = { "e2fsck", "-fn", fd_path, NULL };
+	char said[SAID_MAX], all[SAID_MAX];
+	int rc = proc_run(argv, j->image, said, sizeof said);
+	const char *words;
+
+	memcpy(all, said, sizeof all);
+	words = complaint(said);
+	if (rc || words)
+		bad(v, "%s: e2fsck -fn afterwards ends with %d: %s", who, rc, words ? words : all);
+}
+
+/* Must the unit be the same whoever recovers? */
+static bool compared(const struct base *b, uint64_t unit)
+{
+	return unit != 1 && !b->log[unit * OVERLAY_UNIT / b->kind->block_size];
+}
+
+/* What stands in the memory file is what this judge left. */
+static void check_same(struct judge *j, const char *who, struct verdict *v)
+{
+	if (!j->first) {
+		j->first = who;
+		memcpy(j->ref, j->map, j->base->size);
+		return;
+	}
+	for (uint64_t u = 0; u < j->base->size / OVERLAY_UNIT; u++) {
+		uint64_t at = u * OVERLAY_UNIT;
+
+		if (!memcmp(j->map + at, j->ref + at, OVERLAY_UNIT) || !compared(j->base, u))
+			continue;
+		bad(v, "%s and %s leave different bytes in block %llu", j->first, who,
+		    (unsigned long long)(at / j->base->kind->block_size));
+		return;
+	}
+}
+
+static void judge_own(struct judge *j, struct overlay *o, struct jrn_recovered *found,
+		      struct verdict *v)
+{
+	struct err err = { "" };
+	int rc = recover_image(o, -1, found, &err);
+
+	if (rc) {
+		bad(v, "own recovery: %s (%s)", err.text, strerror(-rc));
+		return;
+	}
+	overlay_copy(o, j->map);
+	check_silent(j, "own recovery", v);
+	check_same(j, "own recovery", v);
+}
+
+static void judge_e2fsck(struct judge *j, const struct overlay *state, struct verdict *v)
+{
+	static const char *const argv[] = { "e2fsck", "-y", "-E", "journal_only", fd_path, NULL };
+	char said[SAID_MAX];
+	int rc;
+
+	overlay_copy(state, j->map);
+	rc = proc_run(argv, j->image, said, sizeof said);
+	if (rc && rc != 1) {
+		bad(v, "e2fsck -E journal_only ends with %d: %s", rc, said);
+		return;
+	}
+	check_silent(j, "e2fsck", v);
+	check_same(j, "e2fsck", v);
+}
+
+static void judge_kernel(struct judge *j, const struct overlay *state, struct verdict *v)
+{
+	struct err err;
+
+	overlay_copy(state, j->map);
+	if (kernel_mount(j->loop, j->device, j->mnt, &err)) {
+		bad(v, "kernel: %s", err.text);
+		return;
+	}
+	check_silent(j, "kernel", v);
+	check_same(j, "kernel", v);
+}
+
+/* The payload as the first judge left it. */
+static void judge_payload(struct judge *j, const struct oracle *o, uint32_t point,
+			  struct verdict *v)
+{
+	unsigned bs = j->base->kind->block_size;
+	AUTO_FREE uint8_t *bytes = xalloc(BASE_BLOCKS, bs);
+	char why[WHY_MAX];
+
+	for (unsigned i = 0; i < BASE_BLOCKS; i++)
+		memcpy(bytes + (size_t)i * bs, j->ref + j->base->payload[i] * bs, bs);
+	v->payload = hash_bytes(bytes, (size_t)BASE_BLOCKS * bs, 0);
+	if (o && j->which & JUDGE_ORACLE && !oracle_judge(o, point, bytes, &v->mount, &v->ord, why))
+		bad(v, "oracle, after %s: %s", j->first, why);
+}
+
+/* J5: the next transaction has a number above the one that was found. */
+static void judge_sequence(const struct oracle *o, const struct jrn_recovered *found,
+			   struct verdict *v)
+{
+	const struct mount_history *m = &o->h->mount[v->mount];
+	uint32_t tid = m->first_tid + v->ord - 1;
+
+	if (m->any && v->ord && (int32_t)(found->next_sequence - tid) <= 0)
+		bad(v, "own recovery: goes on with transaction %u after %u", found->next_sequence,
+		    tid);
+}
+
+void judge_state(struct judge *j, const struct overlay *state, const struct oracle *o,
+		 uint32_t point, struct verdict *out)
+{
+	struct jrn_recovered found = { 0 };
+	struct overlay mine;
+
+	*out = (struct verdict){ .good = true };
+	j->first = NULL;
+	overlay_over(&mine, state);
+	if (j->which & JUDGE_OWN)
+		judge_own(j, &mine, &found, out);
+	overlay_done(&mine);
+	if (out->good && j->which & JUDGE_E2FSCK)
+		judge_e2fsck(j, state, out);
+	if (out->good && j->which & JUDGE_KERNEL)
+		judge_kernel(j, state, out);
+	if (out->good && j->first)
+		judge_payload(j, o, point, out);
+	if (out->good && o && j->which & JUDGE_OWN && j->which & JUDGE_ORACLE && found.transactions)
+		judge_sequence(o, &found, out);
+}
+
+/* ---- making one ------------------------------------------------------- */
+
+int judge_init(struct judge *j, unsigned which, const char *dir, struct err *err)
+{
+	*j = (struct judge){ .which = which, .image = -1, .loop = -1 };
+	j->image = memfd_create("crashjournal", MFD_CLOEXEC);
+	if (j->image < 0)
+		return err_set(err, -errno, "cannot make a file in memory: %s", strerror(errno));
+	if (!(which & JUDGE_KERNEL))
+		return 0;
+	snprintf(j->mnt, sizeof j->mnt, "%s/mnt-%d", dir, (int)getpid());
+	return kernel_prepare(j->mnt, err);
+}
+
+int judge_base(struct judge *j, const struct base *base, struct err *err)
+{
+	if (j->loop >= 0)
+		close(j->loop);
+	j->loop = -1;
+	if (j->map)
+		munmap(j->map, j->base->size);
+	free(j->ref);
+	j->map = NULL;
+	j->base = base;
+	j->ref = xalloc(1, base->size);
+	if (ftruncate(j->image, (off_t)base->size))
+		return err_set(err, -errno, "cannot size a file in memory: %s", strerror(errno));
+	j->map = mmap(NULL, base->size, PROT_READ | PROT_WRITE, MAP_SHARED, j->image, 0);
+	if (j->map == MAP_FAILED) {
+		j->map = NULL;
+		return err_set(err, -ENOMEM, "cannot map a file in memory");
+	}
+	if (!(j->which & JUDGE_KERNEL))
+		return 0;
+	j->loop = kernel_loop(j->image, j->device, sizeof j->device, err);
+	return j->loop < 0 ? j->loop : 0;
+}
+
+void judge_done(struct judge *j)
+{
+	if (j->loop >= 0)
+		close(j->loop);
+	if (j->map)
+		munmap(j->map, j->base->size);
+	free(j->ref);
+	if (j->image >= 0)
+		close(j->image);
+	if (j->mnt[0])
+		rmdir(j->mnt);
+}

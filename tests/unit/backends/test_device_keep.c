@@ -1,0 +1,790 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the core keeps for a server that may lose it, and what it sends after a reconnect (device.h, B7). */
+#include <sched.h>
+
+#include "tests/unit/backends/device_test.h"
+
+static struct {
+	struct bd *dev;
+	struct fake_device *f;
+} t;
+
+static void open_with(struct fake_device_conf conf, struct bd_env env)
+{
+	bd_close(t.dev);
+	conf.limits.keeps = true;
+	t.dev = fake_device_open(&conf, &env, &t.f);
+}
+
+static int up(void **state)
+{
+	(void)state;
+	open_with((struct fake_device_conf){ .size = 0 }, (struct bd_env){ 0 });
+	return 0;
+}
+
+static int down(void **state)
+{
+	(void)state;
+	bd_close(t.dev);
+	t.dev = NULL;
+	return 0;
+}
+
+static struct bd_counts counts(void)
+{
+	struct bd_counts c;
+
+	bd_counts(t.dev, &c);
+	return c;
+}
+
+static void write_at(uint64_t off, uint64_t len, int fill, unsigned flags)
+{
+	assert_int_equal(treq_end(treq_submit(t.dev, BD_WRITE, flags, off, len, fill)), 0);
+}
+
+/* The server dies with its cache, and comes back. */
+static void restart(void)
+{
+	fake_device_disconnect(t.f);
+	fake_device_lose(t.f);
+	fake_device_clear(t.f);
+	fake_device_connect(t.f);
+}
+
+static void settled(void)
+{
+	assert_true(bd_idle(t.dev, clock_ms() + TEST_WAIT_MS));
+}
+
+static void bytes_are(uint64_t off, uint64_t len, int value)
+{
+	assert_true(all_are(fake_device_bytes(t.f) + off, len, value));
+}
+
+/* ---- what is kept ---------------------------------------------------------- */
+
+static void test_a_write_that_is_done_survives_the_server(void **state)
+{
+	(void)state;
+	write_at(512, 4096, 1, 0);
+	assert_int_equal(counts().kept_bytes, 4096);
+	restart();
+	settled();
+	bytes_are(512, 4096, 1);
+	assert_int_equal(counts().resent, 1);
+	assert_int_equal(counts().reconnects, 1);
+	/* And the next time: it is still not flushed. */
+	restart();
+	settled();
+	bytes_are(512, 4096, 1);
+	assert_int_equal(bd_flush(t.dev), 0);
+	assert_int_equal(counts().kept_bytes, 0);
+	restart();
+	settled();
+	assert_int_equal(fake_device_count(t.f), 0);
+	bytes_are(512, 4096, 1);
+}
+
+static void test_the_copy_has_the_bytes_of_the_end_of_the_write(void **state)
+{
+	struct treq *r = treq_submit(t.dev, BD_WRITE, 0, 0, 512, 5);
+
+	(void)state;
+	assert_int_equal(treq_wait(r), 0);
+	memset(r->buf, 6, 512); /* the owner's again */
+	restart();
+	settled();
+	bytes_are(0, 512, 5);
+	treq_free(r);
+}
+
+static void test_zeros_are_kept_as_zeros(void **state)
+{
+	(void)state;
+	open_with((struct fake_device_conf){ .limits = { .max_zero = 4096 } },
+		  (struct bd_env){ 0 });
+	write_at(0, 16384, 1, BD_FUA);
+	assert_int_equal(bd_zero(t.dev, 0, 16384, BD_UNMAP), 0);
+	assert_int_equal(counts().kept_bytes, 0); /* there are no bytes to keep */
+	restart();
+	settled();
+	bytes_are(0, 16384, 0);
+	assert_int_equal(fake_device_count_op(t.f, BD_ZERO), 4);
+	assert_int_equal(fake_device_seen(t.f, 0).flags, BD_UNMAP);
+}
+
+static void test_a_failed_write_is_not_kept(void **state)
+{
+	(void)state;
+	fake_device_fail(t.f, BD_WRITE, 1, 1, -ENOSPC);
+	assert_int_equal(treq_end(treq_submit(t.dev, BD_WRITE, 0, 0, 512, 1)), -ENOSPC);
+	assert_int_equal(counts().kept_bytes, 0);
+}
+
+static void test_fua_is_not_kept_but_over_an_older_write(void **state)
+{
+	(void)state;
+	open_with((struct fake_device_conf){ .limits = { .fua = true } }, (struct bd_env){ 0 });
+	write_at(0, 512, 1, BD_FUA);
+	assert_int_equal(counts().kept_bytes, 0);
+	write_at(4096, 1024, 2, 0);
+	write_at(4096 + 512, 1024, 3, BD_FUA);
+	assert_int_equal(counts().kept_bytes, 2048);
+	restart();
+	settled();
+	bytes_are(0, 512, 1);
+	bytes_are(4096, 512, 2);
+	bytes_are(4096 + 512, 1024, 3); /* not what was there before */
+}
+
+static void test_a_flush_covers_only_what_was_done_when_it_was_sent(void **state)
+{
+	struct treq *flush, *late;
+
+	(void)state;
+	write_at(0, 512, 1, 0);
+	fake_device_hold(t.f, true);
+	late = treq_submit(t.dev, BD_WRITE, 0, 512, 512, 2);
+	flush = treq_submit(t.dev, BD_FLUSH, 0, 0, 0, 0);
+	fake_device_wait(t.f, 2);
+	fake_device_release(t.f, 0);
+	assert_int_equal(treq_end(late), 0);
+	assert_int_equal(counts().kept_bytes, 1024);
+	fake_device_release(t.f, 0);
+	assert_int_equal(treq_end(flush), 0);
+	assert_int_equal(counts().kept_bytes, 512);
+	fake_device_hold(t.f, false);
+	restart();
+	settled();
+	bytes_are(512, 512, 2);
+	assert_int_equal(fake_device_count(t.f), 1);
+}
+
+static void test_a_flush_in_place_of_fua_covers_others_too(void **state)
+{
+	(void)state;
+	write_at(0, 512, 1, 0);
+	write_at(512, 512, 2, BD_FUA);
+	assert_int_equal(counts().kept_bytes, 0);
+}
+
+/* ---- keep_max ---------------------------------------------------------------- */
+
+static void test_at_keep_max_the_core_flushes_and_new_writes_wait(void **state)
+{
+	struct treq *a, *b, *read;
+
+	(void)state;
+	open_with((struct fake_device_conf){ .size = 0 }, (struct bd_env){ .keep_max = 8192 });
+	write_at(0, 4096, 1, 0);
+	write_at(4096, 4096, 2, 0);
+	fake_device_hold_only(t.f, BD_FLUSH);
+	a = treq_submit(t.dev, BD_WRITE, 0, 8192, 4096, 3);
+	b = treq_submit(t.dev, BD_WRITE, 0, 16384, 512, 4);
+	read = treq_submit(t.dev, BD_READ, 0, 0, 512, 0);
+	fake_device_wait(t.f, 1);
+	assert_int_equal(fake_device_at(t.f, 0).op, BD_FLUSH);
+	assert_int_equal(treq_end(read), 0); /* reads do not wait */
+	assert_int_equal(counts().waiting, 2);
+	assert_int_equal(fake_device_count_op(t.f, BD_WRITE), 2);
+	fake_device_hold(t.f, false);
+	assert_int_equal(treq_end(a) | treq_end(b), 0);
+	assert_int_equal(counts().forced_flushes, 1);
+	assert_int_equal(counts().kept_bytes, 4096 + 512);
+	assert_int_equal(counts().ops[BD_FLUSH], 0); /* nobody asked for it */
+}
+
+static void test_what_fits_does_not_overtake_what_stalls(void **state)
+{
+	struct treq *big, *small;
+
+	(void)state;
+	open_with((struct fake_device_conf){ .size = 0 }, (struct bd_env){ .keep_max = 8192 });
+	write_at(0, 4096, 1, 0);
+	fake_device_hold_only(t.f, BD_FLUSH);
+	big = treq_submit(t.dev, BD_WRITE, 0, 8192, 8192, 2);
+	small = treq_submit(t.dev, BD_WRITE, 0, 32768, 512, 3);
+	fake_device_wait(t.f, 1);
+	assert_int_equal(fake_device_count_op(t.f, BD_WRITE), 1);
+	fake_device_hold(t.f, false);
+	assert_int_equal(treq_end(big) | treq_end(small), 0);
+}
+
+static void test_a_write_larger_than_keep_max_is_durable_when_done(void **state)
+{
+	(void)state;
+	open_with((struct fake_device_conf){ .size = 0 }, (struct bd_env){ .keep_max = 4096 });
+	write_at(0, 4096, 1, 0);
+	write_at(0, 65536, 2, 0); /* over the older one: that is flushed before */
+	assert_true(all_are(fake_device_durable(t.f), 65536, 2));
+	assert_int_equal(counts().kept_bytes, 0);
+	restart();
+	settled();
+	bytes_are(0, 65536, 2);
+}
+
+static void test_many_writes_stay_within_keep_max(void **state)
+{
+	struct treq *r[200];
+
+	(void)state;
+	open_with((struct fake_device_conf){ .size = 0 }, (struct bd_env){ .keep_max = 16384 });
+	for (unsigned i = 0; i < 200; i++) {
+		r[i] = treq_submit(t.dev, BD_WRITE, 0, i * 4096, 4096, (int)i);
+		assert_true(counts().kept_bytes <= 16384);
+	}
+	for (unsigned i = 0; i < 200; i++)
+		assert_int_equal(treq_end(r[i]), 0);
+	assert_true(counts().kept_bytes <= 16384);
+	assert_true(counts().forced_flushes > 0);
+	restart();
+	settled();
+	for (unsigned i = 0; i < 200; i++)
+		bytes_are(i * 4096, 4096, (int)i);
+}
+
+static void test_a_forced_flush_that_fails_fails_the_device(void **state)
+{
+	struct treq *waits;
+
+	(void)state;
+	open_with((struct fake_device_conf){ .size = 0 }, (struct bd_env){ .keep_max = 4096 });
+	write_at(0, 4096, 1, 0);
+	fake_device_fail(t.f, BD_FLUSH, 1, 1, -EIO);
+	waits = treq_submit(t.dev, BD_WRITE, 0, 8192, 4096, 1);
+	assert_int_equal(treq_end(waits), -EIO);
+	assert_int_equal(bd_failed(t.dev), -EIO);
+	assert_int_equal(counts().kept_bytes, 0);
+}
+
+/* ---- B7: the order ------------------------------------------------------------- */
+
+static void test_kept_then_unanswered_then_new(void **state)
+{
+	struct treq *unanswered[3], *fresh[2];
+
+	(void)state;
+	write_at(0, 512, 1, 0);
+	write_at(512, 512, 2, 0);
+	fake_device_hold(t.f, true);
+	for (unsigned i = 0; i < 3; i++)
+		unanswered[i] = treq_submit(t.dev, BD_WRITE, 0, 4096 + i * 512, 512, 3);
+	fake_device_wait(t.f, 3);
+	fake_device_disconnect(t.f); /* gives them back, last one first */
+	assert_true(counts().paused);
+	for (unsigned i = 0; i < 2; i++)
+		fresh[i] = treq_submit(t.dev, BD_WRITE, 0, 8192 + i * 512, 512, 4);
+	fake_device_clear(t.f);
+	fake_device_connect(t.f);
+	fake_device_wait(t.f, 2);
+	assert_int_equal(fake_device_at(t.f, 0).off, 0);
+	assert_int_equal(fake_device_at(t.f, 1).off, 512);
+	fake_device_release(t.f, 1);
+	assert_int_equal(fake_device_count(t.f), 2); /* all of the kept come first */
+	fake_device_release(t.f, 0);
+	fake_device_wait(t.f, 3);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(fake_device_at(t.f, i).off, 4096 + i * 512);
+	fake_device_release(t.f, 0);
+	fake_device_release(t.f, 0);
+	assert_int_equal(fake_device_count(t.f), 5);
+	fake_device_release(t.f, 0);
+	fake_device_wait(t.f, 2);
+	assert_int_equal(fake_device_at(t.f, 0).off, 8192);
+	fake_device_hold(t.f, false);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(treq_end(unanswered[i]), 0);
+	assert_int_equal(treq_end(fresh[0]) | treq_end(fresh[1]), 0);
+	assert_int_equal(counts().resent, 5);
+}
+
+static void test_kept_writes_that_overlap_go_one_after_another(void **state)
+{
+	(void)state;
+	write_at(0, 2048, 1, 0);
+	write_at(1024, 2048, 2, 0);
+	write_at(8192, 512, 9, 0);
+	write_at(0, 512, 3, 0);
+	fake_device_disconnect(t.f);
+	fake_device_lose(t.f);
+	fake_device_clear(t.f);
+	fake_device_hold(t.f, true);
+	fake_device_connect(t.f);
+	fake_device_wait(t.f, 1);
+	assert_int_equal(fake_device_count(t.f), 1);
+	fake_device_release(t.f, 0);
+	fake_device_wait(t.f, 3); /* the other three do not overlap each other */
+	assert_int_equal(fake_device_at(t.f, 0).off, 1024);
+	fake_device_release(t.f, 2);
+	fake_device_hold(t.f, false);
+	settled();
+	bytes_are(0, 512, 3);
+	bytes_are(512, 512, 1);
+	bytes_are(1024, 2048, 2);
+}
+
+static void test_an_unanswered_write_over_a_kept_one_comes_after_it(void **state)
+{
+	struct treq *newer;
+
+	(void)state;
+	write_at(0, 4096, 1, 0);
+	fake_device_hold(t.f, true);
+	newer = treq_submit(t.dev, BD_WRITE, 0, 1024, 512, 2);
+	fake_device_wait(t.f, 1);
+	fake_device_execute(t.f, 0); /* done there, and the answer is lost */
+	fake_device_disconnect(t.f);
+	fake_device_connect(t.f);
+	fake_device_wait(t.f, 1);
+	assert_int_equal(fake_device_at(t.f, 0).len, 4096);
+	fake_device_hold(t.f, false);
+	assert_int_equal(treq_end(newer), 0);
+	bytes_are(1024, 512, 2);
+	bytes_are(0, 1024, 1);
+}
+
+static void test_a_new_write_over_a_kept_one_comes_after_it(void **state)
+{
+	struct treq *newer;
+
+	(void)state;
+	write_at(0, 4096, 1, 0);
+	fake_device_disconnect(t.f);
+	newer = treq_submit(t.dev, BD_WRITE, 0, 0, 4096, 2);
+	fake_device_lose(t.f);
+	fake_device_connect(t.f);
+	assert_int_equal(treq_end(newer), 0);
+	bytes_are(0, 4096, 2);
+	restart();
+	settled();
+	bytes_are(0, 4096, 2);
+}
+
+static void test_an_unanswered_flush_follows_the_kept_writes(void **state)
+{
+	struct treq *flush;
+
+	(void)state;
+	write_at(0, 512, 1, 0);
+	fake_device_hold(t.f, true);
+	flush = treq_submit(t.dev, BD_FLUSH, 0, 0, 0, 0);
+	fake_device_wait(t.f, 1);
+	fake_device_disconnect(t.f);
+	fake_device_lose(t.f);
+	fake_device_clear(t.f);
+	fake_device_hold(t.f, false);
+	fake_device_connect(t.f);
+	assert_int_equal(treq_end(flush), 0);
+	assert_int_equal(fake_device_seen(t.f, 0).op, BD_WRITE);
+	assert_int_equal(fake_device_seen(t.f, 1).op, BD_FLUSH);
+	assert_true(all_are(fake_device_durable(t.f), 512, 1));
+	assert_int_equal(counts().kept_bytes, 0);
+}
+
+/* Written, not flushed, and not kept, for it is not done: it starts anew. */
+static void test_fua_whose_flush_was_not_answered_is_written_again(void **state)
+{
+	struct treq *r;
+
+	(void)state;
+	fake_device_hold(t.f, true);
+	r = treq_submit(t.dev, BD_WRITE, BD_FUA, 0, 512, 1);
+	fake_device_wait(t.f, 1);
+	fake_device_release(t.f, 0);
+	fake_device_wait(t.f, 1);
+	assert_int_equal(fake_device_at(t.f, 0).op, BD_FLUSH);
+	fake_device_disconnect(t.f);
+	fake_device_lose(t.f);
+	fake_device_clear(t.f);
+	fake_device_hold(t.f, false);
+	fake_device_connect(t.f);
+	assert_int_equal(treq_end(r), 0);
+	assert_int_equal(fake_device_seen(t.f, 0).op, BD_WRITE);
+	assert_true(all_are(fake_device_durable(t.f), 512, 1));
+}
+
+static void test_a_cut_write_starts_anew_with_the_parts_that_were_answered(void **state)
+{
+	struct treq *r;
+
+	(void)state;
+	open_with((struct fake_device_conf){ .limits = { .max_transfer = 1024, .depth = 2 } },
+		  (struct bd_env){ 0 });
+	fake_device_hold(t.f, true);
+	r = treq_submit(t.dev, BD_WRITE, 0, 0, 8192, 1);
+	fake_device_wait(t.f, 2);
+	fake_device_release(t.f, 0);
+	fake_device_wait(t.f, 2);
+	fake_device_disconnect(t.f);
+	fake_device_lose(t.f);
+	fake_device_clear(t.f);
+	fake_device_hold(t.f, false);
+	fake_device_connect(t.f);
+	assert_int_equal(treq_end(r), 0);
+	bytes_are(0, 8192, 1);
+	assert_int_equal(fake_device_count(t.f), 8);
+	restart();
+	settled();
+	bytes_are(0, 8192, 1);
+	assert_int_equal(fake_device_count(t.f), 8); /* kept whole, cut again */
+}
+
+static void test_a_connection_lost_again_during_the_repetition(void **state)
+{
+	struct treq *r;
+
+	(void)state;
+	open_with((struct fake_device_conf){ .limits = { .max_transfer = 512, .depth = 2 } },
+		  (struct bd_env){ 0 });
+	write_at(0, 2048, 1, 0);
+	write_at(1024, 2048, 2, 0);
+	fake_device_hold(t.f, true);
+	r = treq_submit(t.dev, BD_WRITE, 0, 8192, 1024, 3);
+	fake_device_wait(t.f, 2);
+	for (unsigned i = 0; i < 6; i++) {
+		fake_device_disconnect(t.f);
+		fake_device_lose(t.f);
+		fake_device_clear(t.f);
+		fake_device_connect(t.f);
+		for (unsigned j = 0; j < i; j++) {
+			fake_device_wait(t.f, 1);
+			fake_device_release(t.f, 0);
+		}
+		assert_int_equal(fake_device_seen(t.f, 0).off, 0);
+		assert_false(treq_is_done(r));
+	}
+	fake_device_hold(t.f, false);
+	assert_int_equal(treq_end(r), 0);
+	settled();
+	bytes_are(0, 1024, 1);
+	bytes_are(1024, 2048, 2);
+	bytes_are(8192, 1024, 3);
+}
+
+static void test_a_kept_write_that_is_refused_fails_the_device(void **state)
+{
+	(void)state;
+	write_at(0, 512, 1, 0);
+	write_at(0, 512, 2, 0);
+	fake_device_disconnect(t.f);
+	fake_device_fail(t.f, BD_WRITE, 1, 1, -EPERM);
+	fake_device_connect(t.f);
+	settled();
+	assert_int_equal(bd_failed(t.dev), -EPERM);
+	assert_int_equal(bd_flush(t.dev), -EPERM);
+	assert_int_equal(counts().kept_bytes, 0);
+	assert_int_equal(treq_end(treq_submit(t.dev, BD_READ, 0, 0, 512, 0)), 0);
+}
+
+static void test_answers_between_pause_and_resume_count(void **state)
+{
+	(void)state;
+	write_at(0, 512, 1, 0);
+	bd_pause(t.dev);
+	assert_true(counts().paused);
+	bd_resume(t.dev);
+	settled();
+	assert_false(counts().paused);
+	write_at(512, 512, 2, 0);
+	bytes_are(0, 512, 1);
+}
+
+static void *submits(void *arg)
+{
+	assert_int_equal(bd_submit(t.dev, arg), 0);
+	return NULL;
+}
+
+static _Atomic bool lost;
+
+static void *loses(void *arg)
+{
+	fake_device_disconnect(t.f);
+	atomic_store(&lost, true);
+	return arg;
+}
+
+/* Else the transport would send it on the new connection, before what has to come first. */
+static void test_a_pause_waits_for_who_is_just_submitting(void **state)
+{
+	struct treq *r = treq_new(BD_WRITE, 0, 0, 512, 1);
+	pthread_t submitter, loser;
+
+	(void)state;
+	atomic_store(&lost, false);
+	fake_device_stall(t.f, true);
+	fake_device_hold(t.f, true);
+	assert_int_equal(pthread_create(&submitter, NULL, submits, &r->rq), 0);
+	fake_device_wait_stalled(t.f);
+	assert_int_equal(pthread_create(&loser, NULL, loses, NULL), 0);
+	while (!counts().paused)
+		sched_yield();
+	assert_false(atomic_load(&lost));
+	fake_device_stall(t.f, false);
+	pthread_join(submitter, NULL);
+	pthread_join(loser, NULL);
+	assert_int_equal(fake_device_held(t.f), 0); /* it was given back */
+	fake_device_hold(t.f, false);
+	fake_device_connect(t.f);
+	assert_int_equal(treq_end(r), 0);
+	assert_int_equal(counts().resent, 1);
+}
+
+/* ---- limits of patience ---------------------------------------------------------- */
+
+static void test_requests_expire_while_the_server_is_away(void **state)
+{
+	struct treq *in_flight, *waits, *read;
+	uint64_t now;
+	uint32_t next;
+
+	(void)state;
+	open_with((struct fake_device_conf){ .size = 0 }, (struct bd_env){ .timeout_ms = 5000 });
+	assert_int_equal(bd_expire(t.dev, clock_ms() + 100000), UINT32_MAX);
+	fake_device_hold(t.f, true);
+	in_flight = treq_submit(t.dev, BD_READ, 0, 0, 512, 0);
+	fake_device_wait(t.f, 1);
+	fake_device_disconnect(t.f);
+	now = clock_ms();
+	waits = treq_submit(t.dev, BD_WRITE, 0, 4096, 512, 1);
+	next = bd_expire(t.dev, now);
+	assert_in_range(next, 4900, 5000);
+	assert_false(treq_is_done(in_flight));
+	assert_int_equal(bd_failed(t.dev), 0);
+	bd_expire(t.dev, clock_ms() + 6000);
+	assert_int_equal(treq_end(in_flight), -ETIMEDOUT);
+	assert_int_equal(treq_end(waits), -ETIMEDOUT);
+	assert_int_equal(bd_failed(t.dev), -ETIMEDOUT);
+	assert_int_equal(refusal(t.dev, BD_FLUSH, 0, 0, 0), -ETIMEDOUT);
+	read = treq_submit(t.dev, BD_READ, 0, 0, 512, 0);
+	fake_device_hold(t.f, false);
+	fake_device_connect(t.f);
+	assert_int_equal(treq_end(read), 0);
+}
+
+static void test_time_goes_on_over_reconnects_that_bring_nothing(void **state)
+{
+	struct treq *r;
+	uint64_t begin;
+
+	(void)state;
+	open_with((struct fake_device_conf){ .size = 0 }, (struct bd_env){ .timeout_ms = 60000 });
+	fake_device_hold(t.f, true);
+	r = treq_submit(t.dev, BD_READ, 0, 0, 512, 0);
+	fake_device_wait(t.f, 1);
+	begin = clock_ms();
+	fake_device_disconnect(t.f);
+	atomic_fetch_add(&clock_skew_ms, 40000);
+	fake_device_connect(t.f);
+	fake_device_disconnect(t.f);
+	assert_in_range(bd_expire(t.dev, begin + 40000), 1, 20000);
+	/* One that brought something begins anew. */
+	fake_device_hold(t.f, false);
+	fake_device_connect(t.f);
+	assert_int_equal(treq_end(r), 0);
+	fake_device_hold(t.f, true);
+	r = treq_submit(t.dev, BD_READ, 0, 0, 512, 0);
+	fake_device_disconnect(t.f);
+	assert_in_range(bd_expire(t.dev, clock_ms()), 50000, 60000);
+	fake_device_hold(t.f, false);
+	fake_device_connect(t.f);
+	assert_int_equal(treq_end(r), 0);
+	atomic_store(&clock_skew_ms, 0);
+}
+
+static void test_without_a_limit_nothing_expires(void **state)
+{
+	struct treq *r;
+
+	(void)state;
+	fake_device_disconnect(t.f);
+	r = treq_submit(t.dev, BD_READ, 0, 0, 512, 0);
+	assert_int_equal(bd_expire(t.dev, UINT64_MAX), UINT32_MAX);
+	fake_device_connect(t.f);
+	assert_int_equal(treq_end(r), 0);
+}
+
+static void test_cancel_while_paused_ends_all(void **state)
+{
+	struct treq *r[6];
+
+	(void)state;
+	write_at(65536, 512, 9, 0);
+	fake_device_hold(t.f, true);
+	for (unsigned i = 0; i < 3; i++)
+		r[i] = treq_submit(t.dev, BD_WRITE, BD_FUA, i * 512, 512, 1);
+	fake_device_wait(t.f, 3);
+	fake_device_disconnect(t.f);
+	for (unsigned i = 3; i < 6; i++)
+		r[i] = treq_submit(t.dev, BD_WRITE, 0, i * 512, 512, 1);
+	bd_cancel(t.dev);
+	for (unsigned i = 0; i < 6; i++)
+		assert_int_equal(treq_end(r[i]), -ECANCELED);
+	assert_int_equal(bd_failed(t.dev), 0);
+	settled();
+}
+
+static void test_what_comes_back_after_a_cancel_ends(void **state)
+{
+	struct treq *r;
+
+	(void)state;
+	open_with((struct fake_device_conf){ .limits = { .max_transfer = 512, .depth = 1 } },
+		  (struct bd_env){ 0 });
+	fake_device_hold(t.f, true);
+	r = treq_submit(t.dev, BD_WRITE, 0, 0, 4096, 1);
+	fake_device_wait(t.f, 1);
+	bd_cancel(t.dev);
+	assert_int_equal(treq_end(r), -ECANCELED);
+	assert_int_equal(fake_device_count(t.f), 1);
+}
+
+static void test_a_close_while_paused_with_kept_writes(void **state)
+{
+	struct treq *r;
+
+	(void)state;
+	write_at(0, 512, 1, 0);
+	fake_device_disconnect(t.f);
+	r = treq_submit(t.dev, BD_FLUSH, 0, 0, 0, 0);
+	bd_close(t.dev);
+	t.dev = NULL;
+	assert_int_equal(treq_end(r), -ECANCELED);
+}
+
+static void test_a_close_during_the_repetition(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 100; i++)
+		write_at(i * 512, 1024, (int)i, 0);
+	fake_device_disconnect(t.f);
+	fake_device_hold(t.f, true);
+	fake_device_connect(t.f);
+	fake_device_wait(t.f, 1);
+	bd_close(t.dev);
+	t.dev = NULL;
+}
+
+/* ---- under load -------------------------------------------------------------------- */
+
+#define LOAD_THREADS 3u
+#define LOAD_SHARE 65536u
+
+static _Atomic unsigned load_left;
+
+static void *load(void *arg)
+{
+	uint64_t base = *(unsigned *)arg * (uint64_t)LOAD_SHARE;
+	unsigned seed = *(unsigned *)arg + 7;
+	uint8_t shadow[LOAD_SHARE], buf[8192];
+
+	memset(shadow, 0, sizeof shadow);
+	for (unsigned i = 0; i < 400; i++) {
+		uint64_t len = 512ull * (1 + (unsigned)rand_r(&seed) % 16);
+		uint64_t off = 512ull *
+			       ((unsigned)rand_r(&seed) % (unsigned)((LOAD_SHARE - len) / 512 + 1));
+		unsigned what = (unsigned)rand_r(&seed) % 16;
+
+		if (what < 8) {
+			memset(buf, (int)i, len);
+			assert_int_equal(
+				bd_write(t.dev, buf, len, base + off, what < 2 ? BD_FUA : 0), 0);
+			memset(shadow + off, (int)i, len);
+		} else if (what < 10) {
+			assert_int_equal(bd_zero(t.dev, base + off, len, what == 8 ? BD_FUA : 0),
+					 0);
+			memset(shadow + off, 0, len);
+		} else if (what == 10) {
+			assert_int_equal(bd_flush(t.dev), 0);
+		} else {
+			assert_int_equal(bd_read(t.dev, buf, len, base + off), 0);
+			assert_memory_equal(buf, shadow + off, len);
+		}
+	}
+	assert_int_equal(bd_read(t.dev, shadow, 512, base), 0);
+	atomic_fetch_sub(&load_left, 1);
+	return NULL;
+}
+
+/* The server loses its cache again and again, and nobody sees it. */
+static void under_load(bool fua)
+{
+	pthread_t threads[LOAD_THREADS];
+	unsigned ids[LOAD_THREADS];
+
+	open_with((struct fake_device_conf){ .limits = { .depth = 4,
+							 .max_transfer = 4096,
+							 .max_zero = 2048,
+							 .fua = fua } },
+		  (struct bd_env){ .keep_max = 32768 });
+	atomic_store(&load_left, LOAD_THREADS);
+	for (unsigned i = 0; i < LOAD_THREADS; i++) {
+		ids[i] = i;
+		assert_int_equal(pthread_create(&threads[i], NULL, load, &ids[i]), 0);
+	}
+	while (atomic_load(&load_left) > 0) {
+		restart();
+		for (uint64_t end = clock_us() + 300; clock_us() < end;)
+			sched_yield();
+	}
+	for (unsigned i = 0; i < LOAD_THREADS; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(counts().errors, 0);
+	assert_true(counts().resent > 0);
+}
+
+static void test_nothing_is_lost_or_stale_under_load(void **state)
+{
+	(void)state;
+	under_load(false);
+}
+
+static void test_nothing_is_lost_or_stale_under_load_with_fua(void **state)
+{
+	(void)state;
+	under_load(true);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, up, down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_a_write_that_is_done_survives_the_server),
+		T(test_the_copy_has_the_bytes_of_the_end_of_the_write),
+		T(test_zeros_are_kept_as_zeros),
+		T(test_a_failed_write_is_not_kept),
+		T(test_fua_is_not_kept_but_over_an_older_write),
+		T(test_a_flush_covers_only_what_was_done_when_it_was_sent),
+		T(test_a_flush_in_place_of_fua_covers_others_too),
+		T(test_at_keep_max_the_core_flushes_and_new_writes_wait),
+		T(test_what_fits_does_not_overtake_what_stalls),
+		T(test_a_write_larger_than_keep_max_is_durable_when_done),
+		T(test_many_writes_stay_within_keep_max),
+		T(test_a_forced_flush_that_fails_fails_the_device),
+		T(test_kept_then_unanswered_then_new),
+		T(test_kept_writes_that_overlap_go_one_after_another),
+		T(test_an_unanswered_write_over_a_kept_one_comes_after_it),
+		T(test_a_new_write_over_a_kept_one_comes_after_it),
+		T(test_an_unanswered_flush_follows_the_kept_writes),
+		T(test_fua_whose_flush_was_not_answered_is_written_again),
+		T(test_a_cut_write_starts_anew_with_the_parts_that_were_answered),
+		T(test_a_connection_lost_again_during_the_repetition),
+		T(test_a_kept_write_that_is_refused_fails_the_device),
+		T(test_answers_between_pause_and_resume_count),
+		T(test_a_pause_waits_for_who_is_just_submitting),
+		T(test_requests_expire_while_the_server_is_away),
+		T(test_time_goes_on_over_reconnects_that_bring_nothing),
+		T(test_without_a_limit_nothing_expires),
+		T(test_cancel_while_paused_ends_all),
+		T(test_what_comes_back_after_a_cancel_ends),
+		T(test_a_close_while_paused_with_kept_writes),
+		T(test_a_close_during_the_repetition),
+		T(test_nothing_is_lost_or_stale_under_load),
+		T(test_nothing_is_lost_or_stale_under_load_with_fua),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* jrnbench.c - how many commits a second the journal makes, alone: no file system above it
+ *
+ *   jrnbench --device URI [--threads N] [--runtime SECONDS] [--blocks N] [--first BLOCK] [--json]
+ *
+ * The device holds an ext4 file system made by mke2fs, with a journal, that nobody uses. Each thread does what fsync()
+ * of a changed inode costs: a handle that changes blocks (1) of its own, then jrn_wait(). The blocks are free ones: from
+ * --first on, else the last of the file system. They have to be zero, and are zero again at the end. */
+#include <errno.h>
+#include <getopt.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/block/device.h"
+#include "backends/block/ext4/journal.h"
+#include "common/cleanup.h"
+#include "common/clock.h"
+
+#define BUFFERS_BYTES (64u << 20)
+#define SAMPLES_MAX 1000000u /* latencies kept of a thread */
+
+struct run;
+
+struct worker {
+	pthread_t thread;
+	struct run *run;
+	uint64_t first; /* block */
+	uint64_t done;
+	uint32_t *us; /* owned: how long each took */
+	unsigned nus;
+	int error;
+};
+
+struct run {
+	/* set at start, then read only */
+	const char *uri, *layers;
+	unsigned threads, blocks;
+	uint64_t first;
+	double seconds;
+	bool json;
+	struct bd *dev;
+	struct ext4_super super;
+	struct bufs *bufs;
+	struct jrn *jrn;
+	struct worker *workers;
+
+	_Atomic bool stop;
+};
+
+static void die(const char *what, const char *why)
+{
+	fprintf(stderr, "jrnbench: %s: %s\n", what, why);
+	exit(1);
+}
+
+/* Changes all blocks of a thread to one value. */
+static int change(struct worker *w, uint64_t value, uint32_t *tid)
+{
+	struct buf_owner plain = { .type = BUF_PLAIN };
+	struct run *r = w->run;
+	struct txn t;
+	int rc = txn_begin(r->jrn, r->blocks, &t);
+
+	if (rc)
+		return rc;
+	for (unsigned i = 0; !rc && i < r->blocks; i++) {
+		struct buf *b = NULL;
+
+		rc = buf_get(r->bufs, w->first + i, plain, &b);
+		if (rc)
+			break;
+		buf_lock(b);
+		memcpy(buf_change(&t, b, 0, sizeof value), &value, sizeof value);
+		buf_unlock(b);
+		buf_put(b);
+	}
+	*tid = txn_end(&t);
+	return rc;
+}
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	uint32_t tid;
+
+	while (!w->error && !atomic_load_explicit(&w->run->stop, memory_order_relaxed)) {
+		uint64_t start = clock_us();
+
+		w->error = change(w, w->done + 1, &tid);
+		if (!w->error)
+			w->error = jrn_wait(w->run->jrn, tid);
+		if (w->nus < SAMPLES_MAX)
+			w->us[w->nus++] = (uint32_t)(clock_us() - start);
+		w->done++;
+	}
+	return NULL;
+}
+
+/* ---- before and after ------------------------------------------------------- */
+
+static bool is_zero(const uint8_t *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (p[i])
+			return false;
+	return true;
+}
+
+/* Nobody's data is written over: what is not zero is not free. */
+static void check_free(struct run *r)
+{
+	struct buf_owner plain = { .type = BUF_PLAIN };
+	uint64_t n = (uint64_t)r->threads * r->blocks;
+
+	if (!r->first)
+		r->first = n < r->super.blocks ? r->super.blocks - n : 0;
+	if (!r->first || n > r->super.blocks - r->first)
+		die(r->uri, "too small for so many blocks");
+	for (uint64_t i = 0; i < n; i++) {
+		struct buf *b;
+		int rc = buf_get(r->bufs, r->first + i, plain, &b);
+
+		if (rc)
+			die(r->uri, strerror(-rc));
+		if (!is_zero(b->data, r->super.block_size))
+			die(r->uri, "its last blocks are in use: name free ones by --first");
+		buf_put(b);
+	}
+}
+
+static void start(struct run *r)
+{
+	struct bufs_conf bc = { .memory = BUFFERS_BYTES };
+	struct jrn_conf jc = { .super = &r->super };
+	struct jrn_recovered recovered;
+	struct err err = { "" };
+
+	if (bd_open(r->uri, r->layers, NULL, &r->dev, &err) ||
+	    ext4_super_read(r->dev, &r->super, &err) ||
+	    jrn_recover(r->dev, &r->super, &recovered, &err))
+		die(r->uri, err.text);
+	bc.dev = r->dev;
+	bc.block_size = r->super.block_size;
+	bc.blocks = r->super.blocks;
+	if (bufs_new(&bc, &r->bufs))
+		die("buffers", strerror(ENOMEM));
+	check_free(r);
+	jc.dev = r->dev;
+	jc.bufs = r->bufs;
+	if (jrn_open(&jc, &r->jrn, &err))
+		die(r->uri, err.text);
+}
+
+static void finish(struct run *r)
+{
+	uint32_t tid;
+	int rc = 0;
+
+	for (unsigned i = 0; !rc && i < r->threads; i++)
+		rc = change(&r->workers[i], 0, &tid);
+	if (!rc)
+		rc = jrn_close(r->jrn);
+	if (rc)
+		die(r->uri, strerror(-rc));
+	bufs_free(r->bufs);
+	ext4_super_done(&r->super);
+	bd_close(r->dev);
+}
+
+/* ---- the measurement ---------------------------------------------------------- */
+
+static int by_value(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void report(struct run *r, double took, const struct jrn_counts *c)
+{
+	uint64_t done = 0;
+	size_t n = 0;
+	uint32_t *us;
+
+	for (unsigned i = 0; i < r->threads; i++) {
+		done += r->workers[i].done;
+		n += r->workers[i].nus;
+	}
+	us = malloc((n ? n : 1) * sizeof *us);
+	if (!us || !n)
+		die("measurement", "nothing was done");
+	n = 0;
+	for (unsigned i = 0; i < r->threads; i++) {
+		memcpy(us + n, r->workers[i].us, r->workers[i].nus * sizeof *us);
+		n += r->workers[i].nus;
+		free(r->workers[i].us);
+	}
+	qsort(us, n, sizeof *us, by_value);
+	printf(r->json ?
+		       "{\"commits_s\": %.1f, \"fsyncs_s\": %.1f, \"p50_us\": %u, \"p99_us\": %u, "
+		       "\"max_us\": %u, \"seal_us_max\": %llu}\n" :
+		       "%.0f commits/s, %.0f fsyncs/s; half within %u us, 99 %% within %u us, the "
+		       "longest %u us; longest seal %llu us\n",
+	       (double)c->commits / took, (double)done / took, us[n / 2], us[n * 99 / 100],
+	       us[n - 1], (unsigned long long)c->seal_us_max);
+	free(us);
+}
+
+static void measure(struct run *r)
+{
+	struct timespec span = { .tv_sec = (time_t)r->seconds };
+	uint64_t begin = clock_us();
+	struct jrn_counts c;
+	double took;
+
+	for (unsigned i = 0; i < r->threads; i++) {
+		struct worker *w = &r->workers[i];
+
+		w->run = r;
+		w->first = r->first + (uint64_t)i * r->blocks;
+		w->us = malloc(SAMPLES_MAX * sizeof *w->us);
+		if (!w->us)
+			die("memory", strerror(ENOMEM));
+	}
+	for (unsigned i = 0; i < r->threads; i++)
+		if (pthread_create(&r->workers[i].thread, NULL, work, &r->workers[i]))
+			die("thread", strerror(EAGAIN));
+	while (nanosleep(&span, &span) && errno == EINTR)
+		;
+	atomic_store(&r->stop, true);
+	for (unsigned i = 0; i < r->threads; i++)
+		pthread_join(r->workers[i].thread, NULL);
+	took = (double)(clock_us() - begin) / 1e6;
+	jrn_counts(r->jrn, &c);
+	for (unsigned i = 0; i < r->threads; i++)
+		if (r->workers[i].error)
+			die("commit", strerror(-r->workers[i].error));
+	report(r, took, &c);
+}
+
+/* ---- the command line ------------------------------------------------------------ */
+
+static void usage(void)
+{
+	fputs("usage: jrnbench --device URI [--threads N] [--runtime SECONDS] [--blocks N] [--first BLOCK]\n"
+	      "                [--layers LAYERS] [--json]\n",
+	      stderr);
+	exit(2);
+}
+
+static uint64_t parse_number(const char *text, uint64_t min, uint64_t max)
+{
+	char *end;
+	unsigned long long v = strtoull(text, &end, 10);
+
+	if (end == text || *end || v < min || v > max)
+		usage();
+	return v;
+}
+
+static void parse(struct run *r, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "device", required_argument, NULL, 'd' },
+		{ "threads", required_argument, NULL, 'n' },
+		{ "runtime", required_argument, NULL, 't' },
+		{ "blocks", required_argument, NULL, 'b' },
+		{ "first", required_argument, NULL, 'f' },
+		{ "layers", required_argument, NULL, 'l' },
+		{ "json", no_argument, NULL, 'j' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	*r = (struct run){ .threads = 1, .blocks = 1, .seconds = 3 };
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (c == 'd')
+			r->uri = optarg;
+		else if (c == 'n')
+			r->threads = (unsigned)parse_number(optarg, 1, 256);
+		else if (c == 't')
+			r->seconds = (double)parse_number(optarg, 1, 3600);
+		else if (c == 'b')
+			r->blocks = (unsigned)parse_number(optarg, 1, 1000);
+		else if (c == 'f')
+			r->first = parse_number(optarg, 1, UINT64_MAX - 1);
+		else if (c == 'l')
+			r->layers = optarg;
+		else if (c == 'j')
+			r->json = true;
+		else
+			usage();
+	}
+	if (!r->uri || optind != argc)
+		usage();
+}
+
+int main(int argc, char **argv)
+{
+	struct run r;
+
+	parse(&r, argc, argv);
+	start(&r);
+	r.workers = calloc(r.threads, sizeof *r.workers);
+	if (!r.workers)
+		die("memory", strerror(ENOMEM));
+	measure(&r);
+	finish(&r);
+	free(r.workers);
+	return 0;
+}
