@@ -67,7 +67,7 @@ struct kept {
 	struct work work;
 	struct bd_req rq;
 	struct iovec iov;
-	uint8_t *data;    /* owned; NULL of a ZERO */
+	uint8_t *data;    /* behind the struct, in its memory; NULL of a ZERO */
 	uint64_t done_at; /* core.done_seq of its end */
 	uint32_t record;  /* UNFLUSHED in the ledger, or NO_RECORD */
 };

@@ -43,18 +43,18 @@ static uint64_t kept_len(const struct bd_req *rq)
 	return rq->op == BD_WRITE ? rq->len : 0;
 }
 
+/* One allocation, at the transport's alignment and no more: this is done for every write. */
 static struct kept *kept_new(const struct bd_core *c, const struct bd_req *rq)
 {
-	struct kept *k = calloc(1, sizeof *k);
-	size_t align = c->dev->limits.align < 64 ? 64 : c->dev->limits.align;
+	uintptr_t mask = c->dev->limits.align - 1;
+	size_t len = kept_len(rq);
+	struct kept *k = malloc(sizeof *k + len + mask);
 
-	if (k && rq->op == BD_WRITE) {
-		k->data = aligned_alloc(align, (rq->len + align - 1) / align * align);
-		if (!k->data) {
-			free(k);
-			return NULL;
-		}
-	}
+	if (!k)
+		return NULL;
+	memset(k, 0, sizeof *k);
+	if (len)
+		k->data = (uint8_t *)(((uintptr_t)(k + 1) + mask) & ~mask);
 	return k;
 }
 
@@ -64,7 +64,6 @@ static void kept_free_locked(struct bd_core *c, struct kept *k)
 	list_del(&k->sending);
 	c->nkept--;
 	c->kept_bytes -= kept_len(&k->rq);
-	free(k->data);
 	free(k);
 }
 
