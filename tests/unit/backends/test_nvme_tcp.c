@@ -110,6 +110,7 @@ static void with_data_digests_an_r2t_is_one_pdu(void **state)
 	const struct nvme_target_config cfg = { .maxh2cdata = 4 << 20 };
 	struct nvme_fixture *f = &fx;
 
+	(void)state;
 	nvme_both_up(f, &cfg, "&ddgst=yes");
 	there_and_back(f, 0, 1 << 20, 1);
 	assert_int_equal(nvme_counts(f).r2ts, 1);
