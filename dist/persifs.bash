@@ -73,7 +73,7 @@ _persifs_sim() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} names
 	COMPREPLY=()
 	case $prev in
-	--cert | --key | --cert-out | --state | --password-file)
+	--cert | --key | --cert-out | --state | --password-file | --file)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		;;
 	--root)
@@ -85,8 +85,13 @@ _persifs_sim() {
 		;;
 	--user | --set) ;;
 	*)
-		names=$(persifs-sim --help 2>/dev/null | grep '^ *--' | grep -o -e '--[a-z][a-z-]*')
-		mapfile -t COMPREPLY < <(compgen -W "scaleio onefs $names" -- "$cur")
+		if [ "${COMP_WORDS[1]}" = nvme ]; then
+			names=$(persifs-sim nvme --help 2>/dev/null | sed -n 's/^  \(\[no\]\)\{0,1\}\([a-z][a-z0-9-]*\)\(=.*\|  .*\)/--\2/p')
+			names="$names --listen --fault --help"
+		else
+			names=$(persifs-sim --help 2>/dev/null | grep '^ *--' | grep -o -e '--[a-z][a-z-]*')
+		fi
+		mapfile -t COMPREPLY < <(compgen -W "scaleio onefs nvme $names" -- "$cur")
 		;;
 	esac
 }

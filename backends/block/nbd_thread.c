@@ -211,10 +211,21 @@ static bool is_another_export(int rc)
 	return rc == -ENODEV || rc == -EROFS;
 }
 
+static unsigned looks_wanted(struct bdn_dev *d)
+{
+	unsigned n;
+
+	mutex_lock(&d->lock);
+	n = d->looks;
+	mutex_unlock(&d->lock);
+	return n;
+}
+
 /* Until the connections are there, or the device is BROKEN. */
 static void connect_again(struct bdn_dev *d, uint32_t settle_ms)
 {
 	uint32_t backoff = 0;
+	unsigned looks;
 	struct err err = { "" };
 	int rc;
 
@@ -223,6 +234,7 @@ static void connect_again(struct bdn_dev *d, uint32_t settle_ms)
 			broken(d, -ECANCELED);
 			return;
 		}
+		looks = looks_wanted(d);
 		rc = bdn_connect_all(d, &err);
 		if (!rc)
 			break;
@@ -242,7 +254,7 @@ static void connect_again(struct bdn_dev *d, uint32_t settle_ms)
 	mutex_lock(&d->lock);
 	d->state = BDN_UP;
 	d->lost = false;
-	d->seen = d->looks;
+	d->seen = looks;
 	cond_broadcast(&d->changed);
 	mutex_unlock(&d->lock);
 }
@@ -271,7 +283,9 @@ static bool is_nonsense(const struct bdn_conn *c)
 
 static void recover(struct bdn_dev *d)
 {
-	log_warn("nbd: connection to %s lost: %s; connecting again", d->target.text, d->why);
+	log_warn("nbd: connection to %s lost: %s; connecting again", d->target.text,
+		 *d->why ? d->why : "the server ends");
+	*d->why = '\0';
 	/* What was answered is not repeated. */
 	bdn_complete(d);
 	mutex_lock(&d->lock);
@@ -457,6 +471,7 @@ static void stopping(struct bdn_dev *d)
  * is left, in peace, and comes back. */
 static void look_again(struct bdn_dev *d)
 {
+	unsigned looks = looks_wanted(d);
 	struct bdn_export found;
 	struct nbd_handle *h;
 
@@ -465,7 +480,7 @@ static void look_again(struct bdn_dev *d)
 		bdn_goodbye(h);
 		if (found.size == d->export.size) {
 			mutex_lock(&d->lock);
-			d->seen = d->looks;
+			d->seen = looks;
 			cond_broadcast(&d->changed);
 			mutex_unlock(&d->lock);
 			return;

@@ -212,29 +212,31 @@ qemu_rows() {
 
 target_listens() { nvme_uri=$(sed -n 's/.*listening on \(nvme-tcp:.*\)/\1/p' "$work/log/sim" | head -n 1) && [ -n "$nvme_uri" ] || ! kill -0 "$sim_pid" 2>/dev/null; }
 
-# nvme_row NAME OPS "TARGET OPTIONS" [DEVTEST OPTION...]
+# nvme_row NAME OPS "TARGET OPTIONS" [DEVTEST OPTION...]; $params are those of the URI, $storm faults of the target.
 nvme_row() {
 	local what=$1 n=$2 options=$3
 	shift 3
 	row "persifs-sim nvme: $what"
 	: >"$work/log/sim"
 	# shellcheck disable=SC2086 # words on purpose
-	"$SIM" nvme --listen 127.0.0.1:0 --size "${mib}m" $options >"$work/log/sim" 2>&1 &
+	"$SIM" nvme --listen 127.0.0.1:0 --size "${mib}m" --seed "$SEED" ${storm:+--fault "$storm"} $options >"$work/log/sim" 2>&1 &
 	sim_pid=$!
 	wait_until 10 target_listens || fail "the target does not listen"
 	[ -n "$nvme_uri" ] || fail "the target ended: $(tail -n 2 "$work/log/sim")"
-	devtest "$nvme_uri" --ops "$n" "$@"
+	devtest "$nvme_uri${params:-}" --ops "$n" "$@"
 	end_process "$sim_pid"
 	sim_pid=''
 }
 
 nvme_rows() {
 	[ -x "$SIM" ] || skip "no program $SIM"
-	"$SIM" --help 2>&1 | grep -q nvme || skip "persifs-sim has no nvme"
+	grep -q nvme <<<"$("$SIM" --help 2>&1)" || skip "persifs-sim has no nvme"
 	nvme_row "memory" "$ops" ""
-	nvme_row "blocks of 4096, digests" "$ops" "--block-size 4096 --digests"
+	params="?hdgst=yes&ddgst=yes" nvme_row "blocks of 4096, digests" "$ops" "--block-size 4096"
 	nvme_row "volatile cache" "$ops" "--volatile-cache"
 	nvme_row "small transfers" "$few" "--mdts 5 --in-capsule 4096 --maxh2cdata 8192"
+	storm="storm permille=$(scaled 5 20)" nvme_row "a storm of faults" "$ops" "--volatile-cache" --test load --restartable --settle-ms 20
+	grep -q 'reconnects [1-9]' "$work/log/devtest" || fail "no connection was lost"
 	nvme_row "the record layer" "$ops" "--volatile-cache" --test replay
 	nvme_row "power cuts above" "$ops" "" --test cuts
 }

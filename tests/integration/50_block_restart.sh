@@ -37,12 +37,12 @@ nvme_start() {
 }
 nvme_listens() {
 	device_uri=$(sed -n 's/.*listening on //p' "$work/log/listen")
-	nvme_port=$(sed -n 's/.*127\.0\.0\.1:\([0-9]*\).*/\1/p' "$work/log/listen")
+	nvme_port=${device_uri##*127.0.0.1:} nvme_port=${nvme_port%%/*}
 	[ -n "$nvme_port" ]
 }
 nvme_can() {
 	[ -x "$SIM" ] || skip "no program $SIM"
-	"$SIM" nvme --help 2>/dev/null | grep -q volatile-cache || skip "persifs-sim has no nvme"
+	grep -q volatile-cache <<<"$("$SIM" nvme --help 2>/dev/null)" || skip "persifs-sim has no nvme"
 }
 
 start() {

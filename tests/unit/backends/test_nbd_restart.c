@@ -1,29 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* NBD servers that die, come back, come back as something else, or not at all. The server's cache is lost with it
  * (tests/nbd/powercut.c), so what was answered and not flushed has to come again. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka wants the four above first */
-#include <cmocka.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
-#include "backends/block/nbd_impl.h"
-#include "common/clock.h"
-#include "tests/fake/fake_nbd.h"
-
-#define MIB (1u << 20)
-#define WAIT_MS 30000
-#define CMD(...) ((const char *const[]){ __VA_ARGS__, NULL })
-#define NBDKIT(...) CMD("nbdkit", "-f", "-U", "%s/socket", __VA_ARGS__)
+#include "tests/unit/backends/nbd_test.h"
 
 enum {
 	BLOCK = 4096,
@@ -37,33 +17,7 @@ enum {
 	PROGRESS = 300, /* requests between two restarts */
 };
 
-static struct fake_nbd server;
-static struct bd *dev;
 static const struct bd_env quick = { .settle_ms = 5 };
-
-static int up(void **state)
-{
-	(void)state;
-	fake_nbd_init(&server);
-	dev = NULL;
-	return 0;
-}
-
-static int down(void **state)
-{
-	(void)state;
-	bd_close(dev);
-	fake_nbd_done(&server);
-	return 0;
-}
-
-static void start(const char *const *argv)
-{
-	if (!fake_nbd_have(argv[0]))
-		skip();
-	fake_nbd_command(&server, argv);
-	fake_nbd_start(&server);
-}
 
 static void start_powercut(const char *seed)
 {
@@ -76,23 +30,6 @@ static void start_powercut(const char *seed)
 	}
 	snprintf(size, sizeof size, "size=%d", SIZE);
 	start(NBDKIT(plugin, "file=%s/image", size, seed));
-}
-
-static void opened(const char *more, const struct bd_env *env)
-{
-	struct uri *uri = malloc(sizeof *uri);
-	struct err err = { "" };
-	char text[400];
-	int rc;
-
-	assert_non_null(uri);
-	snprintf(text, sizeof text, "nbd+unix:///?socket=%s%s", server.socket, more);
-	rc = uri_parse(text, uri, &err);
-	if (!rc)
-		rc = bd_nbd.open(uri, env, &dev, &err);
-	free(uri);
-	if (rc)
-		fail_msg("open: %s", err.text);
 }
 
 static struct bd_counts counts(void)
@@ -522,8 +459,6 @@ static void shutting_down_is_no_answer(void **state)
 		assert_int_equal(s.rq.result, 0);
 	}
 }
-
-#define T(f) cmocka_unit_test_setup_teardown(f, up, down)
 
 int main(int argc, char **argv)
 {
