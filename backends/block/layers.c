@@ -194,13 +194,28 @@ static void layer_cancel(struct bd *dev)
 	mutex_unlock(&l->lock);
 }
 
+/* The layer's thread does what is queued, and ends. */
+static void thread_end(struct bd_layer *l)
+{
+	if (!l->running)
+		return;
+	mutex_lock(&l->lock);
+	l->ending = true;
+	cond_signal(&l->more);
+	mutex_unlock(&l->lock);
+	pthread_join(l->thread, NULL);
+	l->running = false;
+}
+
+/* Nothing is in flight, but threads may be on their way back: ours out of the last bd_submit() below, those of the device
+ * below out of the last bd_complete() here. So ours ends before that device, and our core after it. */
 static void layer_close(struct bd *dev)
 {
 	struct bd_layer *l = (struct bd_layer *)dev;
-	struct bd *below = l->below;
 
+	thread_end(l);
+	bd_close(l->below);
 	layer_drop(l);
-	bd_close(below);
 }
 
 static const struct bd_ops layer_bd_ops = {
@@ -252,13 +267,7 @@ int layer_start(struct bd_layer *l, struct err *err)
 
 void layer_drop(struct bd_layer *l)
 {
-	if (l->running) {
-		mutex_lock(&l->lock);
-		l->ending = true;
-		cond_signal(&l->more);
-		mutex_unlock(&l->lock);
-		pthread_join(l->thread, NULL);
-	}
+	thread_end(l);
 	if (l->type->free)
 		l->type->free(l);
 	bd_core_free(&l->bd);

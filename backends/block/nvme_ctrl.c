@@ -21,6 +21,7 @@ enum {
 	CC_MPS_SHIFT = 7,
 	KAS_UNIT_MS = 100,
 	MDTS_SHIFT_MAX = 20,
+	EVENTS_TOLD = 8, /* of a connection, that mean nothing to us */
 };
 
 /* ---- one command, waited for ------------------------------------------ */
@@ -132,7 +133,7 @@ static int prop_get(struct nvme_path *p, enum nvme_property which, bool eight, u
 				      .nsid = NVME_FABRICS_GET,
 				      .cdw10 = eight ? NVME_PROP_8BYTES : 0,
 				      .cdw11 = which };
-	struct nvme_cqe cqe;
+	struct nvme_cqe cqe = { 0 };
 	int rc = nvc_exec(p, p->queues[0], &sqe, NULL, &cqe, err);
 
 	if (!rc)
@@ -147,7 +148,7 @@ static int prop_set(struct nvme_path *p, enum nvme_property which, uint32_t valu
 	const struct nvme_sqe sqe = {
 		.opcode = NVME_FABRICS, .nsid = NVME_FABRICS_SET, .cdw11 = which, .cdw12 = value
 	};
-	struct nvme_cqe cqe;
+	struct nvme_cqe cqe = { 0 };
 	int rc = nvc_exec(p, p->queues[0], &sqe, NULL, &cqe, err);
 
 	return rc ? rc : nvc_refused(p, "set a property", &cqe, err);
@@ -243,7 +244,7 @@ static int connect_queue(struct nvme_path *p, struct nvme_queue *q, unsigned nsl
 				      .cdw12 = q->id ? 0 : p->conf->kato_ms };
 	const struct nvc_data data = { p->buf, NVME_CONNECT_BYTES, true };
 	struct nvme_connect_data c = { .cntlid = q->id ? p->cntlid : NVME_CNTLID_ANY };
-	struct nvme_cqe cqe;
+	struct nvme_cqe cqe = { 0 };
 	int rc = nvp_connect(p, q, nslots, err);
 
 	if (rc)
@@ -282,7 +283,7 @@ static int read_log_part(struct nvme_path *p, unsigned page, uint64_t off, uint8
 				      .cdw12 = (uint32_t)off,
 				      .cdw13 = (uint32_t)(off >> 32) };
 	const struct nvc_data data = { to, len, false };
-	struct nvme_cqe cqe;
+	struct nvme_cqe cqe = { 0 };
 	int rc = nvc_exec(p, p->queues[0], &sqe, &data, &cqe, err);
 
 	return rc ? rc : nvc_refused(p, "give a log page", &cqe, err);
@@ -324,10 +325,11 @@ static int set_feature(struct nvme_path *p, enum nvme_feature feature, uint32_t 
 
 int nvc_admin_up(struct nvme_path *p, struct err *err)
 {
-	struct nvme_cqe cqe;
+	struct nvme_cqe cqe = { 0 };
 	int rc;
 
 	p->cc = 0;
+	p->events = 0;
 	rc = connect_queue(p, p->queues[0], NVME_ADMIN_SLOTS, err);
 	if (!rc)
 		rc = enable(p, err);
@@ -358,7 +360,7 @@ static void on_event(void *arg, int error, const struct nvme_cqe *cqe)
 	else if (NVME_EVENT_TYPE(r) == NVME_EVENT_NOTICE &&
 		 NVME_EVENT_INFO(r) == NVME_NOTICE_NS_CHANGED)
 		atomic_fetch_or(&p->todo, NVME_TODO_NS);
-	else
+	else if (p->events++ < EVENTS_TOLD)
 		log_warn("nvme-tcp: %s: event 0x%06x", p->name, r);
 	p->todo_due_ms = 0;
 	expect_event(p);
@@ -375,7 +377,7 @@ static void expect_event(struct nvme_path *p)
 static int ask_for_events(struct nvme_path *p, struct err *err)
 {
 	uint32_t mask = p->id.oaes & (NVME_ASYNC_NS_CHANGED | NVME_ASYNC_ANA);
-	struct nvme_cqe cqe;
+	struct nvme_cqe cqe = { 0 };
 	int rc = mask ? set_feature(p, NVME_FEAT_ASYNC, mask, &cqe, err) : 0;
 
 	if (!rc)
@@ -423,7 +425,7 @@ uint32_t nvc_settle_ms(const struct nvme_path *p)
 static int count_queues(struct nvme_path *p, unsigned *out, struct err *err)
 {
 	unsigned n = p->conf->queues, sq, cq;
-	struct nvme_cqe cqe;
+	struct nvme_cqe cqe = { 0 };
 	int rc = set_feature(p, NVME_FEAT_QUEUES, (n - 1) | (n - 1) << 16, &cqe, err);
 
 	if (!rc)

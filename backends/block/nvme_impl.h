@@ -253,7 +253,6 @@ struct nvme_path {
 	uint8_t ana;      /* enum nvme_ana_state, or NVME_ANA_UNKNOWN */
 	struct err error; /* of the last attempt, "": it was good */
 	int error_code;
-	uint64_t blocks; /* of the namespace, when it was last looked at */
 
 	/* owned by the thread; ns is read by others while a queue is ready */
 	enum nvme_path_mode mode;
@@ -266,7 +265,7 @@ struct nvme_path {
 	struct nvme_ns ns;
 	uint8_t ana_seen;
 	uint64_t ka_due_ms, todo_due_ms, cancel_due_ms;
-	unsigned backoff_ms;
+	unsigned backoff_ms, events;
 	bool answered; /* a request was, since it came up */
 };
 
@@ -278,6 +277,8 @@ int nvp_start(struct nvme_path *p, unsigned index, struct err *err);
 void nvp_wake(struct nvme_path *p);
 /* One round of the loop: receives and sends; waits up to timeout_ms for something to do. */
 void nvp_poll(struct nvme_path *p, int timeout_ms);
+/* True on p's thread, within its receiving. */
+bool nvp_receives(const struct nvme_path *p);
 /* Opens a connection and greets. */
 int nvp_connect(struct nvme_path *p, struct nvme_queue *q, unsigned nslots, struct err *err);
 /* The queue that has failed, or NULL. */
@@ -335,8 +336,9 @@ struct nvme_dev {
 	bool broken; /* the active path was lost: a pause is due */
 	bool known;  /* ns is set */
 	struct nvme_ns ns;
-	uint64_t size_seq; /* grows with each look at the namespace */
-	uint64_t told;     /* grows with each change that the thread has to look at */
+	uint64_t size_asked, size_answered; /* questions for the size, counted */
+	uint64_t blocks_seen;               /* the answer */
+	uint64_t told; /* grows with each change that the thread has to look at */
 };
 
 /* From any path's thread, but for nvd_park(): any. */
@@ -354,7 +356,9 @@ void nvd_await_pause(struct nvme_dev *d, const struct nvme_path *p);
 /* Requests that are given back are sent again after at_ms. */
 void nvd_settle(struct nvme_dev *d, uint64_t at_ms);
 void nvd_path_ana(struct nvme_dev *d, struct nvme_path *p, uint8_t state);
-void nvd_blocks_seen(struct nvme_dev *d, struct nvme_path *p, uint64_t blocks);
+/* How many questions for the size there were, before a look; and what it saw. */
+uint64_t nvd_size_asked(struct nvme_dev *d);
+void nvd_blocks_seen(struct nvme_dev *d, uint64_t blocks, uint64_t asked);
 
 /* The path that requests should use, or NULL. */
 struct nvme_path *nvd_best_locked(const struct nvme_dev *d);

@@ -226,7 +226,7 @@ void nvio_kick(struct bd *bd)
 {
 	struct nvme_path *p = atomic_load(&dev_of(bd)->active);
 
-	if (p)
+	if (p && !nvp_receives(p))
 		send_now(p);
 }
 

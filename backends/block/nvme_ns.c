@@ -10,7 +10,7 @@ enum { LISTS_MAX = 16, LBADS_MIN = 9, LBADS_MAX = 12 };
 /* The active namespaces above after, to out[0..NVME_NS_LIST_MAX); how many, or -errno. */
 static int list_above(struct nvme_path *p, uint32_t after, uint32_t *out, struct err *err)
 {
-	struct nvme_cqe cqe;
+	struct nvme_cqe cqe = { 0 };
 	int rc = nvc_identify(p, NVME_CNS_NS_LIST, after, &cqe, err);
 
 	if (!rc)
@@ -26,7 +26,7 @@ static int list_above(struct nvme_path *p, uint32_t after, uint32_t *out, struct
 /* The namespace's page; -ENOENT: there is none of this number. */
 static int read_page(struct nvme_path *p, uint32_t nsid, struct nvme_id_ns *out, struct err *err)
 {
-	struct nvme_cqe cqe;
+	struct nvme_cqe cqe = { 0 };
 	int rc = nvc_identify(p, NVME_CNS_NS, nsid, &cqe, err);
 
 	if (rc)
@@ -51,7 +51,7 @@ static int read_ids(struct nvme_path *p, uint32_t nsid, const struct nvme_id_ns 
 		    struct nvme_ns_ids *out, struct err *err)
 {
 	static const uint8_t none[16];
-	struct nvme_cqe cqe;
+	struct nvme_cqe cqe = { 0 };
 	int rc = nvc_identify(p, NVME_CNS_NS_IDS, nsid, &cqe, err);
 
 	if (rc)
@@ -84,7 +84,7 @@ static bool is_named(const struct nvme_conf *c, const struct nvme_ns_ids *ids)
 
 static int find_only(struct nvme_path *p, uint32_t *nsid, struct err *err)
 {
-	uint32_t list[NVME_NS_LIST_MAX];
+	uint32_t list[NVME_NS_LIST_MAX] = { 0 };
 	int n = list_above(p, 0, list, err);
 
 	if (n < 0)
@@ -104,7 +104,7 @@ static int find_only(struct nvme_path *p, uint32_t *nsid, struct err *err)
 
 static int find_named(struct nvme_path *p, uint32_t *nsid, struct err *err)
 {
-	uint32_t list[NVME_NS_LIST_MAX], after = 0;
+	uint32_t list[NVME_NS_LIST_MAX] = { 0 }, after = 0;
 	int n = NVME_NS_LIST_MAX;
 
 	for (unsigned page = 0; page < LISTS_MAX && n == NVME_NS_LIST_MAX; page++) {
@@ -112,7 +112,7 @@ static int find_named(struct nvme_path *p, uint32_t *nsid, struct err *err)
 		if (n < 0)
 			return n;
 		for (int i = 0; i < n; i++) {
-			struct nvme_id_ns id;
+			struct nvme_id_ns id = { 0 };
 			struct nvme_ns_ids ids;
 			int rc = read_page(p, list[i], &id, err);
 
@@ -156,7 +156,7 @@ static int check_format(const struct nvme_path *p, uint32_t nsid, const struct n
 int nvc_find_ns(struct nvme_path *p, struct err *err)
 {
 	uint32_t nsid = p->conf->nsid;
-	struct nvme_id_ns id;
+	struct nvme_id_ns id = { 0 };
 	struct nvme_ns ns = { 0 };
 	int rc = 0;
 
@@ -188,7 +188,7 @@ int nvc_find_ns(struct nvme_path *p, struct err *err)
 
 int nvc_count_blocks(struct nvme_path *p, uint64_t *out, struct err *err)
 {
-	struct nvme_id_ns id;
+	struct nvme_id_ns id = { 0 };
 	struct nvme_ns_ids ids;
 	int rc = read_page(p, p->ns.nsid, &id, err);
 

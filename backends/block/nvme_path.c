@@ -83,12 +83,21 @@ static void serve_queue(struct nvme_path *p, struct nvme_queue *q)
 		watch(p, q, EPOLL_CTL_MOD, want);
 }
 
+/* While this thread receives for a path, what done() submits is sent when all that came is dealt with. */
+static __thread const struct nvme_path *receiving;
+
+bool nvp_receives(const struct nvme_path *p)
+{
+	return receiving == p;
+}
+
 void nvp_poll(struct nvme_path *p, int timeout_ms)
 {
 	struct epoll_event events[EVENTS_MAX];
 	int n = epoll_wait(p->ep, events, EVENTS_MAX, timeout_ms);
 	uint64_t drain;
 
+	receiving = p;
 	for (int i = 0; i < n; i++) {
 		struct nvme_queue *q = events[i].data.ptr;
 
@@ -97,6 +106,7 @@ void nvp_poll(struct nvme_path *p, int timeout_ms)
 		else if (!q->dead && (events[i].events & ~(uint32_t)EPOLLOUT))
 			(void)nvr_receive(q);
 	}
+	receiving = NULL;
 	nvio_waiting(p);
 	for (unsigned i = 0; i < queue_count(p); i++)
 		serve_queue(p, p->queues[i]);
@@ -204,7 +214,7 @@ static void set_ready(struct nvme_path *p)
 static void look_again(struct nvme_path *p, unsigned todo)
 {
 	struct err err = { "" };
-	uint64_t blocks;
+	uint64_t blocks, asked = nvd_size_asked(p->dev);
 	int rc = 0;
 
 	if (todo & NVME_TODO_NS) {
@@ -212,7 +222,7 @@ static void look_again(struct nvme_path *p, unsigned todo)
 		(void)nvc_read_log(p, NVME_LOG_CHANGED_NS, 0, NVME_IDENTIFY_BYTES, NULL);
 		rc = nvc_count_blocks(p, &blocks, &err);
 		if (!rc)
-			nvd_blocks_seen(p->dev, p, blocks);
+			nvd_blocks_seen(p->dev, blocks, asked);
 	}
 	if (!rc && (todo & NVME_TODO_ANA)) {
 		rc = nvc_read_ana(p, &err);
@@ -240,6 +250,9 @@ static void timers(struct nvme_path *p, uint64_t now)
 	if (now >= p->ka_due_ms) {
 		p->ka_due_ms = now + p->conf->kato_ms / 2;
 		nvc_keep_alive(p);
+		/* Not all controllers tell when it gets better. */
+		if (p->ana_seen != NVME_ANA_STATE_OPTIMIZED)
+			atomic_fetch_or(&p->todo, NVME_TODO_ANA);
 	}
 	if (now >= p->todo_due_ms) {
 		todo = atomic_exchange(&p->todo, 0) | (in_transition(p) ? NVME_TODO_ANA : 0);

@@ -19,7 +19,7 @@
 #include "backends/block/nvme_impl.h"
 #include "common/crc32c.h"
 
-enum { RX_ROUNDS = 64, RX_PIECES = 64, STAGE_SMALL = 128 };
+enum { RX_ROUNDS = 8, RX_PIECES = 64, STAGE_SMALL = 128 };
 
 int nvme_cover_add(struct nvme_cover *c, uint32_t off, uint32_t len)
 {

@@ -72,7 +72,9 @@ void nvd_path_up(struct nvme_dev *d, struct nvme_path *p)
 	again = p->tried;
 	p->up = p->tried = true;
 	p->ana = p->ana_seen;
-	p->blocks = p->ns.blocks;
+	/* A question for the size that the lost controller did not answer. */
+	if (d->size_asked > d->size_answered)
+		atomic_fetch_or(&p->todo, NVME_TODO_NS);
 	p->error.text[0] = '\0';
 	changed_locked(d);
 	mutex_unlock(&d->lock);
@@ -136,11 +138,22 @@ void nvd_path_ana(struct nvme_dev *d, struct nvme_path *p, uint8_t state)
 		log_info("nvme-tcp: %s: access state %u", p->name, state);
 }
 
-void nvd_blocks_seen(struct nvme_dev *d, struct nvme_path *p, uint64_t blocks)
+uint64_t nvd_size_asked(struct nvme_dev *d)
+{
+	uint64_t n;
+
+	mutex_lock(&d->lock);
+	n = d->size_asked;
+	mutex_unlock(&d->lock);
+	return n;
+}
+
+void nvd_blocks_seen(struct nvme_dev *d, uint64_t blocks, uint64_t asked)
 {
 	mutex_lock(&d->lock);
-	p->blocks = blocks;
-	d->size_seq++;
+	d->blocks_seen = blocks;
+	if (asked > d->size_answered)
+		d->size_answered = asked;
 	changed_locked(d);
 	mutex_unlock(&d->lock);
 }
@@ -290,16 +303,17 @@ static void *device_thread(void *arg)
 
 /* ---- the table --------------------------------------------------------- */
 
+/* What counts is a look that begins after the question. */
 static int nvd_size(struct bd *bd, uint64_t *out)
 {
 	struct nvme_dev *d = dev_of(bd);
-	uint64_t deadline = clock_ms() + SIZE_MS, seq;
+	uint64_t deadline = clock_ms() + SIZE_MS, mine;
 	struct nvme_path *p = NULL;
 	int rc = 0;
 
 	mutex_lock(&d->lock);
-	seq = d->size_seq;
-	while (d->size_seq == seq && !rc) {
+	mine = ++d->size_asked;
+	while (d->size_answered < mine && !rc) {
 		struct nvme_path *best = nvd_best_locked(d);
 
 		/* Asked again when another one takes over. */
@@ -314,10 +328,10 @@ static int nvd_size(struct bd *bd, uint64_t *out)
 			 clock_ms() >= deadline)
 			rc = -ETIMEDOUT;
 	}
-	if (!rc && p)
-		*out = p->blocks * d->ns.block;
+	if (!rc)
+		*out = d->blocks_seen * d->ns.block;
 	mutex_unlock(&d->lock);
-	return rc ? rc : p ? 0 : -ETIMEDOUT;
+	return rc;
 }
 
 static void nvd_cancel(struct bd *bd)

@@ -281,6 +281,64 @@ static void test_streams_submitted_from_done(void **state)
 	file_is(7 * 8192, 4096, 7);
 }
 
+#define CALLERS 3u
+#define CALLS 1000u
+
+static void *caller(void *arg)
+{
+	uint64_t base = *(unsigned *)arg * (1ull << 20);
+	uint8_t buf[512], seen[512];
+
+	for (unsigned i = 0; i < CALLS; i++) {
+		memset(buf, (int)i, sizeof buf);
+		assert_int_equal(bd_write(t.dev, buf, sizeof buf, base + i % 7 * 512, 0), 0);
+		assert_int_equal(bd_read(t.dev, seen, sizeof seen, base + i % 7 * 512), 0);
+		assert_memory_equal(buf, seen, sizeof seen);
+	}
+	return NULL;
+}
+
+/* Nobody's request is forgotten when the engine falls asleep at that moment. */
+static void test_callers_that_wait_for_each_request(void **state)
+{
+	pthread_t threads[CALLERS];
+	unsigned ids[CALLERS];
+
+	(void)state;
+	OPEN("&buffered=yes", NULL);
+	for (unsigned i = 0; i < CALLERS; i++) {
+		ids[i] = i;
+		assert_int_equal(pthread_create(&threads[i], NULL, caller, &ids[i]), 0);
+	}
+	for (unsigned i = 0; i < CALLERS; i++)
+		pthread_join(threads[i], NULL);
+}
+
+/* A file of /proc gives a page at a time, whatever is asked for. */
+static void test_what_comes_short_is_gone_on_with(void **state)
+{
+	static uint8_t want[30000], got[30000];
+	struct file f = { .fd = open("/proc/kallsyms", O_RDONLY | O_CLOEXEC) };
+	struct iovec iov[4] = {
+		{ got, 1 }, { got + 1, 9999 }, { got + 10000, 5 }, { got + 10005, 19995 }
+	};
+	struct bd_req rq = { .op = BD_READ, .off = 100, .len = sizeof got, .iov = iov, .niov = 4 };
+	ssize_t n, at = 0;
+
+	(void)state;
+	if (f.fd < 0)
+		skip();
+	while (at < (ssize_t)sizeof want &&
+	       (n = pread(f.fd, want + at, sizeof want - (size_t)at, 100 + at)) > 0)
+		at += n;
+	if (at == (ssize_t)sizeof want) {
+		memset(got, 0, sizeof got);
+		assert_int_equal(file_execute(&f, &rq), 0);
+		assert_memory_equal(got, want, sizeof got);
+	}
+	close(f.fd);
+}
+
 /* ---- size ------------------------------------------------------------------------ */
 
 static void test_it_grows(void **state)
@@ -695,6 +753,8 @@ int main(void)
 		BOTH(test_unmap_and_discard_give_space_back),
 		BOTH(test_many_requests_of_all_sizes_at_once),
 		BOTH(test_streams_submitted_from_done),
+		BOTH(test_callers_that_wait_for_each_request),
+		cmocka_unit_test(test_what_comes_short_is_gone_on_with),
 		BOTH(test_it_grows),
 		BOTH(test_a_file_that_was_cut_off_gives_an_error_and_no_hang),
 		BOTH(test_a_last_piece_of_a_block_is_not_used),

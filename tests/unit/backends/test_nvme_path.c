@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Targets that die, come back, or have several paths: no request fails in the time that it has, no byte is lost or old. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 #include "tests/unit/backends/nvme_load.h"
 
 enum { RESTARTS = 12 };
@@ -279,6 +283,91 @@ static void one_path_of_two_is_enough_to_open(void **state)
 	assert_int_equal(nvme_try_open(&fx, 2, "", &env, &err), -ECONNREFUSED);
 }
 
+/* ---- others connect -------------------------------------------------------------- */
+
+static struct dialler {
+	_Atomic unsigned dials, taken;
+	char host[64];
+} dialler;
+
+static int connect_to(const struct be_dial *want)
+{
+	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(want->port) };
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	snprintf(dialler.host, sizeof dialler.host, "%s", want->host);
+	inet_pton(AF_INET, "127.0.0.1", &sa.sin_addr);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&sa, sizeof sa)) {
+		close(fd);
+		fd = -ECONNREFUSED;
+	}
+	return fd;
+}
+
+static int dial(void *arg, const struct be_dial *want, struct err *err)
+{
+	struct dialler *d = arg;
+	int fd = connect_to(want);
+
+	d->dials++;
+	return fd < 0 ? err_set(err, fd, "no way to %s", want->host) : fd;
+}
+
+/* With an outcome to wait for: what dial() gives is readable when the connection is there. */
+static int dial_later(void *arg, const struct be_dial *want, struct err *err)
+{
+	int pair[2], fd = dial(arg, want, err);
+
+	if (fd < 0)
+		return fd;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	assert_int_equal(write(pair[1], &fd, sizeof fd), sizeof fd);
+	close(pair[1]);
+	return pair[0];
+}
+
+static int dialled(int fd_take, struct err *err)
+{
+	int fd = -1;
+
+	(void)err;
+	dialler.taken++;
+	assert_int_equal(read(fd_take, &fd, sizeof fd), sizeof fd);
+	close(fd_take);
+	return fd;
+}
+
+static void connections_are_made_by_others(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		const struct bd_env env = { .settle_ms = SETTLE_MS,
+					    .dial = i ? dial_later : dial,
+					    .dialled = i ? dialled : NULL,
+					    .dial_arg = &dialler };
+		struct err err = { "" };
+
+		memset(&dialler, 0, sizeof dialler);
+		nvme_target_up(&fx, &(struct nvme_target_config){ 0 });
+		nvme_open_env(&fx, 1, "&queues=2", &env);
+		there_and_back(&fx, 0, 65536, i);
+		assert_int_equal(dialler.dials, 3);
+		assert_int_equal(dialler.taken, i ? 3 : 0);
+		/* All queues go where the first one went, by its address. */
+		assert_string_equal(dialler.host, "127.0.0.1");
+		nvme_fault(&fx, "reset");
+		there_and_back(&fx, 0, 65536, 9);
+		wait_for(dialler.dials >= 6);
+		bd_close(fx.dev);
+		fx.dev = NULL;
+		nvme_fault(&fx, "down");
+		assert_int_equal(nvme_try_open(&fx, 1, "", &env, &err), -ECONNREFUSED);
+		assert_non_null(strstr(err.text, "no way to"));
+		if (!i)
+			nvme_down(&fx);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -293,6 +382,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_path_error_moves_the_request, tear_down),
 		cmocka_unit_test_teardown(no_access_is_waited_for, tear_down),
 		cmocka_unit_test_teardown(one_path_of_two_is_enough_to_open, tear_down),
+		cmocka_unit_test_teardown(connections_are_made_by_others, tear_down),
 	};
 
 	if (getenv("NVME_TEST"))
