@@ -12,7 +12,7 @@ DEVTEST=${DEVTEST:-$root/build/$VARIANT/tests/tools/devtest} # under test, so of
 SIM=${SIM:-$root/build/$VARIANT/persifs-sim}
 ops=$(scaled 3000 100000 1500)
 few=$(scaled 600 20000 300) # where the server is slow on purpose
-mib=$(scaled 64 128 24)      # of a device
+mib=$(scaled 32 128 24)      # of a device
 rows=0
 
 # devtest URI [OPTION...]: a row
@@ -52,7 +52,7 @@ killed() { # URI
 	local i pid state=$work/shadow
 	row "kill -9 with requests in flight"
 	rm -f "$state"
-	for i in $(seq "$(scaled 4 40)"); do
+	for i in $(seq "$(scaled 3 40)"); do
 		"$DEVTEST" --uri "$1" --seed "$((SEED + i))" --state "$state" --test load --ops 10000000 >"$work/log/devtest" 2>&1 &
 		pid=$!
 		wait_until 20 load_begins || fail "no load: $(cat "$work/log/devtest")"
@@ -230,7 +230,6 @@ nvme_row() {
 
 nvme_rows() {
 	[ -x "$SIM" ] || skip "no program $SIM"
-	grep -q nvme <<<"$("$SIM" --help 2>&1)" || skip "persifs-sim has no nvme"
 	nvme_row "memory" "$ops" ""
 	params="?hdgst=yes&ddgst=yes" nvme_row "blocks of 4096, digests" "$ops" "--block-size 4096"
 	nvme_row "volatile cache" "$ops" "--volatile-cache"
