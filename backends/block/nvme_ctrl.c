@@ -21,6 +21,7 @@ enum {
 	CC_MPS_SHIFT = 7,
 	KAS_UNIT_MS = 100,
 	MDTS_SHIFT_MAX = 20,
+	EVENTS_TOLD = 8, /* of a connection, that mean nothing to us */
 };
 
 /* ---- one command, waited for ------------------------------------------ */
@@ -328,6 +329,7 @@ int nvc_admin_up(struct nvme_path *p, struct err *err)
 	int rc;
 
 	p->cc = 0;
+	p->events = 0;
 	rc = connect_queue(p, p->queues[0], NVME_ADMIN_SLOTS, err);
 	if (!rc)
 		rc = enable(p, err);
@@ -358,7 +360,7 @@ static void on_event(void *arg, int error, const struct nvme_cqe *cqe)
 	else if (NVME_EVENT_TYPE(r) == NVME_EVENT_NOTICE &&
 		 NVME_EVENT_INFO(r) == NVME_NOTICE_NS_CHANGED)
 		atomic_fetch_or(&p->todo, NVME_TODO_NS);
-	else
+	else if (p->events++ < EVENTS_TOLD)
 		log_warn("nvme-tcp: %s: event 0x%06x", p->name, r);
 	p->todo_due_ms = 0;
 	expect_event(p);

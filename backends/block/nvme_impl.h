@@ -265,7 +265,7 @@ struct nvme_path {
 	struct nvme_ns ns;
 	uint8_t ana_seen;
 	uint64_t ka_due_ms, todo_due_ms, cancel_due_ms;
-	unsigned backoff_ms;
+	unsigned backoff_ms, events;
 	bool answered; /* a request was, since it came up */
 };
 

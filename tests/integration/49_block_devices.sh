@@ -234,8 +234,11 @@ nvme_rows() {
 	params="?hdgst=yes&ddgst=yes" nvme_row "blocks of 4096, digests" "$ops" "--block-size 4096"
 	nvme_row "volatile cache" "$ops" "--volatile-cache"
 	nvme_row "small transfers" "$few" "--mdts 5 --in-capsule 4096 --maxh2cdata 8192"
-	storm="storm permille=$(scaled 5 20)" nvme_row "a storm of faults" "$ops" "--volatile-cache" --test load --restartable --settle-ms 20
+	storm="storm permille=$(scaled 50 20)" nvme_row "a storm of faults" "$ops" "--volatile-cache" --test load --restartable --settle-ms 20
 	grep -q 'reconnects [1-9]' "$work/log/devtest" || fail "no connection was lost"
+	# Longer than a dead connection's writes take to land; with a settling time of 1 ms this fails.
+	storm="late op=write ms=30 permille=20 times=0" nvme_row "writes that land after their connection" "$few" "" --test load \
+		--restartable --settle-ms 400 --size 1048576
 	nvme_row "the record layer" "$ops" "--volatile-cache" --test replay
 	nvme_row "power cuts above" "$ops" "" --test cuts
 }

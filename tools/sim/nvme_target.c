@@ -478,10 +478,10 @@ static int set_faults(struct nvme_target *t, const char *const *faults, struct e
 int nvme_target_start(const struct nvme_target_config *cfg, struct nvme_target **out,
 		      struct err *err)
 {
-	struct nvme_target *t;
+	struct nvme_target *t = NULL;
 	int rc = nt_new(cfg, &t, err);
 
-	if (rc)
+	if (rc || !t) /* the analyzer does not see that err_set() returns its code */
 		return rc;
 	t->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	rc = t->wake_fd < 0 ? err_set(err, -errno, "eventfd: %s", strerror(errno)) :

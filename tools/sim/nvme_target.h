@@ -12,6 +12,7 @@
  *
  *   Which:  op=read|write|flush|zero|dsm|io|admin|connect|property|identify|log|set|get|aer|abort|keepalive|any
  *           queue=N  path=N  pdu=icreq|cmd|h2c (received) icresp|resp|r2t|c2h (sent)
+ *           (a connection is queue 0 before its Connect; pdu=any: all that are sent)
  *           after=N (such ones pass first)  times=N (so many fail; 0: always; default 1)  permille=N (so many of 1000)
  *   Commands:
  *     hang                      never answered

@@ -460,21 +460,21 @@ static void a_storm_loses_nothing(void **state)
 static void permille_goes_by_seed(void **state)
 {
 	struct nvme_target_config cfg = { .size = 1 << 20, .seed = 3 };
-	char first[200], again[200];
+	char runs[2][200];
 
 	(void)state;
 	for (unsigned round = 0; round < 2; round++) {
 		both(&cfg, 0, 0, false);
 		fault("status op=flush code=0x006 permille=300 times=0");
-		for (unsigned i = 0; i < sizeof first; i++)
-			(round ? again : first)[i] = (char)host_flush(&fx.io);
+		for (unsigned i = 0; i < sizeof runs[0]; i++)
+			runs[round][i] = (char)host_flush(&fx.io);
 		assert_in_range(counts().faults, 30, 90);
 		host_close(&fx.a);
 		host_close(&fx.io);
 		nvme_target_stop(fx.t);
 		fx.t = NULL;
 	}
-	assert_memory_equal(first, again, sizeof first);
+	assert_memory_equal(runs[0], runs[1], sizeof runs[0]);
 }
 
 static void paths_go_down_and_up(void **state)
