@@ -177,6 +177,9 @@ static int some_change(struct handle *h)
 	unsigned dice = (unsigned)rand_below(&a->seq, 100);
 	int block = -1;
 
+	/* The more blocks are logged, the larger a transaction grows. */
+	if (a->r->style == GREEDY && dice >= 15 && dice < 54)
+		dice = 54 + dice % 2 * 30;
 	if (dice < 15)
 		return change(h, (unsigned)rand_below(&a->seq, SHARED), some_flavour(a));
 	if (dice < 40)

@@ -15,7 +15,7 @@
 #include "common/crc32c.h"
 #include "tests/crash/workload_impl.h"
 
-enum { SECTOR = 512, FORGED_SPREAD = 3 };
+enum { SECTOR = 512, FORGED_SPREAD = 2 };
 
 struct stamp {
 	uint64_t version;
@@ -45,7 +45,7 @@ uint32_t content_sequence(struct actor *a)
 
 	jrn_counts(r->jrn, &c);
 	each = r->style == STEADY ? r->steady + 2 : c.commits ? c.blocks / c.commits + 3 : 16;
-	return c.running + (uint32_t)(r->super.journal_blocks / each) - FORGED_SPREAD / 2 +
+	return c.running + (uint32_t)(r->super.journal_blocks / each) +
 	       (uint32_t)rand_below(&a->seq, FORGED_SPREAD);
 }
 

@@ -8,7 +8,7 @@
 #include "common/cleanup.h"
 #include "tests/crash/workload_impl.h"
 
-enum { DATA_BLOCKS = 6, ONE_IN_ZERO = 8, ONE_IN_DISCARD = 2 };
+enum { DATA_BLOCKS = 6, ONE_IN_ZERO = 8, ONE_IN_DISCARD = 2, TRIM_TRIES = 24 };
 
 /* ---- blocks ----------------------------------------------------------- */
 
@@ -216,6 +216,9 @@ int act_trim(struct actor *a)
 	int block = actor_pick(a, FREE, 0), rc = 0;
 	uint64_t off;
 
+	/* Until one that was in use; the others stay this thread's meanwhile. */
+	while (block >= 0 && !r->blocks[block].untrimmed && a->nbusy < TRIM_TRIES)
+		block = actor_pick(a, FREE, 0);
 	if (block >= 0 && r->blocks[block].untrimmed) {
 		off = r->conf->base->payload[block] * r->block_size;
 		rc = rand_below(&a->seq, ONE_IN_DISCARD) ?

@@ -2,7 +2,8 @@
 /* litter.h - a journal that mke2fs left as the disk was: the log of an older file system goes on behind ours
  *
  * Such a log has a transaction with the right number in the right place seldom, and then only the checksums and the time
- * of its commit tell that it is over. So the places are chosen by the run: behind commits of the first round through the log, where the run
+ * of its commit tell that it is over. In one half of them all checksums are wrong, in the other that of the commit
+ * block alone. The places are chosen by the run: behind commits of the first round through the log, where the run
  * had not written yet. Nothing is put where the journal superblock ever lets the log begin: a leftover there
  * stops the kernel's recovery as well, for it has no commit of ours before it to compare times with. */
 #ifndef TESTS_CRASH_LITTER_H

@@ -113,11 +113,12 @@ static void judges(struct options *o)
 
 static void option(struct options *o, int c)
 {
-	if (c >= O_TEXT)
-		*(const char **)((char *)o + texts[c - O_TEXT].offset) = optarg;
-	else if (c >= O_NUMBER)
-		*(uint64_t *)((char *)o + numbers[c - O_NUMBER].offset) =
-			number((unsigned)(c - O_NUMBER));
+	unsigned text = (unsigned)(c - O_TEXT), n = (unsigned)(c - O_NUMBER);
+
+	if (c >= O_TEXT && text < ARRAY_LEN(texts))
+		*(const char **)((char *)o + texts[text].offset) = optarg;
+	else if (c >= O_NUMBER && n < ARRAY_LEN(numbers))
+		*(uint64_t *)((char *)o + numbers[n].offset) = number(n);
 	else if (c == O_SELF)
 		o->selftest = true;
 	else if (c == O_KEEP)

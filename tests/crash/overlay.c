@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void die(const char *fmt, ...)
 {
@@ -198,7 +199,7 @@ unsigned overlay_copy(const struct overlay *o, uint8_t *flat)
 
 /* ---- the device ------------------------------------------------------- */
 
-enum { DEPTH = 32 };
+enum { DEPTH = 32, SLOW_BYTES = 32768, SLOW_US = 300 };
 
 struct odev {
 	struct bd bd; /* first */
@@ -210,7 +211,7 @@ struct odev {
 	struct bd_req *queue[DEPTH];
 	unsigned n;
 	uint64_t shuffle;
-	bool newest, ending;
+	bool slow, ending;
 };
 
 static void odev_do(struct odev *d, const struct bd_req *rq)
@@ -235,7 +236,7 @@ static void odev_do(struct odev *d, const struct bd_req *rq)
 	}
 }
 
-static struct bd_req *odev_next(struct odev *d)
+static struct bd_req *odev_next(struct odev *d, bool *slow)
 {
 	struct bd_req *rq = NULL;
 	unsigned i = 0;
@@ -244,13 +245,14 @@ static struct bd_req *odev_next(struct odev *d)
 	while (!d->n && !d->ending)
 		pthread_cond_wait(&d->more, &d->lock);
 	if (d->n) {
-		if (d->newest)
+		if (d->slow)
 			i = d->n - 1;
 		else if (d->shuffle)
 			i = (unsigned)rand_below(&d->shuffle, d->n);
 		rq = d->queue[i];
 		memmove(d->queue + i, d->queue + i + 1, (--d->n - i) * sizeof *d->queue);
 	}
+	*slow = d->slow;
 	pthread_mutex_unlock(&d->lock);
 	return rq;
 }
@@ -259,9 +261,12 @@ static void *odev_thread(void *arg)
 {
 	struct odev *d = arg;
 	struct bd_req *rq;
+	bool slow;
 
 	pthread_setname_np(pthread_self(), "overlay");
-	while ((rq = odev_next(d))) {
+	while ((rq = odev_next(d, &slow))) {
+		if (slow && rq->op == BD_WRITE && rq->len <= SLOW_BYTES && !(rq->flags & BD_FUA))
+			usleep(SLOW_US);
 		odev_do(d, rq);
 		bd_complete(rq, 0);
 	}
@@ -279,12 +284,12 @@ static void odev_submit(struct bd *dev, struct bd_req *rq)
 	pthread_mutex_unlock(&d->lock);
 }
 
-void overlay_newest_first(struct bd *dev, bool on)
+void overlay_slow(struct bd *dev, bool on)
 {
 	struct odev *d = (struct odev *)dev;
 
 	pthread_mutex_lock(&d->lock);
-	d->newest = on;
+	d->slow = on;
 	pthread_mutex_unlock(&d->lock);
 }
 

@@ -41,8 +41,9 @@ unsigned overlay_copy(const struct overlay *o, uint8_t *flat);
 /* A device over o, volatile, with FUA, whose requests end in another order than they came when shuffle is not 0
  * (a seed). Its thread: "overlay". */
 int overlay_open(struct overlay *o, uint64_t shuffle, struct bd **out, struct err *err);
-/* Of such a device: from now on the newest request ends first, so that who sends many at once is slow. */
-void overlay_newest_first(struct bd *dev, bool on);
+/* Of such a device: from now on small writes without FUA take their time, and the newest request ends first: who sends
+ * many of them waits, and others overtake. */
+void overlay_slow(struct bd *dev, bool on);
 
 /* ---- what all of tests/crash uses ------------------------------------- */
 

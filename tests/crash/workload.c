@@ -18,8 +18,6 @@ enum {
 	BATCHES_MAX = 65536,
 	COMMIT_MS = 50,
 	GREEDY_BLOCKS = 30,
-	STEADY_MIN = 5,
-	STEADY_SPREAD = 4,
 	ONE_IN_CHECKPOINT = 40
 };
 #define SUPER_WRITTEN_AT 0x178u /* s_kbytes_written: a number that nobody depends on */
@@ -121,15 +119,15 @@ static int act(struct actor *a)
 	}
 	if (r->style == GREEDY) {
 		rc = act_handle(a, GREEDY_BLOCKS);
-		return rc || dice < 50 ? rc : act_wait(a);
+		return rc || dice < 90 ? rc : act_wait(a);
 	}
 	if (dice < 50)
 		return act_handle(a, 1 + (unsigned)rand_below(&a->seq, dice < 10 ? 30 : 8));
 	if (dice < 56)
 		return act_forge(a, 3 + (unsigned)rand_below(&a->seq, 7));
-	if (dice < 78)
+	if (dice < 76)
 		return act_data(a);
-	if (dice < 84)
+	if (dice < 86)
 		return act_trim(a);
 	if (dice < 97 || rand_below(&a->seq, ONE_IN_CHECKPOINT / 10))
 		return act_wait(a);
@@ -142,9 +140,11 @@ static void *actor_thread(void *arg)
 	struct actor *a = arg;
 	unsigned ops = a->r->conf->ops;
 
-	/* A mount of equal handles goes round the whole log. */
+	if (a->r->style == GREEDY)
+		ops *= 2;
+	/* Twice round the log. */
 	if (a->r->style == STEADY)
-		ops = a->r->super.journal_blocks / a->r->steady + ops / 4;
+		ops = 2 * a->r->super.journal_blocks / (a->r->steady + 2);
 	for (unsigned i = 0; i < ops && !atomic_load(&a->r->stop); i++)
 		if (act(a))
 			break;
@@ -310,14 +310,16 @@ static void mount_end(struct run *r)
 
 static int one_mount(struct run *r, uint64_t dice)
 {
-	static const enum style styles[] = { MIXED, MIXED, MIXED, MIXED, STEADY, STEADY, GREEDY };
+	static const enum style styles[] = { MIXED, MIXED, MIXED, STEADY, STEADY, GREEDY, GREEDY };
+	static const unsigned sizes[] = { 6, 8, 6, 8, 5, 7 };
 	bool crash = dice & 1;
 	int rc;
 
 	r->logs_super = dice >> 1 & 1;
 	r->style = styles[(dice >> 2) % ARRAY_LEN(styles)];
-	r->steady = STEADY_MIN + (unsigned)((dice >> 8) % STEADY_SPREAD);
-	overlay_newest_first(r->bottom, r->style == GREEDY);
+	/* With 6 and 8 a descriptor of the next round comes to lie on a forged one of this. */
+	r->steady = sizes[(dice >> 8) % ARRAY_LEN(sizes)];
+	overlay_slow(r->bottom, r->style == GREEDY);
 	rc = super_again(r);
 	if (!rc)
 		rc = mount_begin(r);

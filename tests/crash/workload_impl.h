@@ -21,7 +21,7 @@
 /* How the threads of a mount work. */
 enum style {
 	MIXED,
-	STEADY, /* one, handles of one size, once round the log and on */
+	STEADY, /* one, handles of one size, twice round the log */
 	GREEDY, /* large handles, and images that go home slowly: the log is full */
 };
 

@@ -8,7 +8,8 @@
 #          nfs     persifs on nfs-ganesha over a local folder
 #          nfsmem  persifs on nfs-ganesha's memory file system
 #          nfsfault  persifs on tests/server, which fails on purpose
-# A scenario with own_targets=yes has others, which it prepares itself (kinds of storage, say).
+# A scenario with own_targets=yes has others, which it prepares itself (kinds of storage, say); one with without_persifs=yes
+# tests something else.
 #
 # After target_prepare: $mnt where the target is mounted, $uri what is mounted,
 # $store the folder behind it.
@@ -16,7 +17,7 @@
 
 # Targets without a mount: a broker's store.
 is_store() { [ "$target" = sqlite ] || [ "$target" = postgres ]; }
-is_persifs() { [ "$target" != plain ] && ! is_store; }
+is_persifs() { [ "$target" != plain ] && ! is_store && [ "${without_persifs:-}" != yes ]; }
 # Does data outlive an unmount?
 is_lasting() { [ "$target" != memory ]; }
 
