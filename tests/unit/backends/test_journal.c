@@ -589,6 +589,7 @@ static void one_format(const char *options, size_t mib)
 static void test_logs_of_all_formats_are_replayed_by_e2fsck_to_the_same_bytes(void **state)
 {
 	(void)state;
+	fixture_done(&x);
 	one_format("-b 1024 -J size=1 -O ^64bit", 8);
 	one_format("-b 1024 -J size=1 -O ^metadata_csum", 8);
 	one_format("-b 1024 -J size=1 -O ^metadata_csum,^64bit", 8);
