@@ -179,7 +179,7 @@ static void keep_state(const char *path, const struct overlay *state)
 {
 	AUTO_FREE uint8_t *bytes = xalloc(1, state->size);
 
-	overlay_copy(state, bytes);
+	overlay_copy(state, bytes, state->size);
 	if (write_file(path, bytes, state->size))
 		die("cannot write %s", path);
 }
