@@ -3,6 +3,7 @@
 #include "tests/crash/base.h"
 
 #include <arpa/inet.h>
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,11 +12,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backends/block/ext4/super.h"
 #include "common/cleanup.h"
 #include "tests/crash/proc.h"
 
 #define COMMON "has_journal,extent,filetype,sparse_super,large_file,flex_bg,extra_isize,ext_attr"
-#define SEQUENCE_AT 0x18 /* of the journal superblock */
+#define SEQUENCE_AT 0x18    /* of the journal superblock */
+#define FREE_BLOCKS_AT 0x0c /* of the superblock */
 enum { OUT_MAX = 65536 };
 
 const struct base_kind base_kinds[] = {
@@ -82,6 +85,22 @@ static int read_whole(const char *path, struct base *b, struct err *err)
 	return 0;
 }
 
+/* mke2fs allocates from the beginning on, the payload last. What is free is nobody's business. */
+static void find_used(struct base *b)
+{
+	const uint8_t *super = b->bytes + EXT4_SUPER_OFFSET;
+	uint64_t end = 0;
+	uint32_t free_blocks;
+
+	for (unsigned i = 0; i < BASE_BLOCKS; i++)
+		if (b->payload[i] >= end)
+			end = b->payload[i] + 1;
+	memcpy(&free_blocks, super + FREE_BLOCKS_AT, sizeof free_blocks);
+	b->used = b->size;
+	if (end + le32toh(free_blocks) == b->size / b->kind->block_size)
+		b->used = end * b->kind->block_size;
+}
+
 int base_read(const struct base_kind *kind, const char *path, struct base *out, struct err *err)
 {
 	int n, rc;
@@ -101,6 +120,8 @@ int base_read(const struct base_kind *kind, const char *path, struct base *out, 
 	for (int i = 0; i < n; i++)
 		if (out->journal[i] < out->size / kind->block_size)
 			out->log[out->journal[i]] = 1;
+	if (!rc)
+		find_used(out);
 out:
 	if (rc)
 		base_done(out);

@@ -27,8 +27,8 @@ extern const unsigned base_nkinds;
 
 struct base {
 	const struct base_kind *kind;
-	uint8_t *bytes; /* owned */
-	uint64_t size;
+	uint8_t *bytes;                 /* owned */
+	uint64_t size, used;            /* bytes; those from used on are free space */
 	uint64_t payload[BASE_BLOCKS];  /* block numbers */
 	uint64_t journal[BASE_JOURNAL]; /* the same of the journal */
 	uint8_t *log;                   /* a byte a block: is it of the journal? Owned */

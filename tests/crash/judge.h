@@ -26,13 +26,18 @@
 #define JUDGE_ORACLE 8u
 #define JUDGE_ALL 15u
 
+#define JUDGE_SILENT 4096u
+
 struct judge {
 	unsigned which;
-	const struct base *base; /* borrowed; judge_base() */
-	int image;               /* the memory file */
-	uint8_t *map;            /* its bytes */
-	uint8_t *ref;            /* what the first judge left */
-	const char *first;       /* who that was; NULL: none yet */
+	const struct base *base;       /* borrowed; judge_base() */
+	int image;                     /* the memory file */
+	uint8_t *map;                  /* its bytes */
+	uint8_t *ref;                  /* what the first judge left */
+	const char *first;             /* who that was; NULL: none yet */
+	uint8_t *unread;               /* a byte a block: e2fsck -fn does not read it; owned */
+	uint64_t silent[JUDGE_SILENT]; /* hashes of what it had nothing to say of */
+	unsigned skipped;
 	/* The kernel's. */
 	int loop;
 	char device[32], mnt[256];

@@ -181,11 +181,12 @@ void overlay_write(struct overlay *o, const void *buf, size_t len, uint64_t off)
 	}
 }
 
-unsigned overlay_copy(const struct overlay *o, uint8_t *flat)
+unsigned overlay_copy(const struct overlay *o, uint8_t *flat, uint64_t len)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < o->nunits; i++) {
+	assert(len <= o->size);
+	for (unsigned i = 0; i < len / OVERLAY_UNIT; i++) {
 		const uint8_t *unit = unit_of(o, i);
 
 		if (memcmp(flat, unit, OVERLAY_UNIT)) {

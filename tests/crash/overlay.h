@@ -35,8 +35,8 @@ void overlay_reset(struct overlay *o);
 
 void overlay_read(const struct overlay *o, void *buf, size_t len, uint64_t off);
 void overlay_write(struct overlay *o, const void *buf, size_t len, uint64_t off);
-/* Makes flat the same bytes; how many units differed. */
-unsigned overlay_copy(const struct overlay *o, uint8_t *flat);
+/* Makes the first len bytes of flat the same; how many units differed. */
+unsigned overlay_copy(const struct overlay *o, uint8_t *flat, uint64_t len);
 
 /* A device over o, volatile, with FUA, whose requests end in another order than they came when shuffle is not 0
  * (a seed). Its thread: "overlay". */

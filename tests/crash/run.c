@@ -179,7 +179,7 @@ static void keep_state(const char *path, const struct overlay *state)
 {
 	AUTO_FREE uint8_t *bytes = xalloc(1, state->size);
 
-	overlay_copy(state, bytes);
+	overlay_copy(state, bytes, state->size);
 	if (write_file(path, bytes, state->size))
 		die("cannot write %s", path);
 }
@@ -274,7 +274,14 @@ static bool is_only(const struct level *l, const char *text, const char **rest)
 	return true;
 }
 
-static uint64_t count_cuts(const struct states_conf *conf, struct err *err)
+/* Torn writes are more than half of all cuts, and show less than the others: one in three of them counts. */
+static unsigned weight(const struct cut *c)
+{
+	return c->kind == 't' ? 1 : 3;
+}
+
+/* The weight of all cuts. */
+static uint64_t weigh_cuts(const struct states_conf *conf, struct err *err)
 {
 	struct states st;
 	struct cut c;
@@ -283,9 +290,16 @@ static uint64_t count_cuts(const struct states_conf *conf, struct err *err)
 	if (states_init(&st, conf, err))
 		return 0;
 	while (states_next(&st, &c))
-		n++;
+		n += weight(&c);
 	states_done(&st);
 	return n;
+}
+
+static bool sampled(const struct level *l, uint64_t *seq, uint64_t total, unsigned w)
+{
+	if (l->want >= total)
+		return true;
+	return rand_below(seq, total) < l->want * w;
 }
 
 static int judge_level(struct session *s, const struct level *l)
@@ -295,7 +309,7 @@ static int judge_level(struct session *s, const struct level *l)
 					.seed = s->conf->seed + l->depth,
 					.atomic_off = EXT4_SUPER_OFFSET,
 					.atomic_len = EXT4_SUPER_BYTES };
-	uint64_t total = count_cuts(&sc, s->err), seq = mix64(l->start->hash ^ s->conf->seed);
+	uint64_t total = weigh_cuts(&sc, s->err), seq = mix64(l->start->hash ^ s->conf->seed);
 	struct states st;
 	struct cut c;
 	int rc = states_init(&st, &sc, s->err);
@@ -307,7 +321,7 @@ static int judge_level(struct session *s, const struct level *l)
 		struct overlay state;
 		const char *rest;
 
-		if (rand_below(&seq, total) >= l->want)
+		if (!sampled(l, &seq, total, weight(&c)))
 			continue;
 		cut_text(&c, text);
 		if (!is_only(l, text, &rest))

@@ -2,6 +2,7 @@
 /* selftest.c - see selftest.h */
 #include "tests/crash/selftest.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,8 +49,9 @@ static void overlays_keep_bytes_and_hash(void)
 	CHECK(c.hash != b.hash, "other bytes have the same hash");
 	overlay_write(&c, "deep", 4, 3 * OVERLAY_UNIT);
 	CHECK(c.hash == b.hash, "equal bytes have another hash");
-	CHECK(overlay_copy(&b, flat) == 3, "a copy does not write the 3 units that differ");
-	CHECK(overlay_copy(&b, flat) == 0, "a second copy writes");
+	CHECK(overlay_copy(&b, flat, sizeof flat) == 3,
+	      "a copy does not write the 3 units that differ");
+	CHECK(overlay_copy(&b, flat, sizeof flat) == 0, "a second copy writes");
 	overlay_write(&a, "\0\0\0\0\0\0", 6, OVERLAY_UNIT - 3);
 	CHECK(!a.hash, "the base's bytes have a hash");
 	overlay_done(&c);
@@ -443,7 +445,8 @@ static void judge_sees_broken_file_systems(const char *dir)
 	struct overlay o, broken;
 	struct verdict v;
 	struct err err = { "" };
-	uint8_t bits = 0;
+	uint8_t byte = 0xff;
+	uint32_t table;
 
 	if (base_make(&base_kinds[0], dir, &base, &err)) {
 		CHECK(false, "base_make: %s", err.text);
@@ -454,16 +457,21 @@ static void judge_sees_broken_file_systems(const char *dir)
 	overlay_base(&o, base.bytes, base.size);
 	judge_state(&j, &o, NULL, 0, &v);
 	CHECK(v.good, "a new file system is refused: %s", v.why);
+	/* The links of the root folder, in the inode table that the first group descriptor names. */
+	overlay_read(&o, &table, sizeof table, 2 * BLOCK + 8);
 	overlay_over(&broken, &o);
-	/* A byte of the first group descriptor. */
-	overlay_write(&broken, &bits, 1, 2 * 1024 + 1);
-	bits = 0xff;
-	overlay_write(&broken, &bits, 1, 2 * 1024 + 12);
+	overlay_write(&broken, &byte, 1, (uint64_t)le32toh(table) * BLOCK + 256 + 26);
 	judge_state(&j, &broken, NULL, 0, &v);
-	CHECK(!v.good && strstr(v.why, "own"), "wrong descriptors: %s", v.why);
+	CHECK(!v.good && strstr(v.why, "own recovery: e2fsck -fn"), "a wrong inode: %s", v.why);
 	j.which = JUDGE_E2FSCK;
 	judge_state(&j, &broken, NULL, 0, &v);
-	CHECK(!v.good && strstr(v.why, "e2fsck"), "wrong descriptors: %s", v.why);
+	CHECK(!v.good && strstr(v.why, "e2fsck: e2fsck -fn"), "a wrong inode: %s", v.why);
+	overlay_reset(&broken);
+	/* The descriptor itself. */
+	overlay_write(&broken, &byte, 1, 2 * BLOCK + 12);
+	j.which = JUDGE_OWN;
+	judge_state(&j, &broken, NULL, 0, &v);
+	CHECK(!v.good && strstr(v.why, "own recovery: "), "a wrong descriptor: %s", v.why);
 	overlay_done(&broken);
 	overlay_done(&o);
 	judge_done(&j);

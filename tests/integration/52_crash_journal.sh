@@ -27,7 +27,7 @@ keep_runs() { cp -r "$work"/mem/* "$work/log/" 2>/dev/null && log "kept in $work
 
 states() {
 	crash --self-test || fail "the harness does not see what it has to see"
-	crash --states "$(scaled 5000 200000)" --per-run "$(scaled 500 2500)" --seed "$SEED" --jobs 2 \
+	crash --states "$(scaled 5000 200000)" --per-run "$(scaled 500 2500)" --seed "$SEED" --jobs 4 \
 		--judges 'own,e2fsck,kernel?,oracle' --keep-failed || {
 		keep_runs
 		fail "a state is wrong"
@@ -35,7 +35,7 @@ states() {
 }
 
 mutants() {
-	crash --mutant all --states "$(scaled 10000 40000)" --per-run 300 --seed "$(scaled 1 "$SEED")" --jobs 2 \
+	crash --mutant all --states "$(scaled 10000 40000)" --per-run 300 --seed "$(scaled 1 "$SEED")" --jobs 4 \
 		--judges 'own,e2fsck,kernel?,oracle' || fail "a broken rule was not seen"
 }
 

@@ -23,7 +23,8 @@
  *  J8 What recovery does is done again, without harm, when it is cut off.
  *
  * Threads: any. A handle belongs to one thread. Own threads: "ext4-commit", "ext4-home".
- * Never wait for a commit (jrn_wait() and its like) with a handle open, nor begin one with a buffer locked. */
+ * Never wait for a commit (jrn_wait() and its like) with a handle open; never wait so, nor begin a handle, with a buffer
+ * locked: a seal waits for handles, and takes the locks of what they changed. */
 #ifndef BACKENDS_BLOCK_EXT4_JOURNAL_H
 #define BACKENDS_BLOCK_EXT4_JOURNAL_H
 

@@ -262,6 +262,29 @@ static void test_an_unrecovered_log_is_not_opened(void **state)
 	bufs_free(x.bs);
 }
 
+static void test_devices_and_buffers_that_do_not_fit_are_refused(void **state)
+{
+	struct bufs_conf bc = { .block_size = 512, .memory = 1 << 20 };
+	struct jrn *second = NULL;
+	struct err err = { "" };
+
+	(void)state;
+	bc.dev = x.dev;
+	bc.blocks = x.super.blocks;
+	assert_int_equal(bufs_new(&bc, &x.bs), 0);
+	x.conf.dev = x.dev;
+	x.conf.bufs = x.bs;
+	x.conf.super = &x.super;
+	assert_int_equal(jrn_open(&x.conf, &x.j, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "512"));
+	bufs_free(x.bs);
+	fixture_open(&x, 1 << 20);
+	/* One journal for these buffers. */
+	assert_int_equal(jrn_open(&x.conf, &second, &err), -EBUSY);
+	assert_null(second);
+	assert_int_equal(fixture_close(&x), 0);
+}
+
 /* More laps than one; after each commit a power cut would leave what was committed. */
 static void test_the_log_wraps_and_each_state_recovers(void **state)
 {
@@ -589,6 +612,7 @@ static void one_format(const char *options, size_t mib)
 static void test_logs_of_all_formats_are_replayed_by_e2fsck_to_the_same_bytes(void **state)
 {
 	(void)state;
+	fixture_done(&x);
 	one_format("-b 1024 -J size=1 -O ^64bit", 8);
 	one_format("-b 1024 -J size=1 -O ^metadata_csum", 8);
 	one_format("-b 1024 -J size=1 -O ^metadata_csum,^64bit", 8);
@@ -612,6 +636,7 @@ int main(void)
 		T(test_j5_numbers_go_on_over_clean_and_unclean_ends),
 		T(test_a_recovered_log_can_be_written_again),
 		T(test_an_unrecovered_log_is_not_opened),
+		T(test_devices_and_buffers_that_do_not_fit_are_refused),
 		T(test_the_log_wraps_and_each_state_recovers),
 		T(test_blocks_that_begin_with_the_magic_are_escaped),
 		T(test_a_handle_that_never_fits_is_refused),
