@@ -2,8 +2,8 @@
 /* uring.c - requests of files and block devices in one ring, with one thread
  *
  *   done() on the ring's thread: submit() ------------------> submission queue --.
- *   other threads: submit() -> incoming, kick() -> eventfd -> ring's thread -----'-> one io_uring_enter() for all,
- *                                                                                    which also waits
+ *   other threads: submit() -> incoming, kick() -> eventfd -> ring's thread -----'-> io_uring_enter(), of which
+ *                                                                                    the last one also waits
  *
  * The eventfd is read through the ring, so that the thread waits in one place; it is written to only when the thread
  * sleeps. What a ring cannot do (discard of a block device) and what came back short goes to the pool. */
@@ -22,7 +22,13 @@
 #include "common/log.h"
 
 enum { SLOT_DEVICE, SLOT_EVENT, SLOTS };
-enum { REAP = 64, RETRY_US = 1000 };
+enum {
+	REAP = 64,
+	RETRY_US = 1000,
+	/* So many are sent at once: with more the disk idles while the next row of answers is worked through. Measured on a
+	 * virtual disk, 16 at a time: a fifth more than all in one call, and as many as with a call for each. */
+	EARLY = 4,
+};
 
 struct file_ring {
 	/* set at start, then read only */
@@ -94,6 +100,8 @@ static void prepare(struct file_ring *r, struct bd_req *rq)
 	sqe->flags |= IOSQE_FIXED_FILE;
 	io_uring_sqe_set_data(sqe, rq);
 	r->out++;
+	if (io_uring_sq_ready(&r->ring) >= EARLY)
+		io_uring_submit(&r->ring); /* what fails here is sent by enter() */
 }
 
 static void watch_event(struct file_ring *r)
