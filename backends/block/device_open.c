@@ -10,24 +10,28 @@
 
 static const struct bd_transport *const transports[] = { &bd_file, &bd_scaleio };
 
-static bool speaks(const struct bd_transport *t, const char *scheme)
+static const struct bd_transport *find(const char *scheme)
 {
-	for (const char *const *s = t->schemes; *s; s++) {
-		if (strcmp(*s, scheme) == 0)
-			return true;
+	for (size_t i = 0; i < ARRAY_LEN(transports); i++) {
+		const struct bd_transport *t = transports[i];
+
+		for (const char *const *s = t->schemes; *s; s++) {
+			if (strcmp(*s, scheme) == 0)
+				return t;
+		}
 	}
-	return false;
+	return NULL;
 }
 
 static int unknown(const char *scheme, struct err *err)
 {
-	char known[256] = "";
+	char known[400] = "";
 	size_t at = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(transports) && at < sizeof known; i++)
 		at += (size_t)snprintf(known + at, sizeof known - at, "%s%s", i ? ", " : "",
 				       transports[i]->uri_help);
-	return err_set(err, -EINVAL, "there is no device of scheme %s; known are: %s", scheme,
+	return err_set(err, -EINVAL, "there is no device of scheme %.60s; known are: %s", scheme,
 		       known);
 }
 
@@ -38,8 +42,10 @@ static int parse(const char *text, struct uri *out, struct err *err)
 
 	if (text[0] != '/')
 		return uri_parse(text, out, err);
-	if (len > URI_MAX)
-		return err_set(err, -EINVAL, "a path of %zu bytes is longer than %d", len, URI_MAX);
+	if (len > URI_MAX) {
+		err_set(err, -EINVAL, "a path of %zu bytes is longer than %d", len, URI_MAX);
+		return -EINVAL;
+	}
 	memset(out, 0, sizeof *out);
 	memcpy(out->buf + 6, text, len + 1);
 	memcpy(out->buf, "file", 5);
@@ -53,17 +59,14 @@ int bd_open(const char *uri, const char *layers, const struct bd_env *env, struc
 	    struct err *err)
 {
 	static const struct bd_env none;
-	const struct bd_transport *t = NULL;
+	const struct bd_transport *t;
 	struct bd *below = NULL;
 	struct uri u;
 	int rc = parse(uri, &u, err);
 
 	if (rc)
 		return rc;
-	for (size_t i = 0; i < ARRAY_LEN(transports) && !t; i++) {
-		if (speaks(transports[i], u.scheme))
-			t = transports[i];
-	}
+	t = find(u.scheme);
 	if (!t)
 		return unknown(u.scheme, err);
 	rc = t->open(&u, env ? env : &none, &below, err);

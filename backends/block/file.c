@@ -214,6 +214,16 @@ static void direct_alignment(struct file *f)
 
 	if (statx(f->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) || !(sx.stx_mask & STATX_DIOALIGN))
 		return;
+	/* The open let O_DIRECT pass, and this file cannot: one that is encrypted. */
+	if (sx.stx_dio_offset_align == 0) {
+		int has = fcntl(f->fd, F_GETFL);
+
+		if (has >= 0 && fcntl(f->fd, F_SETFL, has & ~O_DIRECT) == 0) {
+			l->align = 1;
+			l->volatile_cache = true;
+		}
+		return;
+	}
 	if (sx.stx_dio_offset_align > l->block)
 		l->block = sx.stx_dio_offset_align;
 	l->align = sx.stx_dio_mem_align > l->block ? sx.stx_dio_mem_align : l->block;

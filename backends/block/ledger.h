@@ -11,6 +11,10 @@
  * L1 A record stands before its request reaches the transport, and goes after it is done (flushed).
  * L2 Each record is written field by field and made valid by its last store, the state. A reader trusts nothing.
  *
+ * A device takes (bd_env.ledger) what bd_ledger_init() made, or bd_ledger_read() accepted; a predecessor's records stay in
+ * it, and are not used, until bd_ledger_clear(), which comes when no write is in flight or unflushed. It uses half of the
+ * records at most, so that there is room beside those of one predecessor.
+ *
  * Threads: the core's lock guards all of it; readers of a dead process's ledger run alone. */
 #ifndef BACKENDS_BLOCK_LEDGER_H
 #define BACKENDS_BLOCK_LEDGER_H

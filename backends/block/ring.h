@@ -3,7 +3,7 @@
  *
  * Whoever subverts the process opens no path and no socket through it, nor uses a descriptor that was not given here.
  *
- * Threads: bd_ring_new() and bd_ring_free() any; the thread of bd_ring_start() alone uses it between them. */
+ * Threads: bd_ring_new() any; from bd_ring_start() on the thread that called it alone, bd_ring_free() too. */
 #ifndef BACKENDS_BLOCK_RING_H
 #define BACKENDS_BLOCK_RING_H
 

@@ -213,6 +213,8 @@ static void *ring_thread(void *arg)
 	pthread_setname_np(pthread_self(), "bd-ring");
 	runs_here = r;
 	r->started = bd_ring_start(&r->ring);
+	if (r->started)
+		bd_ring_free(&r->ring);
 	sem_post(&r->start);
 	if (r->started)
 		return NULL;
@@ -225,7 +227,9 @@ static void *ring_thread(void *arg)
 		while (reap(r) == REAP)
 			;
 	}
+	/* The device is to be free when the close returns; what is left of a ring goes some time later. */
 	io_uring_unregister_files(&r->ring);
+	bd_ring_free(&r->ring);
 	return NULL;
 }
 
@@ -253,15 +257,15 @@ static int ring_start(struct file_ring *r)
 	if (rc)
 		return rc;
 	rc = -pthread_create(&r->thread, NULL, ring_thread, r);
-	if (rc == 0) {
-		while (sem_wait(&r->start) && errno == EINTR)
-			;
-		rc = r->started;
-		if (rc)
-			pthread_join(r->thread, NULL);
-	}
-	if (rc)
+	if (rc) {
 		bd_ring_free(&r->ring);
+		return rc;
+	}
+	while (sem_wait(&r->start) && errno == EINTR)
+		;
+	rc = r->started;
+	if (rc)
+		pthread_join(r->thread, NULL);
 	return rc;
 }
 
@@ -293,7 +297,6 @@ static void uring_close(struct bd *dev)
 	atomic_store(&r->stop, true);
 	wake(r);
 	pthread_join(r->thread, NULL);
-	bd_ring_free(&r->ring);
 	ring_free(r);
 	f->ring = NULL;
 	file_free(f);

@@ -38,6 +38,8 @@ struct fake_device {
 	struct list inside; /* requests by link; priv[0].u64: GO_* */
 	unsigned held, most, kicks;
 	bool hold, stop, paused, cancelled;
+	bool stall;
+	unsigned stalled;
 	enum bd_op only; /* BD_OPS: all */
 	struct fault faults[BD_OPS];
 	struct fake_device_seen *log; /* owned */
@@ -193,6 +195,11 @@ static void submit(struct bd *dev, struct bd_req *rq)
 	struct fake_device *f = of(dev);
 
 	mutex_lock(&f->lock);
+	f->stalled++;
+	cond_broadcast(&f->changed);
+	while (f->stall)
+		cond_wait(&f->changed, &f->lock);
+	f->stalled--;
 	check(f, rq);
 	rq->priv[0].u64 = GO_STAYS;
 	rq->priv[1].ptr = NULL;
@@ -369,6 +376,27 @@ void fake_device_wait(struct fake_device *f, unsigned n)
 
 	mutex_lock(&f->lock);
 	while (held_locked(f) < n) {
+		bool in_time = cond_wait_until(&f->changed, &f->lock, until);
+
+		assert(in_time);
+	}
+	mutex_unlock(&f->lock);
+}
+
+void fake_device_stall(struct fake_device *f, bool on)
+{
+	mutex_lock(&f->lock);
+	f->stall = on;
+	cond_broadcast(&f->changed);
+	mutex_unlock(&f->lock);
+}
+
+void fake_device_wait_stalled(struct fake_device *f)
+{
+	uint64_t until = clock_ms() + WAIT_MS;
+
+	mutex_lock(&f->lock);
+	while (f->stalled == 0) {
 		bool in_time = cond_wait_until(&f->changed, &f->lock, until);
 
 		assert(in_time);

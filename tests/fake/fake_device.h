@@ -52,6 +52,10 @@ int fake_device_try(const struct fake_device_conf *conf, const struct bd_env *en
 
 /* On: requests wait inside until they are released. Off: all that wait and all that come are executed and answered. */
 void fake_device_hold(struct fake_device *f, bool on);
+/* On: submit() itself does not return, as that of a transport that is slow to take a request. */
+void fake_device_stall(struct fake_device *f, bool on);
+/* Waits until a submit() stalls. */
+void fake_device_wait_stalled(struct fake_device *f);
 /* Only requests of op wait; the others are answered. BD_OPS: all, as at the start. */
 void fake_device_hold_only(struct fake_device *f, enum bd_op op);
 unsigned fake_device_held(struct fake_device *f);

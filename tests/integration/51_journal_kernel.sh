@@ -10,7 +10,7 @@
 # is what a power cut could have left.
 fits="kernel ours"
 # shellcheck disable=SC2034 # for target.sh
-own_targets=yes
+own_targets=yes without_persifs=yes
 . "${BASH_SOURCE%/*}/lib/test.sh"
 
 formats=(

@@ -140,6 +140,7 @@ def mke2fs(path):
 
 
 def jrnbench(stage, args, image, threads):
+    """Waits of threads for their commits a second; one commit serves many."""
     def measure():
         cmd = [stage.program("jrnbench"), "--device", "file:" + image, "--threads", str(threads),
                "--runtime", str(args.runtime), "--json"]

@@ -26,7 +26,8 @@ struct slot {
 	_Alignas(LINE) struct bd_req rq;
 	struct iovec iov;
 	struct run *run;
-	uint64_t seed, done, next; /* done: requests; next: of a sequential slot, in blocks */
+	uint64_t seed, done;
+	uint64_t first, next; /* of a sequential slot, in blocks */
 	int error;
 };
 
@@ -70,7 +71,7 @@ static void place(struct slot *s)
 	s->rq.off = s->next * r->bytes;
 	s->next += r->depth;
 	if (s->next >= r->blocks)
-		s->next %= r->depth;
+		s->next = s->first;
 }
 
 /* Another slot may be at the same place: then it is the next place. */
@@ -118,7 +119,7 @@ static void make_slots(struct run *r)
 		memset(s->iov.iov_base, (int)(i | 1), r->bytes);
 		s->run = r;
 		s->seed = clock_us() * 2654435761u + i + 1;
-		s->next = i;
+		s->first = s->next = i;
 		s->rq = (struct bd_req){ .op = r->op,
 					 .len = r->bytes,
 					 .iov = &s->iov,

@@ -47,7 +47,10 @@ bool jrn_home_due_locked(const struct jrn *j)
 {
 	if (j->error || list_empty(&j->log) || !list_first(&j->log, struct sealed, link)->durable)
 		return false;
-	return asked_locked(j) || j->used > j->log_blocks / HOME_START_PART;
+	if (j->space_wanted || asked_locked(j))
+		return true;
+	/* Room that nobody waits for is used again so late that the new tail is durable by some other flush. */
+	return j->used > j->log_blocks / HOME_START_PART && !MUTANT(tail_without_fua);
 }
 
 /* ---- a round: what it takes ----------------------------------------------------- */
@@ -191,6 +194,7 @@ static void log_free(struct jrn *j, const struct round *r)
 		list_push_back(&done, l);
 	}
 	j->used -= r->blocks;
+	j->space_wanted = false;
 	if (j->home_asked && !asked_locked(j))
 		j->home_asked = false;
 	cond_broadcast(&j->settled);

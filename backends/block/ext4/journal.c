@@ -283,6 +283,10 @@ static int check_device(const struct jrn_conf *conf, struct err *err)
 			err, -EINVAL,
 			"the device wants memory in pieces of %u bytes, file system blocks have %u",
 			l->align, conf->super->block_size);
+	if (conf->bufs->conf.block_size != conf->super->block_size)
+		return err_set(err, -EINVAL,
+			       "buffers of %u bytes for a file system with blocks of %u",
+			       conf->bufs->conf.block_size, conf->super->block_size);
 	if (l->readonly)
 		return err_set(err, -EROFS, "the device can only be read");
 	return 0;

@@ -10,8 +10,8 @@
  *
  *  J1 The commit block is written after all other blocks of its transaction and everything that was done on the device
  *     before are durable.
- *  J2 An image goes home only after its transaction is durable; the tail passes a transaction only after all its images
- *     (or newer ones of the same blocks, or revokes) are durable at home.
+ *  J2 An image goes home only after its transaction is durable; the tail passes a transaction only after each of its
+ *     images is durable at home, or void: a newer image of the block, or a revoke, is durable in the log.
  *  J3 A block that was logged and is freed is revoked in the transaction that frees it, while an image of it is in the
  *     log; logged again in the same transaction, the revoke is taken back.
  *  J4 A freed block is used again only after client->committed() of the freeing transaction; that comes when it is durable
@@ -23,7 +23,8 @@
  *  J8 What recovery does is done again, without harm, when it is cut off.
  *
  * Threads: any. A handle belongs to one thread. Own threads: "ext4-commit", "ext4-home".
- * Never wait for a commit (jrn_wait() and its like) with a handle open. */
+ * Never wait for a commit (jrn_wait() and its like) with a handle open; never wait so, nor begin a handle, with a buffer
+ * locked: a seal waits for handles, and takes the locks of what they changed. */
 #ifndef BACKENDS_BLOCK_EXT4_JOURNAL_H
 #define BACKENDS_BLOCK_EXT4_JOURNAL_H
 
@@ -49,8 +50,9 @@ struct jrn_client {
 	/* Each range of a handle that ends, for a record that outlives the process; before txn_end() returns. */
 	void (*redo)(void *arg, uint32_t tid, uint64_t block, uint32_t off, uint32_t len,
 		     const uint8_t *bytes);
-	/* J4. On a thread of the journal. */
+	/* J4. On a thread of the journal: begins no handle, waits for no commit. */
 	void (*committed)(void *arg, uint32_t tid);
+	/* Once; others may meet the error a moment earlier. Waits for nothing of the journal's. */
 	void (*aborted)(void *arg, int error);
 };
 
@@ -70,7 +72,8 @@ struct jrn_recovered {
 	uint32_t next_sequence;
 };
 
-/* Replays what is committed, makes it durable, then marks the log empty. Written by us or by the kernel: checksums none, V2, V3, 32
+/* Replays what is committed, makes it durable, then marks the log empty and clears needs_recovery: what the caller knows of
+ * the superblock is old afterwards. Written by us or by the kernel: checksums none, V2, V3, 32
  * and 64 bit. The log of a clean file system is left alone. -EINVAL, -EUCLEAN with a sentence: a log that makes no
  * sense, a committed block with a wrong checksum, fast commits, asynchronous commits with a feature unknown to us. */
 int jrn_recover(struct bd *dev, const struct ext4_super *super, struct jrn_recovered *out,

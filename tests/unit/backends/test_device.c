@@ -476,14 +476,16 @@ static void test_a_cut_write_on_a_device_that_failed_stops(void **state)
 	struct treq *r;
 
 	(void)state;
-	reopen(&(struct fake_device_conf){ .limits = { .max_transfer = 512, .depth = 1 } }, NULL);
+	reopen(&(struct fake_device_conf){ .limits = { .max_transfer = 512, .depth = 2 } }, NULL);
 	fake_device_hold(t.f, true);
-	r = treq_submit(t.dev, BD_WRITE, 0, 0, 2048, 1);
-	fake_device_wait(t.f, 1);
+	r = treq_submit(t.dev, BD_WRITE, 0, 0, 4096, 1);
+	fake_device_wait(t.f, 2);
 	bd_fail(t.dev, -EIO);
 	fake_device_release(t.f, 0);
+	assert_int_equal(fake_device_count(t.f), 2); /* no more of it is sent */
+	fake_device_release(t.f, 0);
 	assert_int_equal(treq_end(r), -EIO);
-	assert_int_equal(fake_device_count(t.f), 1);
+	assert_int_equal(fake_device_count(t.f), 2);
 }
 
 /* ---- B6 ----------------------------------------------------------------------- */

@@ -491,6 +491,47 @@ static void test_answers_between_pause_and_resume_count(void **state)
 	bytes_are(0, 512, 1);
 }
 
+static void *submits(void *arg)
+{
+	assert_int_equal(bd_submit(t.dev, arg), 0);
+	return NULL;
+}
+
+static _Atomic bool lost;
+
+static void *loses(void *arg)
+{
+	fake_device_disconnect(t.f);
+	atomic_store(&lost, true);
+	return arg;
+}
+
+/* Else the transport would send it on the new connection, before what has to come first. */
+static void test_a_pause_waits_for_who_is_just_submitting(void **state)
+{
+	struct treq *r = treq_new(BD_WRITE, 0, 0, 512, 1);
+	pthread_t submitter, loser;
+
+	(void)state;
+	atomic_store(&lost, false);
+	fake_device_stall(t.f, true);
+	fake_device_hold(t.f, true);
+	assert_int_equal(pthread_create(&submitter, NULL, submits, &r->rq), 0);
+	fake_device_wait_stalled(t.f);
+	assert_int_equal(pthread_create(&loser, NULL, loses, NULL), 0);
+	while (!counts().paused)
+		sched_yield();
+	assert_false(atomic_load(&lost));
+	fake_device_stall(t.f, false);
+	pthread_join(submitter, NULL);
+	pthread_join(loser, NULL);
+	assert_int_equal(fake_device_held(t.f), 0); /* it was given back */
+	fake_device_hold(t.f, false);
+	fake_device_connect(t.f);
+	assert_int_equal(treq_end(r), 0);
+	assert_int_equal(counts().resent, 1);
+}
+
 /* ---- limits of patience ---------------------------------------------------------- */
 
 static void test_requests_expire_while_the_server_is_away(void **state)
@@ -733,6 +774,7 @@ int main(void)
 		T(test_a_connection_lost_again_during_the_repetition),
 		T(test_a_kept_write_that_is_refused_fails_the_device),
 		T(test_answers_between_pause_and_resume_count),
+		T(test_a_pause_waits_for_who_is_just_submitting),
 		T(test_requests_expire_while_the_server_is_away),
 		T(test_time_goes_on_over_reconnects_that_bring_nothing),
 		T(test_without_a_limit_nothing_expires),

@@ -358,7 +358,7 @@ static void test_a_device_with_larger_blocks_is_refused(void **state)
 
 static void test_a_device_that_fails_is_told(void **state)
 {
-	struct ext4_super s;
+	struct ext4_super s = { .journal = NULL };
 	int rc = -EIO;
 	unsigned n = 1;
 

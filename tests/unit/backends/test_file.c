@@ -281,6 +281,64 @@ static void test_streams_submitted_from_done(void **state)
 	file_is(7 * 8192, 4096, 7);
 }
 
+#define CALLERS 3u
+#define CALLS 1000u
+
+static void *caller(void *arg)
+{
+	uint64_t base = *(unsigned *)arg * (1ull << 20);
+	uint8_t buf[512], seen[512];
+
+	for (unsigned i = 0; i < CALLS; i++) {
+		memset(buf, (int)i, sizeof buf);
+		assert_int_equal(bd_write(t.dev, buf, sizeof buf, base + i % 7 * 512, 0), 0);
+		assert_int_equal(bd_read(t.dev, seen, sizeof seen, base + i % 7 * 512), 0);
+		assert_memory_equal(buf, seen, sizeof seen);
+	}
+	return NULL;
+}
+
+/* Nobody's request is forgotten when the engine falls asleep at that moment. */
+static void test_callers_that_wait_for_each_request(void **state)
+{
+	pthread_t threads[CALLERS];
+	unsigned ids[CALLERS];
+
+	(void)state;
+	OPEN("&buffered=yes", NULL);
+	for (unsigned i = 0; i < CALLERS; i++) {
+		ids[i] = i;
+		assert_int_equal(pthread_create(&threads[i], NULL, caller, &ids[i]), 0);
+	}
+	for (unsigned i = 0; i < CALLERS; i++)
+		pthread_join(threads[i], NULL);
+}
+
+/* A file of /proc gives a page at a time, whatever is asked for. */
+static void test_what_comes_short_is_gone_on_with(void **state)
+{
+	static uint8_t want[30000], got[30000];
+	struct file f = { .fd = open("/proc/kallsyms", O_RDONLY | O_CLOEXEC) };
+	struct iovec iov[4] = {
+		{ got, 1 }, { got + 1, 9999 }, { got + 10000, 5 }, { got + 10005, 19995 }
+	};
+	struct bd_req rq = { .op = BD_READ, .off = 100, .len = sizeof got, .iov = iov, .niov = 4 };
+	ssize_t n, at = 0;
+
+	(void)state;
+	if (f.fd < 0)
+		skip();
+	while (at < (ssize_t)sizeof want &&
+	       (n = pread(f.fd, want + at, sizeof want - (size_t)at, 100 + at)) > 0)
+		at += n;
+	if (at == (ssize_t)sizeof want) {
+		memset(got, 0, sizeof got);
+		assert_int_equal(file_execute(&f, &rq), 0);
+		assert_memory_equal(got, want, sizeof got);
+	}
+	close(f.fd);
+}
+
 /* ---- size ------------------------------------------------------------------------ */
 
 static void test_it_grows(void **state)
@@ -499,41 +557,48 @@ static void writer(int say)
 	_exit(1);
 }
 
-/* kill -9 with writes in flight: when the successor has the file, nothing changes under it any more. */
-static void test_no_write_of_a_killed_predecessor_comes_late(void **state)
+/* A child that writes and was killed; false: it cannot, for no ring is to be had here. */
+static bool killed_writer(pid_t *child)
 {
-	uint8_t *before = malloc(SIZE), *after = malloc(SIZE);
-	int said[2], status = 0;
+	int said[2];
 	char c;
-	pid_t child;
+	bool writes;
 
-	(void)state;
-	assert_true(before && after);
 	assert_int_equal(pipe2(said, O_CLOEXEC), 0);
-	child = fork();
-	assert_true(child >= 0);
-	if (child == 0) {
+	*child = fork();
+	assert_true(*child >= 0);
+	if (*child == 0) {
 		close(said[0]);
 		writer(said[1]);
 	}
 	close(said[1]);
-	if (read(said[0], &c, 1) != 1) { /* no ring here */
-		assert_int_equal(waitpid(child, &status, 0), child);
-		close(said[0]);
-		free(before);
-		free(after);
-		skip();
-	}
+	writes = read(said[0], &c, 1) == 1;
 	close(said[0]);
-	kill(child, SIGKILL);
-	assert_int_equal(try_open("", NULL), 0);
-	assert_int_equal(bd_read(t.dev, before, SIZE, 0), 0);
-	assert_int_equal(waitpid(child, &status, 0), child);
-	poll(NULL, 0, 30); /* for what must not come there is no event */
-	assert_int_equal(bd_read(t.dev, after, SIZE, 0), 0);
-	assert_memory_equal(before, after, SIZE);
-	free(before);
-	free(after);
+	kill(*child, SIGKILL);
+	return writes;
+}
+
+/* kill -9 with writes in flight: when the successor has the file, nothing changes under it any more. */
+static void test_no_write_of_a_killed_predecessor_comes_late(void **state)
+{
+	AUTO_FREE uint8_t *before = malloc(SIZE), *after = malloc(SIZE);
+	int status = 0;
+	pid_t child;
+
+	(void)state;
+	assert_true(before && after);
+	if (killed_writer(&child)) {
+		assert_int_equal(try_open("", NULL), 0);
+		assert_int_equal(bd_read(t.dev, before, SIZE, 0), 0);
+		assert_int_equal(waitpid(child, &status, 0), child);
+		poll(NULL, 0, 30); /* for what must not come there is no event */
+		assert_int_equal(bd_read(t.dev, after, SIZE, 0), 0);
+		assert_memory_equal(before, after, SIZE);
+	} else {
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_string_equal(t.engine, "uring");
+		print_message("no ring is to be had here\n");
+	}
 }
 
 /* ---- where rings are refused ----------------------------------------------------------- */
@@ -582,6 +647,26 @@ static void test_threads_take_over_where_rings_are_refused(void **state)
 		assert_int_equal(WEXITSTATUS(status), 0);
 		file_is(0, 4096, 1);
 	}
+}
+
+static void test_the_ring_is_chosen_where_there_is_one_and_nobody_asks(void **state)
+{
+	struct bd_env env = { .engine = BD_THREADS };
+
+	(void)state;
+	OPEN("", NULL);
+	bd_close(t.dev);
+	assert_int_equal(bd_open(t.path, NULL, NULL, &t.dev, &t.err), 0);
+	if (strcmp(t.engine, "uring") == 0)
+		assert_ptr_equal(t.dev->ops, &file_uring_ops);
+	bd_close(t.dev);
+	t.dev = NULL;
+	assert_int_equal(bd_open(t.path, NULL, &env, &t.dev, &t.err), 0);
+	assert_ptr_equal(t.dev->ops, &file_threads_ops);
+	bd_close(t.dev);
+	/* The URI has the last word. */
+	t.dev = NULL;
+	OPEN("", &env);
 }
 
 /* ---- block devices ------------------------------------------------------------------------ */
@@ -668,6 +753,8 @@ int main(void)
 		BOTH(test_unmap_and_discard_give_space_back),
 		BOTH(test_many_requests_of_all_sizes_at_once),
 		BOTH(test_streams_submitted_from_done),
+		BOTH(test_callers_that_wait_for_each_request),
+		cmocka_unit_test(test_what_comes_short_is_gone_on_with),
 		BOTH(test_it_grows),
 		BOTH(test_a_file_that_was_cut_off_gives_an_error_and_no_hang),
 		BOTH(test_a_last_piece_of_a_block_is_not_used),
@@ -680,6 +767,7 @@ int main(void)
 		BOTH(test_an_open_waits_for_the_predecessor),
 		BOTH(test_no_write_of_a_killed_predecessor_comes_late),
 		BOTH(test_threads_take_over_where_rings_are_refused),
+		BOTH(test_the_ring_is_chosen_where_there_is_one_and_nobody_asks),
 		BOTH(test_a_block_device),
 	};
 

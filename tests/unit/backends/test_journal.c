@@ -262,6 +262,29 @@ static void test_an_unrecovered_log_is_not_opened(void **state)
 	bufs_free(x.bs);
 }
 
+static void test_devices_and_buffers_that_do_not_fit_are_refused(void **state)
+{
+	struct bufs_conf bc = { .block_size = 512, .memory = 1 << 20 };
+	struct jrn *second = NULL;
+	struct err err = { "" };
+
+	(void)state;
+	bc.dev = x.dev;
+	bc.blocks = x.super.blocks;
+	assert_int_equal(bufs_new(&bc, &x.bs), 0);
+	x.conf.dev = x.dev;
+	x.conf.bufs = x.bs;
+	x.conf.super = &x.super;
+	assert_int_equal(jrn_open(&x.conf, &x.j, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "512"));
+	bufs_free(x.bs);
+	fixture_open(&x, 1 << 20);
+	/* One journal for these buffers. */
+	assert_int_equal(jrn_open(&x.conf, &second, &err), -EBUSY);
+	assert_null(second);
+	assert_int_equal(fixture_close(&x), 0);
+}
+
 /* More laps than one; after each commit a power cut would leave what was committed. */
 static void test_the_log_wraps_and_each_state_recovers(void **state)
 {
@@ -445,6 +468,115 @@ static void test_without_a_volatile_cache_nothing_is_flushed(void **state)
 	assert_int_equal(fake_device_count_op(x.f, BD_FLUSH), 0);
 }
 
+static void test_device_blocks_as_large_as_the_file_systems(void **state)
+{
+	struct fake_device_conf conf = {
+		.limits = { .fua = true, .block = 4096, .align = 4096, .max_transfer = 16384 },
+	};
+	struct jrn_recovered r;
+	struct image im;
+	struct err err = { "" };
+
+	(void)state;
+	fixture_done(&x);
+	fixture_device(&x, SMALL_4K, 24, &conf);
+	fixture_open(&x, 1 << 20);
+	for (unsigned i = 0; i < 12; i++)
+		assert_int_equal(jrn_wait(x.j, put_blocks(&x, i * 50, 200, (int)i + 1)), 0);
+	im = fixture_durable(&x);
+	if (image_recover(&im, &r, &err))
+		fail_msg("%s", err.text);
+	assert_true(block_is(&x, im.bytes, 549, 11));
+	assert_true(block_is(&x, im.bytes, 749, 12));
+	image_done(&im);
+	assert_int_equal(fixture_close(&x), 0);
+	im = fixture_durable(&x);
+	assert_int_equal(image_e2fsck(&im, "-fn"), 0);
+	image_done(&im);
+}
+
+/* ---- many who wait ------------------------------------------------------------------ */
+
+struct waiter {
+	pthread_t thread;
+	unsigned n;
+	int rc;
+};
+
+static void *waiter_main(void *arg)
+{
+	struct waiter *w = arg;
+
+	w->rc = jrn_wait(x.j, put_blocks(&x, w->n, 1, 7));
+	return NULL;
+}
+
+static uint64_t commits(void)
+{
+	struct jrn_counts c;
+
+	jrn_counts(x.j, &c);
+	return c.commits;
+}
+
+static bool all_dirty(unsigned n)
+{
+	struct bufs_counts c;
+
+	bufs_counts(x.bs, &c);
+	return c.held >= n;
+}
+
+static void test_who_comes_during_a_commit_shares_the_next(void **state)
+{
+	struct waiter w[8], first = { .n = 100 };
+	uint64_t until = clock_ms() + 20000;
+
+	(void)state;
+	fixture_open(&x, 1 << 20);
+	assert_int_equal(jrn_wait(x.j, put_blocks(&x, 0, 8, 1)), 0);
+	fake_device_hold_only(x.f, BD_FLUSH);
+	fake_device_hold(x.f, true);
+	assert_int_equal(pthread_create(&first.thread, NULL, waiter_main, &first), 0);
+	fake_device_wait(x.f, 1);
+	for (unsigned i = 0; i < 8; i++) {
+		w[i] = (struct waiter){ .n = i };
+		assert_int_equal(pthread_create(&w[i].thread, NULL, waiter_main, &w[i]), 0);
+	}
+	while (!all_dirty(8) && clock_ms() < until)
+		usleep(500);
+	assert_int_equal(commits(), 1);
+	fake_device_hold(x.f, false);
+	pthread_join(first.thread, NULL);
+	for (unsigned i = 0; i < 8; i++) {
+		pthread_join(w[i].thread, NULL);
+		assert_int_equal(w[i].rc, 0);
+	}
+	assert_in_range(commits(), 3, 4); /* who was dirty, and not yet waiting, may be one more */
+}
+
+/* More than the log holds: images go home by themselves, and the tail follows. */
+static void test_images_go_home_when_half_of_the_log_is_used(void **state)
+{
+	struct jrn_counts c;
+	uint64_t until = clock_ms() + 20000;
+	unsigned n = 0;
+
+	(void)state;
+	fixture_open(&x, 1 << 20);
+	assert_int_equal(jrn_wait(x.j, put_blocks(&x, 0, 100, 1)), 0);
+	assert_int_equal(jrn_checkpoint(x.j), 0);
+	/* Different blocks each time, so that none is void: more than a lap. */
+	for (; n < 6; n++)
+		assert_int_equal(jrn_wait(x.j, put_blocks(&x, n * 200, 190, (int)n)), 0);
+	do {
+		jrn_counts(x.j, &c);
+		usleep(500);
+	} while (c.log_used > c.log_blocks / 2 && clock_ms() < until);
+	assert_true(c.log_used <= c.log_blocks / 2);
+	assert_true(c.home_writes >= 190);
+}
+
 /* ---- formats ----------------------------------------------------------------------- */
 
 static void one_format(const char *options, size_t mib)
@@ -480,6 +612,7 @@ static void one_format(const char *options, size_t mib)
 static void test_logs_of_all_formats_are_replayed_by_e2fsck_to_the_same_bytes(void **state)
 {
 	(void)state;
+	fixture_done(&x);
 	one_format("-b 1024 -J size=1 -O ^64bit", 8);
 	one_format("-b 1024 -J size=1 -O ^metadata_csum", 8);
 	one_format("-b 1024 -J size=1 -O ^metadata_csum,^64bit", 8);
@@ -503,6 +636,7 @@ int main(void)
 		T(test_j5_numbers_go_on_over_clean_and_unclean_ends),
 		T(test_a_recovered_log_can_be_written_again),
 		T(test_an_unrecovered_log_is_not_opened),
+		T(test_devices_and_buffers_that_do_not_fit_are_refused),
 		T(test_the_log_wraps_and_each_state_recovers),
 		T(test_blocks_that_begin_with_the_magic_are_escaped),
 		T(test_a_handle_that_never_fits_is_refused),
@@ -512,6 +646,9 @@ int main(void)
 		T(test_a_transaction_is_committed_when_it_is_old),
 		T(test_a_barrier_is_a_flush_and_needs_no_commit),
 		T(test_without_a_volatile_cache_nothing_is_flushed),
+		T(test_device_blocks_as_large_as_the_file_systems),
+		T(test_who_comes_during_a_commit_shares_the_next),
+		T(test_images_go_home_when_half_of_the_log_is_used),
 		T(test_logs_of_all_formats_are_replayed_by_e2fsck_to_the_same_bytes),
 	};
 

@@ -446,6 +446,111 @@ static void test_a_dropped_buffer_is_read_from_its_image(void **state)
 	buf_put(b);
 }
 
+/* ---- a full log, and numbers that wrap ----------------------------------------------------- */
+
+static _Atomic bool pumping;
+
+static bool in_journal(uint64_t off)
+{
+	uint64_t block = off / x.super.block_size;
+
+	for (unsigned i = 0; i < x.super.njournal; i++)
+		if (block >= x.super.journal[i].phys &&
+		    block - x.super.journal[i].phys < x.super.journal[i].len)
+			return true;
+	return false;
+}
+
+/* Lets all go but what goes home. */
+static void *pump(void *arg)
+{
+	(void)arg;
+	while (pumping) {
+		unsigned n = fake_device_held(x.f), i = 0;
+
+		while (i < n && !in_journal(fake_device_at(x.f, i).off))
+			i++;
+		if (i < n)
+			fake_device_release(x.f, i);
+		else
+			usleep(200);
+	}
+	return NULL;
+}
+
+static void *committer(void *arg)
+{
+	return jrn_commit(arg) ? arg : NULL;
+}
+
+static void test_a_commit_waits_while_the_log_is_full(void **state)
+{
+	uint64_t until = clock_ms() + 20000;
+	pthread_t pumper, waiter;
+	struct jrn_counts c;
+	uint32_t tid;
+	void *failed;
+
+	(void)state;
+	fixture_open(&x, 1 << 20);
+	put_blocks(&x, 0, 190, 1);
+	fake_device_hold_only(x.f, BD_WRITE);
+	fake_device_hold(x.f, true);
+	pumping = true;
+	assert_int_equal(pthread_create(&pumper, NULL, pump, NULL), 0);
+	for (unsigned i = 1; i <= 5; i++) {
+		assert_int_equal(jrn_commit(x.j), 0);
+		tid = put_blocks(&x, i * 200, 190, (int)i + 1);
+	}
+	/* Five are in the log, the sixth has no room. */
+	assert_int_equal(pthread_create(&waiter, NULL, committer, x.j), 0);
+	do {
+		jrn_counts(x.j, &c);
+		usleep(500);
+	} while (c.running != tid + 1 && clock_ms() < until);
+	assert_int_equal(c.running, tid + 1);
+	assert_true(c.log_used > c.log_blocks * 3 / 4);
+	assert_false(jrn_durable(x.j, tid));
+	pumping = false;
+	pthread_join(pumper, NULL);
+	fake_device_hold(x.f, false);
+	pthread_join(waiter, &failed);
+	assert_null(failed);
+	assert_true(jrn_durable(x.j, tid));
+}
+
+static void test_numbers_of_transactions_wrap(void **state)
+{
+	struct jrn_recovered r;
+	struct fake_device *f;
+	struct image im = fixture_durable(&x);
+	uint32_t before = htobe32(UINT32_MAX - 3), tid = 0;
+
+	(void)state;
+	memcpy(log_at(im.bytes, &x.super, 0) + 0x18, &before, 4);
+	bd_close(x.dev);
+	x.dev = device_with(&im, NULL, &f);
+	x.f = f;
+	image_done(&im);
+	fixture_open(&x, 1 << 20);
+	for (unsigned i = 0; i < 6; i++) {
+		tid = put_blocks(&x, i, 2, (int)i + 1);
+		assert_int_equal(tid, UINT32_MAX - 2 + i + (i > 3));
+		assert_int_equal(jrn_wait(x.j, tid), 0);
+		if (i == 3)
+			assert_int_equal(jrn_wait(x.j, forget(1, 1)), 0); /* number 1 */
+	}
+	assert_false(jrn_durable(x.j, tid + 2));
+	im = fixture_durable(&x);
+	both_recover(&im, &r);
+	assert_int_equal(r.transactions, 7);
+	assert_true(block_is(&x, im.bytes, 0, 1));
+	assert_false(block_is(&x, im.bytes, 1, 1));
+	assert_true(block_is(&x, im.bytes, 6, 6));
+	image_done(&im);
+	assert_int_equal(fixture_close(&x), 0);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, up, down)
 
 int main(void)
@@ -464,6 +569,8 @@ int main(void)
 		T(test_a_pack_that_fails_stops_the_journal),
 		T(test_a_newer_image_replaces_an_older_one),
 		T(test_an_uncommitted_change_never_goes_home),
+		T(test_a_commit_waits_while_the_log_is_full),
+		T(test_numbers_of_transactions_wrap),
 		T(test_a_dropped_buffer_is_read_from_its_image),
 	};
 
