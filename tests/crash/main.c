@@ -411,7 +411,7 @@ int main(int argc, char **argv)
 		try_kernel(&o);
 	printf("seed %llu\n", (unsigned long long)o.seed);
 	rc = o.replay ? replay(&o) : o.mutant ? judge_mutants(&o) : judge_all(&o);
-	if (o.keep_failed && !o.replay)
+	if (o.keep_failed && !o.replay && (rc || o.keep_all || o.mutant))
 		printf("kept in %s\n", dir);
 	else
 		remove_folder(dir);
