@@ -298,6 +298,10 @@ static int replay(const struct options *o)
 	struct err err = { "" };
 	int rc = run_about(o->replay, kind, &conf.seed, &err);
 
+	for (unsigned i = 0; o->mutant && i < ARRAY_LEN(mutants); i++)
+		if (!strcmp(o->mutant, mutants[i].name))
+			jrn_mutant = mutants[i].id;
+
 	if (!rc && !base_find(kind))
 		rc = err_set(&err, -EINVAL, "%s: no file system is named '%s'", o->replay, kind);
 	if (!rc)
