@@ -44,8 +44,9 @@ states() {
 	}
 }
 
+# The third run from seed 4 on meets a forged transaction, which most runs do not.
 mutants() {
-	crash --mutant all --states "$(scaled 10000 40000)" --per-run 300 --seed "$(scaled 1 "$SEED")" --jobs 4 \
+	crash --mutant all --states "$(scaled 10000 40000)" --per-run 300 --seed "$(scaled 4 "$SEED")" --jobs 4 \
 		--judges 'own,e2fsck,kernel?,oracle' || fail "a broken rule was not seen"
 }
 
