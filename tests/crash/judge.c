@@ -245,10 +245,11 @@ int judge_base(struct judge *j, const struct base *base, struct err *err)
 		close(j->loop);
 	j->loop = -1;
 	if (j->map)
-		munmap(j->map, j->base->size);
+		munmap(j->map, j->map_bytes);
 	free(j->ref);
 	j->map = NULL;
 	j->base = base;
+	j->map_bytes = base->size;
 	free(j->unread);
 	j->unread = xalloc(base->size / base->kind->block_size, 1);
 	memset(j->silent, 0, sizeof j->silent);
@@ -275,7 +276,7 @@ void judge_done(struct judge *j)
 	if (j->loop >= 0)
 		close(j->loop);
 	if (j->map)
-		munmap(j->map, j->base->size);
+		munmap(j->map, j->map_bytes);
 	free(j->ref);
 	free(j->unread);
 	if (j->image >= 0)

@@ -32,7 +32,8 @@ struct judge {
 	unsigned which;
 	const struct base *base;       /* borrowed; judge_base() */
 	int image;                     /* the memory file */
-	uint8_t *map;                  /* its bytes */
+	uint8_t *map;                  /* its bytes, */
+	size_t map_bytes;              /* so many */
 	uint8_t *ref;                  /* what the first judge left */
 	const char *first;             /* who that was; NULL: none yet */
 	uint8_t *unread;               /* a byte a block: e2fsck -fn does not read it; owned */

@@ -79,13 +79,12 @@ static int worker_runs(const struct options *o, struct shared *sh, unsigned me, 
 {
 	const struct base_kind *kinds[8];
 	unsigned n = kinds_of(o, kinds);
-	struct base base[8];
+	struct base base[8] = { 0 };
 	int rc = 0;
 
-	for (unsigned i = 0; i < n; i++)
-		if ((rc = base_make(kinds[i], o->dir, &base[i], err)))
-			return rc;
-	while (!enough(o, sh)) {
+	for (unsigned i = 0; !rc && i < n; i++)
+		rc = base_make(kinds[i], o->dir, &base[i], err);
+	while (!rc && !enough(o, sh)) {
 		uint64_t run = atomic_fetch_add(&sh->next_run, 1);
 		struct run_conf rc_conf = { .base = &base[run % n],
 					    .seed = o->seed + run,
@@ -103,8 +102,6 @@ static int worker_runs(const struct options *o, struct shared *sh, unsigned me, 
 		rc = judge_base(j, rc_conf.base, err);
 		if (!rc)
 			rc = run_fresh(j, &rc_conf, err);
-		if (rc)
-			break;
 	}
 	for (unsigned i = 0; i < n; i++)
 		base_done(&base[i]);
@@ -301,6 +298,10 @@ static int replay(const struct options *o)
 	struct err err = { "" };
 	int rc = run_about(o->replay, kind, &conf.seed, &err);
 
+	for (unsigned i = 0; o->mutant && i < ARRAY_LEN(mutants); i++)
+		if (!strcmp(o->mutant, mutants[i].name))
+			jrn_mutant = mutants[i].id;
+
 	if (!rc && !base_find(kind))
 		rc = err_set(&err, -EINVAL, "%s: no file system is named '%s'", o->replay, kind);
 	if (!rc)
@@ -414,7 +415,7 @@ int main(int argc, char **argv)
 		try_kernel(&o);
 	printf("seed %llu\n", (unsigned long long)o.seed);
 	rc = o.replay ? replay(&o) : o.mutant ? judge_mutants(&o) : judge_all(&o);
-	if (o.keep_failed && !o.replay)
+	if (o.keep_failed && !o.replay && (rc || o.keep_all || o.mutant))
 		printf("kept in %s\n", dir);
 	else
 		remove_folder(dir);

@@ -32,6 +32,7 @@ static const char usage[] =
 	"  --keep-failed         keep a failed run, in DIR/crashjournal.*/worker-*/run-*\n"
 	"  --keep-all            and those that were good\n"
 	"  --replay DIR          judge the states of a run that was kept\n"
+	"                        (with --mutant NAME: by a recovery whose rule is broken)\n"
 	"  --only STATE          with --replay: this one\n"
 	"  --keep-state FILE     with --only: write its image\n"
 	"  --recover IMAGE       our recovery of an image, nothing else\n";

@@ -30,6 +30,7 @@ struct session {
 	const struct run_conf *conf;
 	const struct base *base; /* that the log begins with */
 	bool saved;              /* a run of before */
+	bool found;              /* the only state that is wanted */
 	struct oracle oracle;
 	struct seen seen;
 	struct err *err;
@@ -234,6 +235,7 @@ static int judge_cut(struct session *s, const struct level *l, const struct cut 
 	uint64_t dice = mix64(s->conf->seed ^ state->hash);
 	struct verdict v;
 
+	s->found = s->found || (l->only && !rest);
 	if (s->conf->keep_state && l->only && !rest)
 		keep_state(s->conf->keep_state, state);
 	if (!l->only && !seen_new(&s->seen, state->hash ^ oracle_key(&s->oracle, point))) {
@@ -435,6 +437,8 @@ int run_saved(struct judge *j, const struct run_conf *conf, const char *from, st
 		rc = err_set(err, rc, "cannot copy %s: %s", log, strerror(-rc));
 	if (!rc)
 		rc = judge_log(&s, &h);
+	if (!rc && conf->only && !s.found)
+		rc = err_set(err, -ENOENT, "%s has no state '%s'", from, conf->only);
 	alarm(0);
 	history_done(&h);
 	session_done(&s);

@@ -33,11 +33,11 @@ void image_drop_locked(struct jrn_image *im)
 	}
 }
 
-static void revokes_free(struct sealed *s)
+static void revokes_free(struct list *revokes)
 {
 	struct list *l;
 
-	while ((l = list_pop(&s->revokes)))
+	while ((l = list_pop(revokes)))
 		free(list_entry(l, struct jrn_revoke, link));
 }
 
@@ -45,7 +45,7 @@ void sealed_free(struct sealed *s)
 {
 	if (!s)
 		return;
-	revokes_free(s);
+	revokes_free(&s->revokes);
 	free(s->area);
 	free(s->images);
 	free(s);
@@ -471,12 +471,12 @@ static void settle_images(struct jrn *j, struct sealed *s)
 	mutex_unlock(&j->bufs->image_lock);
 }
 
-static bool revoked_homing(struct jrn *j, const struct sealed *s)
+static bool revoked_homing(struct jrn *j, const struct list *revokes)
 {
 	bool homing = false;
 
 	mutex_lock(&j->bufs->image_lock);
-	list_for_each(l, &s->revokes) {
+	list_for_each(l, revokes) {
 		uint64_t block = list_entry(l, struct jrn_revoke, link)->block;
 
 		list_for_each(m, image_bucket_locked(j->bufs, block)) {
@@ -489,32 +489,37 @@ static bool revoked_homing(struct jrn *j, const struct sealed *s)
 	return homing;
 }
 
-static void tell_client(struct jrn *j, const struct sealed *s)
+static void tell_client(struct jrn *j, uint32_t tid)
 {
 	if (j->client && j->client->committed)
-		j->client->committed(j->client_arg, s->tid);
+		j->client->committed(j->client_arg, tid);
 }
 
 static void become_durable(struct jrn *j, struct sealed *s)
 {
+	uint32_t tid = s->tid;
+	struct list revokes;
 	int rc;
 
 	settle_images(j, s);
+	list_init(&revokes);
 	mutex_lock(&j->lock);
+	list_splice(&revokes, &s->revokes);
+	/* From here on s is the home thread's, which may free it as soon as the lock is given up. */
 	s->durable = true;
-	j->durable = s->tid;
+	j->durable = tid;
 	j->counts.commits++;
 	cond_broadcast(&j->settled);
 	if (jrn_home_due_locked(j))
 		cond_signal(&j->home_work);
 	/* J4 */
-	while (!j->error && revoked_homing(j, s))
+	while (!j->error && revoked_homing(j, &revokes))
 		cond_wait(&j->settled, &j->lock);
 	rc = j->error;
 	mutex_unlock(&j->lock);
-	revokes_free(s);
+	revokes_free(&revokes);
 	if (!rc && !MUTANT(freed_reused_early))
-		tell_client(j, s);
+		tell_client(j, tid);
 }
 
 static void commit_one(struct jrn *j)
@@ -525,7 +530,7 @@ static void commit_one(struct jrn *j)
 	if (!s)
 		return;
 	if (MUTANT(freed_reused_early))
-		tell_client(j, s);
+		tell_client(j, s->tid);
 	rc = write_transaction(j, s);
 	if (rc)
 		jrn_fail(j, rc, "a transaction could not be written to the log");
