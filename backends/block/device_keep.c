@@ -131,7 +131,9 @@ void bdc_keep_done_locked(struct bd_core *c, struct work *w, bool keep)
 	uint32_t record = w->record;
 
 	w->record = NO_RECORD;
-	if (!k || !keep) {
+	if (!keep && (w->lost || c->cancelled || c->state == CORE_PAUSED)) {
+		/* Not answered: it may still land, and its record stays for the successor. */
+	} else if (!k || !keep) {
 		record_free_locked(c, record);
 	} else {
 		if (record != NO_RECORD)
@@ -222,6 +224,8 @@ struct work *bdc_resend_next_locked(struct bd_core *c)
 	}
 	if (!list_empty(&c->again)) {
 		w = list_first(&c->again, struct work, link);
+		if (c->flush_out && (w->flushing || w->rq->op == BD_FLUSH))
+			return NULL;
 		if (w->issued == 0 && !w->flushing)
 			c->counts.resent++;
 		return w;
@@ -293,6 +297,8 @@ void bd_requeue(struct bd_req *rq)
 	mutex_lock(&c->lock);
 	assert(c->state == CORE_PAUSED);
 	bdc_back_locked(c, w, rq);
+	if (rq->op == BD_FLUSH)
+		list_splice(&c->flushes, &c->riders); /* nobody answers for them */
 	if (w->kind == WORK_KEPT) {
 		struct kept *k = CONTAINER_OF(w, struct kept, work);
 
@@ -302,6 +308,7 @@ void bd_requeue(struct bd_req *rq)
 			list_del(&k->sending);
 	} else {
 		w->restart = true;
+		w->lost = true;
 		if (w->out == 0)
 			bdc_step_locked(c, w, &ended);
 	}
