@@ -330,7 +330,7 @@ static struct bd_req *issue_locked(struct bd_core *c, struct work *w)
 	if (w->issued < w->rq->len)
 		return rq;
 	if (w->kind == WORK_KEPT)
-		c->kept_next = c->kept_next->next;
+		bdc_kept_sent_locked(c, w);
 	else
 		list_del(&w->link);
 	return rq;
@@ -577,7 +577,7 @@ static void answer_locked(struct bd_core *c, struct work *w, struct bd_req *rq, 
 		result = flushed_locked(c, w, result, ended);
 	if (w->direct)
 		w->lost = false;
-	if (op == BD_ZERO && result == -ENOTSUP && w->kind == WORK_CALLER) {
+	if (op == BD_ZERO && result == -ENOTSUP) {
 		c->no_zero = true;
 		w->restart = true;
 	} else if (result && !w->error) {

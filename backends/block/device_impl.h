@@ -173,6 +173,8 @@ void bdc_keep_flushed_locked(struct bd_core *c, uint64_t covers);
 void bdc_keep_drop_locked(struct bd_core *c);
 /* While not running: the next work to be sent, NULL: wait. May end the state. */
 struct work *bdc_resend_next_locked(struct bd_core *c);
+/* All of w is out. */
+void bdc_kept_sent_locked(struct bd_core *c, const struct work *w);
 void bdc_kept_answer_locked(struct bd_core *c, struct work *w, struct list *ended);
 /* By stamp. */
 void bdc_again_locked(struct bd_core *c, struct work *w);

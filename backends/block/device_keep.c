@@ -209,6 +209,18 @@ static struct work *kept_next_locked(struct bd_core *c)
 	return &k->work;
 }
 
+/* One that begins anew as writes, while those behind it are out already: it stays in sending, before them. */
+static struct work *anew_locked(struct bd_core *c)
+{
+	list_for_each(l, &c->sending) {
+		struct kept *k = list_entry(l, struct kept, sending);
+
+		if (k->work.issued < k->rq.len && c->kept_next != &k->link && !list_empty(&k->link))
+			return &k->work;
+	}
+	return NULL;
+}
+
 struct work *bdc_resend_next_locked(struct bd_core *c)
 {
 	struct work *w;
@@ -216,6 +228,9 @@ struct work *bdc_resend_next_locked(struct bd_core *c)
 	if (c->cancelled)
 		return NULL;
 	if (c->state == CORE_KEPT) {
+		w = anew_locked(c);
+		if (w)
+			return w;
 		if (c->kept_next != &c->kept)
 			return kept_next_locked(c);
 		if (!list_empty(&c->sending))
@@ -235,6 +250,12 @@ struct work *bdc_resend_next_locked(struct bd_core *c)
 	return NULL;
 }
 
+void bdc_kept_sent_locked(struct bd_core *c, const struct work *w)
+{
+	if (c->kept_next == &CONTAINER_OF(w, struct kept, work)->link)
+		c->kept_next = c->kept_next->next;
+}
+
 void bdc_kept_answer_locked(struct bd_core *c, struct work *w, struct list *ended)
 {
 	struct kept *k = CONTAINER_OF(w, struct kept, work);
@@ -247,6 +268,10 @@ void bdc_kept_answer_locked(struct bd_core *c, struct work *w, struct list *ende
 	} else if (w->error) {
 		list_del(&k->sending);
 		bdc_fail_locked(c, w->error, ended);
+	} else if (w->restart) {
+		bdc_reset_locked(w);
+		if (c->kept_next == &k->link)
+			list_del(&k->sending);
 	} else if (w->issued == w->rq->len) {
 		list_del(&k->sending);
 	}

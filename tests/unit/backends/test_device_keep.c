@@ -525,6 +525,53 @@ static void test_a_kept_write_that_is_refused_fails_the_device(void **state)
 	assert_int_equal(treq_end(treq_submit(t.dev, BD_READ, 0, 0, 512, 0)), 0);
 }
 
+/* The server that came back has no command for zeros any more. */
+static void zeros_refused(unsigned depth)
+{
+	open_with((struct fake_device_conf){ .limits = { .max_zero = 4096, .depth = depth } },
+		  (struct bd_env){ 0 });
+	write_at(0, 32768, 1, BD_FUA);
+	assert_int_equal(bd_zero(t.dev, 0, 16384, 0), 0);
+	assert_int_equal(bd_zero(t.dev, 20480, 4096, 0), 0);
+	write_at(8192, 512, 2, 0);
+	write_at(40960, 512, 3, 0);
+	fake_device_fail(t.f, BD_ZERO, 1, 0, -ENOTSUP);
+	restart();
+	settled();
+	assert_int_equal(bd_failed(t.dev), 0);
+	bytes_are(0, 8192, 0);
+	bytes_are(8192, 512, 2);
+	bytes_are(8704, 16384 - 8704, 0);
+	bytes_are(16384, 4096, 1);
+	bytes_are(20480, 4096, 0);
+	bytes_are(40960, 512, 3);
+	assert_int_equal(bd_flush(t.dev), 0);
+}
+
+static void test_kept_zeros_that_are_refused_are_written(void **state)
+{
+	(void)state;
+	for (unsigned depth = 1; depth < 9; depth++)
+		zeros_refused(depth);
+	/* And lost again on the way. */
+	open_with((struct fake_device_conf){ .limits = { .max_zero = 4096, .depth = 2 } },
+		  (struct bd_env){ 0 });
+	write_at(0, 16384, 1, BD_FUA);
+	assert_int_equal(bd_zero(t.dev, 0, 16384, 0), 0);
+	fake_device_fail(t.f, BD_ZERO, 2, 0, -ENOTSUP);
+	fake_device_hold(t.f, true);
+	restart();
+	for (unsigned i = 0; i < 3; i++) {
+		fake_device_wait(t.f, 1);
+		fake_device_release(t.f, 0);
+	}
+	restart();
+	fake_device_hold(t.f, false);
+	settled();
+	bytes_are(0, 16384, 0);
+	assert_int_equal(bd_failed(t.dev), 0);
+}
+
 static void test_answers_between_pause_and_resume_count(void **state)
 {
 	(void)state;
@@ -822,6 +869,7 @@ int main(void)
 		T(test_a_cut_write_starts_anew_with_the_parts_that_were_answered),
 		T(test_a_connection_lost_again_during_the_repetition),
 		T(test_a_kept_write_that_is_refused_fails_the_device),
+		T(test_kept_zeros_that_are_refused_are_written),
 		T(test_answers_between_pause_and_resume_count),
 		T(test_a_pause_waits_for_who_is_just_submitting),
 		T(test_requests_expire_while_the_server_is_away),
