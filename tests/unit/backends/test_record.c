@@ -297,10 +297,10 @@ static void a_flush_stands_where_it_was_submitted(void **state)
 	assert_string_equal(log_text(), "W1+1=0a F W2+1=0b~1 M(flushed) W3+1=0c~1 W4+1=0d");
 }
 
-/* R5 with flushes that end in another order than they came. */
+/* R5 with a flush that waits for another one in the core. */
 static void a_write_counts_the_flushes_it_may_have_overtaken(void **state)
 {
-	struct treq *f1, *f2, *w, *late;
+	struct treq *f1, *f2, *w, *x, *late;
 
 	(void)state;
 	fake_device_hold(t.f, true);
@@ -309,18 +309,23 @@ static void a_write_counts_the_flushes_it_may_have_overtaken(void **state)
 	f1 = flush();
 	fake_device_wait(t.f, 2);
 	f2 = flush();
-	fake_device_wait(t.f, 3);
-	fake_device_release(t.f, 2);
-	assert_int_equal(treq_end(f2), 0);
-	w = write_at(1, 1); /* f1 is not done, so f2 is counted with it */
+	w = write_at(1, 1); /* f1 is not done */
 	fake_device_wait(t.f, 3);
 	fake_device_release(t.f, 1);
 	assert_int_equal(treq_end(f1), 0);
+	fake_device_wait(t.f, 3);
+	assert_int_equal(fake_device_at(t.f, 2).op, BD_FLUSH); /* f2, sent after w */
+	x = write_at(2, 2);
+	fake_device_wait(t.f, 4);
+	fake_device_release(t.f, 2);
+	assert_int_equal(treq_end(f2), 0);
 	fake_device_release(t.f, 1);
 	assert_int_equal(treq_end(w), 0);
+	fake_device_release(t.f, 1);
+	assert_int_equal(treq_end(x), 0);
 	fake_device_hold(t.f, false);
 	assert_int_equal(treq_end(late), 0);
-	assert_string_equal(log_text(), "F F W1+1=01~2 W7+1=07~2");
+	assert_string_equal(log_text(), "F F W1+1=01~2 W2+1=02~1 W7+1=07~2");
 }
 
 /* A disk that ends a write just while a flush is being sent to it. */
