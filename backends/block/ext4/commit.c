@@ -344,6 +344,8 @@ static int place(struct jrn *j, struct sealed *s)
 {
 	int rc;
 
+	if (s->blocks > j->log_blocks / JRN_TRANSACTION_PART)
+		return -ENOSPC; /* pack() took more than it had set aside */
 	mutex_lock(&j->lock);
 	while (!j->error && j->used + s->blocks > j->log_blocks) {
 		j->space_wanted = true;
