@@ -158,8 +158,7 @@ SHORT_asan := 02_git_sqlite_make.sh:nfs 03_fio.sh:dir 04_model.sh:dir 05_posix.s
 	07_leaks.sh:memory 08_warm.sh:nfs 10_cli.sh:dir 25_driver.sh:dir 35_sessions.sh:dir \
 	nfs_backend.sh:nfs 49_block_devices.sh:uring 50_block_restart.sh:nbd
 SHORT_tsan := 02_git_sqlite_make.sh:dir 03_fio.sh:nfs 04_model.sh:memory 05_posix.sh:memory 10_cli.sh:nfs \
-	25_driver.sh:dir 35_sessions.sh:nfs nfs_backend.sh:nfs 49_block_devices.sh:threads \
-	49_block_devices.sh:nvme
+	25_driver.sh:dir 35_sessions.sh:nfs nfs_backend.sh:nfs 49_block_devices.sh:threads
 SAN_SET = $(if $(FULL),,SCENARIOS="$(SHORT_$(1):%=tests/integration/%)")
 check-asan: ## unit tests and scenarios with AddressSanitizer and UBSan; FULL=1 for all of them
 	$(Q)$(MAKE) VARIANT=asan $(call SAN_SET,asan) check-short
