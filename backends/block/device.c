@@ -297,6 +297,12 @@ static struct bd_req *part_locked(struct bd_core *c, struct work *w, uint64_t le
 	return rq;
 }
 
+/* What is sent of it next is a flush. */
+static bool is_flush(const struct work *w)
+{
+	return w->rq->op == BD_FLUSH || w->flushing;
+}
+
 /* The next request for the transport. */
 static struct bd_req *issue_locked(struct bd_core *c, struct work *w)
 {
@@ -305,10 +311,12 @@ static struct bd_req *issue_locked(struct bd_core *c, struct work *w)
 
 	w->out++;
 	c->in_flight++;
-	if (rq->op == BD_FLUSH || w->flushing) {
+	if (is_flush(w)) {
 		w->covers = c->done_seq;
 		w->direct = !w->flushing;
 		list_del(&w->link);
+		c->flush_out = true;
+		list_splice(&c->riders, &c->flushes);
 		return w->direct ? rq : part_locked(c, w, 0);
 	}
 	if (rq->op == BD_ZERO && w->issued == 0)
@@ -322,7 +330,7 @@ static struct bd_req *issue_locked(struct bd_core *c, struct work *w)
 	if (w->issued < w->rq->len)
 		return rq;
 	if (w->kind == WORK_KEPT)
-		c->kept_next = c->kept_next->next;
+		bdc_kept_sent_locked(c, w);
 	else
 		list_del(&w->link);
 	return rq;
@@ -359,7 +367,7 @@ static bool start_locked(struct bd_core *c, struct work *w)
 /* Room for what stalls is made by a flush of our own; it covers only what is done. */
 static struct work *forced_locked(struct bd_core *c)
 {
-	if (list_empty(&c->stalled) || c->forced_out || list_empty(&c->kept))
+	if (list_empty(&c->stalled) || c->forced_out || c->flush_out || list_empty(&c->kept))
 		return NULL;
 	if (c->active == c->active_cap && grow_active_locked(c))
 		return NULL; /* tried again at the next answer */
@@ -375,6 +383,8 @@ static struct work *next_locked(struct bd_core *c)
 {
 	struct work *w;
 
+	if (!c->flush_out && !list_empty(&c->flushes))
+		return list_first(&c->flushes, struct work, link);
 	if (!list_empty(&c->stalled)) {
 		w = list_first(&c->stalled, struct work, link);
 		if (start_locked(c, w)) {
@@ -384,11 +394,14 @@ static struct work *next_locked(struct bd_core *c)
 		}
 	}
 	while (!list_empty(&c->waiting)) {
+		bool flush;
+
 		w = list_first(&c->waiting, struct work, link);
-		if (start_locked(c, w))
+		flush = is_flush(w);
+		if (flush ? !c->flush_out : start_locked(c, w))
 			return w;
 		list_del(&w->link);
-		list_push_back(&c->stalled, &w->link);
+		list_push_back(flush ? &c->flushes : &c->stalled, &w->link);
 	}
 	return forced_locked(c);
 }
@@ -500,6 +513,8 @@ void bdc_back_locked(struct bd_core *c, struct work *w, struct bd_req *rq)
 	assert(w->out > 0 && c->in_flight > 0);
 	w->out--;
 	c->in_flight--;
+	if (rq->op == BD_FLUSH)
+		c->flush_out = false;
 	if (rq != w->rq)
 		list_push_front(&c->parts, &part_of(rq)->link);
 	if (c->in_flight == 0)
@@ -538,6 +553,19 @@ void bdc_step_locked(struct bd_core *c, struct work *w, struct list *ended)
 	}
 }
 
+/* A flush is answered. After a failure none is good any more: what the failed one lost, a later one does not know. */
+static int flushed_locked(struct bd_core *c, const struct work *w, int result, struct list *ended)
+{
+	if (result == 0)
+		result = c->failed;
+	if (result)
+		return result; /* the riders end when the device fails, or ended when it did */
+	bdc_keep_flushed_locked(c, w->covers);
+	while (!list_empty(&c->riders))
+		bdc_end_locked(c, list_first(&c->riders, struct work, link), 0, ended);
+	return 0;
+}
+
 static void answer_locked(struct bd_core *c, struct work *w, struct bd_req *rq, int result,
 			  struct list *ended)
 {
@@ -545,9 +573,11 @@ static void answer_locked(struct bd_core *c, struct work *w, struct bd_req *rq, 
 
 	bdc_back_locked(c, w, rq);
 	c->progress = true;
-	if (op == BD_FLUSH && result == 0)
-		bdc_keep_flushed_locked(c, w->covers);
-	if (op == BD_ZERO && result == -ENOTSUP && w->kind == WORK_CALLER) {
+	if (op == BD_FLUSH)
+		result = flushed_locked(c, w, result, ended);
+	if (w->direct)
+		w->lost = false;
+	if (op == BD_ZERO && result == -ENOTSUP) {
 		c->no_zero = true;
 		w->restart = true;
 	} else if (result && !w->error) {

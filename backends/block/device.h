@@ -105,7 +105,8 @@ struct bd_ops {
 	int (*size)(struct bd *dev, uint64_t *out);
 	/* Optional: all that is in flight ends soon, -ECANCELED. A transport that cannot waits it out. */
 	void (*cancel)(struct bd *dev);
-	/* Nothing is in flight. Ends the threads, frees dev. */
+	/* Nothing is in flight. Ends the threads, frees dev. A thread may still be on its way out of bd_complete(), and of
+	 * the submit() and kick() in there: all that call it are joined before anything that these use is freed. */
 	void (*close)(struct bd *dev);
 };
 

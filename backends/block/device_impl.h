@@ -33,7 +33,8 @@ struct kept;
 
 /* A request that was taken, until its done(). */
 struct work {
-	struct list link; /* waiting, stalled, again, ended, free; alone while all of it is sent */
+	struct list
+		link; /* waiting, stalled, flushes, riders, again, ended, free; alone while all of it is sent */
 	struct bd_req *rq;
 	enum work_kind kind;
 	unsigned slot;     /* in core.ranges and core.works; not of WORK_KEPT */
@@ -51,6 +52,7 @@ struct work {
 	bool by_writes; /* ZERO that is written */
 	bool flushing;  /* written; what remains is the flush in place of BD_FUA */
 	bool restart;   /* all of it is sent again when nothing of it is out */
+	bool lost;      /* a request of it was given back without an answer: it may still land */
 };
 
 /* What the transport gets when it cannot be the caller's request itself. */
@@ -103,10 +105,14 @@ struct bd_core {
 	enum core_state state;
 	struct list waiting; /* works, in the order of submission */
 	struct list stalled; /* writes for which there is no room in the ledger or among the kept */
-	struct list again;   /* given back by the transport, by stamp */
-	struct list ended;   /* done() is the thread's */
-	struct list free;    /* works */
-	struct list parts;   /* free ones */
+	struct list
+		flushes; /* wait until no flush is out; also works whose flush in place of BD_FUA does */
+	struct list
+		riders; /* the same, and the flush that is out was sent after them: it is theirs, too */
+	struct list again;         /* given back by the transport, by stamp */
+	struct list ended;         /* done() is the thread's */
+	struct list free;          /* works */
+	struct list parts;         /* free ones */
 	struct work_range *ranges; /* owned, dense; works the same */
 	struct work **works;
 	unsigned active, active_cap;
@@ -115,6 +121,7 @@ struct bd_core {
 	uint64_t stamp, done_seq;
 	int failed;
 	bool cancelled, stop;
+	bool flush_out; /* at the transport: one at a time, so that no success passes a failure (B3) */
 	bool no_zero;  /* the transport said so, in spite of limits */
 	bool progress; /* something was answered since the last resume */
 	unsigned ledger_used, ledger_at;
@@ -166,6 +173,8 @@ void bdc_keep_flushed_locked(struct bd_core *c, uint64_t covers);
 void bdc_keep_drop_locked(struct bd_core *c);
 /* While not running: the next work to be sent, NULL: wait. May end the state. */
 struct work *bdc_resend_next_locked(struct bd_core *c);
+/* All of w is out. */
+void bdc_kept_sent_locked(struct bd_core *c, const struct work *w);
 void bdc_kept_answer_locked(struct bd_core *c, struct work *w, struct list *ended);
 /* By stamp. */
 void bdc_again_locked(struct bd_core *c, struct work *w);

@@ -131,7 +131,9 @@ void bdc_keep_done_locked(struct bd_core *c, struct work *w, bool keep)
 	uint32_t record = w->record;
 
 	w->record = NO_RECORD;
-	if (!k || !keep) {
+	if (!keep && (w->lost || c->cancelled || c->state == CORE_PAUSED)) {
+		/* Not answered: it may still land, and its record stays for the successor. */
+	} else if (!k || !keep) {
 		record_free_locked(c, record);
 	} else {
 		if (record != NO_RECORD)
@@ -207,6 +209,18 @@ static struct work *kept_next_locked(struct bd_core *c)
 	return &k->work;
 }
 
+/* One that begins anew as writes, while those behind it are out already: it stays in sending, before them. */
+static struct work *anew_locked(struct bd_core *c)
+{
+	list_for_each(l, &c->sending) {
+		struct kept *k = list_entry(l, struct kept, sending);
+
+		if (k->work.issued < k->rq.len && c->kept_next != &k->link && !list_empty(&k->link))
+			return &k->work;
+	}
+	return NULL;
+}
+
 struct work *bdc_resend_next_locked(struct bd_core *c)
 {
 	struct work *w;
@@ -214,6 +228,9 @@ struct work *bdc_resend_next_locked(struct bd_core *c)
 	if (c->cancelled)
 		return NULL;
 	if (c->state == CORE_KEPT) {
+		w = anew_locked(c);
+		if (w)
+			return w;
 		if (c->kept_next != &c->kept)
 			return kept_next_locked(c);
 		if (!list_empty(&c->sending))
@@ -222,6 +239,8 @@ struct work *bdc_resend_next_locked(struct bd_core *c)
 	}
 	if (!list_empty(&c->again)) {
 		w = list_first(&c->again, struct work, link);
+		if (c->flush_out && (w->flushing || w->rq->op == BD_FLUSH))
+			return NULL;
 		if (w->issued == 0 && !w->flushing)
 			c->counts.resent++;
 		return w;
@@ -229,6 +248,12 @@ struct work *bdc_resend_next_locked(struct bd_core *c)
 	if (c->in_flight == 0)
 		c->state = CORE_RUNS;
 	return NULL;
+}
+
+void bdc_kept_sent_locked(struct bd_core *c, const struct work *w)
+{
+	if (c->kept_next == &CONTAINER_OF(w, struct kept, work)->link)
+		c->kept_next = c->kept_next->next;
 }
 
 void bdc_kept_answer_locked(struct bd_core *c, struct work *w, struct list *ended)
@@ -243,6 +268,10 @@ void bdc_kept_answer_locked(struct bd_core *c, struct work *w, struct list *ende
 	} else if (w->error) {
 		list_del(&k->sending);
 		bdc_fail_locked(c, w->error, ended);
+	} else if (w->restart) {
+		bdc_reset_locked(w);
+		if (c->kept_next == &k->link)
+			list_del(&k->sending);
 	} else if (w->issued == w->rq->len) {
 		list_del(&k->sending);
 	}
@@ -293,6 +322,8 @@ void bd_requeue(struct bd_req *rq)
 	mutex_lock(&c->lock);
 	assert(c->state == CORE_PAUSED);
 	bdc_back_locked(c, w, rq);
+	if (rq->op == BD_FLUSH)
+		list_splice(&c->flushes, &c->riders); /* nobody answers for them */
 	if (w->kind == WORK_KEPT) {
 		struct kept *k = CONTAINER_OF(w, struct kept, work);
 
@@ -302,6 +333,7 @@ void bd_requeue(struct bd_req *rq)
 			list_del(&k->sending);
 	} else {
 		w->restart = true;
+		w->lost = true;
 		if (w->out == 0)
 			bdc_step_locked(c, w, &ended);
 	}

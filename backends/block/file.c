@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* file.c - image files and block devices: what they are, and one request on them
  *
- * FUA is RWF_DSYNC: of a block device it becomes a write with FUA, of a file the host's fdatasync with its journal.
+ * FUA is RWF_DSYNC, with O_DIRECT: of a block device it becomes a write with FUA, of a file the host's fdatasync with its
+ * journal. Either takes errors that belong to older writes, and the kernel tells each of them once: so a failure of such a
+ * write is one of a flush (B3). Through the page cache other writes' errors are the rule, and the core flushes in place
+ * of FUA, one flush at a time.
  * What sysfs does not tell (it may be hidden) is taken as the worst: a volatile cache. */
 #include <errno.h>
 #include <fcntl.h>
@@ -116,6 +119,13 @@ int file_execute(struct file *f, struct bd_req *rq)
 	}
 }
 
+void file_complete(struct file *f, struct bd_req *rq, int result)
+{
+	if (result && rq->flags & BD_FUA)
+		bd_fail(&f->bd, result);
+	bd_complete(rq, result);
+}
+
 int file_size_now(struct bd *dev, uint64_t *out)
 {
 	return bd_exclusive_size(file_of(dev)->fd, out);
@@ -221,6 +231,7 @@ static void direct_alignment(struct file *f)
 		if (has >= 0 && fcntl(f->fd, F_SETFL, has & ~O_DIRECT) == 0) {
 			l->align = 1;
 			l->volatile_cache = true;
+			l->fua = false;
 		}
 		return;
 	}
@@ -245,7 +256,7 @@ static int find_limits(struct file *f, const char *name, unsigned depth, bool re
 	l->depth = depth;
 	l->max_transfer = FILE_TRANSFER_MAX;
 	l->max_zero = FILE_RANGE_MAX;
-	l->fua = true;
+	l->fua = direct;
 	l->align = 1;
 	f->is_block = S_ISBLK(st.st_mode);
 	if (f->is_block)

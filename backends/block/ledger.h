@@ -8,7 +8,8 @@
  *
  *   free --bd_submit--> in flight --done--> unflushed (devices with limits.keeps) --flush--> free
  *
- * L1 A record stands before its request reaches the transport, and goes after it is done (flushed).
+ * L1 A record stands before its request reaches the transport, and goes after it is done (flushed) or refused. One that ends
+ *    without an answer (expired, cancelled, cut off) may still land, and stays.
  * L2 Each record is written field by field and made valid by its last store, the state. A reader trusts nothing.
  *
  * A device takes (bd_env.ledger) what bd_ledger_init() made, or bd_ledger_read() accepted; a predecessor's records stay in

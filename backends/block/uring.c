@@ -18,6 +18,7 @@
 
 #include "backends/block/file_impl.h"
 #include "backends/block/ring.h"
+#include "common/cleanup.h"
 #include "common/lock.h"
 #include "common/log.h"
 
@@ -170,7 +171,7 @@ static void answer(struct file_ring *r, struct bd_req *rq, int res)
 	} else if (rq->op == BD_ZERO && file_fallocate_again(r->f, rq, res)) {
 		prepare(r, rq);
 	} else {
-		bd_complete(rq, res < 0 ? res : 0);
+		file_complete(r->f, rq, res < 0 ? res : 0);
 	}
 }
 
@@ -302,6 +303,8 @@ static void uring_close(struct bd *dev)
 	struct file *f = file_of(dev);
 	struct file_ring *r = f->ring;
 
+	/* A thread of the pool may be on its way out of a kick. */
+	file_pool_free(take_ptr(&f->pool));
 	atomic_store(&r->stop, true);
 	wake(r);
 	pthread_join(r->thread, NULL);

@@ -453,6 +453,101 @@ static void test_a_failed_flush_fails_all_later_changes_but_no_reads(void **stat
 	assert_int_equal(treq_end(treq_submit(t.dev, BD_READ, 0, 0, 512, 0)), 0);
 }
 
+/* Else the success of one could be told after the failure of the other, whose data it does not have. */
+static void test_one_flush_is_out_at_a_time_and_its_failure_is_all_of_theirs(void **state)
+{
+	struct treq *first, *second, *third, *fua;
+
+	(void)state;
+	fake_device_hold_only(t.f, BD_FLUSH);
+	fake_device_fail(t.f, BD_FLUSH, 2, 1, -EIO);
+	first = treq_submit(t.dev, BD_FLUSH, 0, 0, 0, 0);
+	second = treq_submit(t.dev, BD_FLUSH, 0, 0, 0, 0);
+	third = treq_submit(t.dev, BD_FLUSH, 0, 0, 0, 0);
+	fua = treq_submit(t.dev, BD_WRITE, BD_FUA, 0, 512, 1);
+	fake_device_wait(t.f, 1);
+	assert_int_equal(treq_end(treq_submit(t.dev, BD_READ, 0, 4096, 512, 0)), 0);
+	assert_int_equal(fake_device_held(t.f), 1);
+	fake_device_release(t.f, 0);
+	assert_int_equal(treq_end(first), 0);
+	fake_device_wait(t.f, 1);
+	assert_int_equal(fake_device_held(t.f), 1);
+	assert_false(treq_is_done(second) || treq_is_done(third) || treq_is_done(fua));
+	fake_device_release(t.f, 0);
+	assert_int_equal(treq_end(second), -EIO);
+	assert_int_equal(treq_end(third), -EIO);
+	assert_int_equal(treq_end(fua), -EIO);
+	assert_int_equal(fake_device_count_op(t.f, BD_FLUSH), 2);
+}
+
+static void test_flushes_that_wait_need_only_one_more(void **state)
+{
+	struct treq *first, *later[5];
+
+	(void)state;
+	fake_device_hold(t.f, true);
+	first = treq_submit(t.dev, BD_FLUSH, 0, 0, 0, 0);
+	fake_device_wait(t.f, 1);
+	for (unsigned i = 0; i < 5; i++)
+		later[i] = treq_submit(t.dev, i % 2 ? BD_WRITE : BD_FLUSH, i % 2 ? BD_FUA : 0,
+				       i % 2 * 512ull * i, i % 2 * 512ull, 7);
+	fake_device_wait(t.f, 3);
+	fake_device_release(t.f, 1);
+	fake_device_release(t.f, 1);
+	assert_int_equal(fake_device_held(t.f), 1);
+	fake_device_release(t.f, 0);
+	assert_int_equal(treq_end(first), 0);
+	fake_device_wait(t.f, 1);
+	assert_int_equal(fake_device_at(t.f, 0).op, BD_FLUSH);
+	for (unsigned i = 0; i < 5; i++)
+		assert_false(treq_is_done(later[i]));
+	fake_device_release(t.f, 0);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(treq_end(later[i]), 0);
+	assert_int_equal(fake_device_count_op(t.f, BD_FLUSH), 2);
+	assert_true(all_are(fake_device_durable(t.f) + 512, 512, 7));
+	assert_true(all_are(fake_device_durable(t.f) + 1536, 512, 7));
+	assert_int_equal(counts().ops[BD_FLUSH], 4);
+}
+
+static void test_a_flush_that_succeeds_on_a_device_that_failed_is_none(void **state)
+{
+	struct treq *flush, *fua;
+
+	(void)state;
+	fake_device_hold_only(t.f, BD_FLUSH);
+	flush = treq_submit(t.dev, BD_FLUSH, 0, 0, 0, 0);
+	fake_device_wait(t.f, 1);
+	bd_fail(t.dev, -EIO);
+	fake_device_release(t.f, 0);
+	assert_int_equal(treq_end(flush), -EIO);
+	reopen(&(struct fake_device_conf){ .size = 0 }, NULL);
+	fake_device_hold_only(t.f, BD_FLUSH);
+	fua = treq_submit(t.dev, BD_WRITE, BD_FUA, 0, 512, 1);
+	fake_device_wait(t.f, 1);
+	bd_fail(t.dev, -EIO);
+	fake_device_release(t.f, 0);
+	assert_int_equal(treq_end(fua), -EIO);
+}
+
+static void test_a_cancel_ends_flushes_that_wait_for_another(void **state)
+{
+	struct treq *r[4];
+
+	(void)state;
+	fake_device_hold(t.f, true);
+	for (unsigned i = 0; i < 3; i++)
+		r[i] = treq_submit(t.dev, BD_FLUSH, 0, 0, 0, 0);
+	fake_device_wait(t.f, 1);
+	fake_device_release(t.f, 0);
+	assert_int_equal(treq_end(r[0]), 0);
+	fake_device_wait(t.f, 1); /* r[1], and r[2] goes with it */
+	r[3] = treq_submit(t.dev, BD_FLUSH, 0, 0, 0, 0);
+	bd_cancel(t.dev);
+	for (unsigned i = 1; i < 4; i++)
+		assert_int_equal(treq_end(r[i]), -ECANCELED);
+}
+
 static void test_a_failed_flush_in_place_of_fua_fails_the_device(void **state)
 {
 	(void)state;
@@ -706,6 +801,10 @@ int main(void)
 		T(test_zeros_are_written_when_the_transport_learns_that_it_cannot),
 		T(test_a_flush_makes_durable_what_was_done_before),
 		T(test_a_failed_flush_fails_all_later_changes_but_no_reads),
+		T(test_one_flush_is_out_at_a_time_and_its_failure_is_all_of_theirs),
+		T(test_flushes_that_wait_need_only_one_more),
+		T(test_a_flush_that_succeeds_on_a_device_that_failed_is_none),
+		T(test_a_cancel_ends_flushes_that_wait_for_another),
 		T(test_a_failed_flush_in_place_of_fua_fails_the_device),
 		T(test_the_first_failure_is_the_one_that_stays),
 		T(test_a_cut_write_on_a_device_that_failed_stops),

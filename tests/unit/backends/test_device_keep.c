@@ -245,6 +245,23 @@ static void test_many_writes_stay_within_keep_max(void **state)
 		bytes_are(i * 4096, 4096, (int)i);
 }
 
+static void test_what_a_callers_flush_makes_room_for_is_not_flushed_again(void **state)
+{
+	struct treq *flush, *waits;
+
+	(void)state;
+	open_with((struct fake_device_conf){ .size = 0 }, (struct bd_env){ .keep_max = 4096 });
+	write_at(0, 4096, 1, 0);
+	fake_device_hold_only(t.f, BD_FLUSH);
+	flush = treq_submit(t.dev, BD_FLUSH, 0, 0, 0, 0);
+	fake_device_wait(t.f, 1);
+	waits = treq_submit(t.dev, BD_WRITE, 0, 8192, 4096, 2);
+	assert_int_equal(fake_device_held(t.f), 1);
+	fake_device_release(t.f, 0);
+	assert_int_equal(treq_end(flush) | treq_end(waits), 0);
+	assert_int_equal(counts().forced_flushes, 0);
+}
+
 static void test_a_forced_flush_that_fails_fails_the_device(void **state)
 {
 	struct treq *waits;
@@ -383,6 +400,36 @@ static void test_an_unanswered_flush_follows_the_kept_writes(void **state)
 	assert_int_equal(counts().kept_bytes, 0);
 }
 
+static void test_flushes_that_wait_for_an_unanswered_one_go_with_its_repetition(void **state)
+{
+	struct treq *first, *flush[2], *fua;
+
+	(void)state;
+	fake_device_hold_only(t.f, BD_FLUSH);
+	first = treq_submit(t.dev, BD_FLUSH, 0, 0, 0, 0);
+	for (unsigned i = 0; i < 2; i++)
+		flush[i] = treq_submit(t.dev, BD_FLUSH, 0, 0, 0, 0);
+	fua = treq_submit(t.dev, BD_WRITE, BD_FUA, 0, 512, 1);
+	/* Answered after it, by the same thread: its flush waits. */
+	assert_int_equal(treq_end(treq_submit(t.dev, BD_READ, 0, 4096, 512, 0)), 0);
+	fake_device_wait(t.f, 1);
+	fake_device_release(t.f, 0);
+	assert_int_equal(treq_end(first), 0);
+	fake_device_wait(t.f, 1);
+	fake_device_disconnect(t.f);
+	fake_device_lose(t.f);
+	fake_device_clear(t.f);
+	fake_device_hold(t.f, false);
+	fake_device_connect(t.f);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(treq_end(flush[i]), 0);
+	assert_int_equal(treq_end(fua), 0);
+	settled();
+	assert_true(all_are(fake_device_durable(t.f), 512, 1));
+	assert_int_equal(fake_device_count_op(t.f, BD_WRITE), 1);
+	assert_in_range(fake_device_count_op(t.f, BD_FLUSH), 1, 2);
+}
+
 /* Written, not flushed, and not kept, for it is not done: it starts anew. */
 static void test_fua_whose_flush_was_not_answered_is_written_again(void **state)
 {
@@ -476,6 +523,53 @@ static void test_a_kept_write_that_is_refused_fails_the_device(void **state)
 	assert_int_equal(bd_flush(t.dev), -EPERM);
 	assert_int_equal(counts().kept_bytes, 0);
 	assert_int_equal(treq_end(treq_submit(t.dev, BD_READ, 0, 0, 512, 0)), 0);
+}
+
+/* The server that came back has no command for zeros any more. */
+static void zeros_refused(unsigned depth)
+{
+	open_with((struct fake_device_conf){ .limits = { .max_zero = 4096, .depth = depth } },
+		  (struct bd_env){ 0 });
+	write_at(0, 32768, 1, BD_FUA);
+	assert_int_equal(bd_zero(t.dev, 0, 16384, 0), 0);
+	assert_int_equal(bd_zero(t.dev, 20480, 4096, 0), 0);
+	write_at(8192, 512, 2, 0);
+	write_at(40960, 512, 3, 0);
+	fake_device_fail(t.f, BD_ZERO, 1, 0, -ENOTSUP);
+	restart();
+	settled();
+	assert_int_equal(bd_failed(t.dev), 0);
+	bytes_are(0, 8192, 0);
+	bytes_are(8192, 512, 2);
+	bytes_are(8704, 16384 - 8704, 0);
+	bytes_are(16384, 4096, 1);
+	bytes_are(20480, 4096, 0);
+	bytes_are(40960, 512, 3);
+	assert_int_equal(bd_flush(t.dev), 0);
+}
+
+static void test_kept_zeros_that_are_refused_are_written(void **state)
+{
+	(void)state;
+	for (unsigned depth = 1; depth < 9; depth++)
+		zeros_refused(depth);
+	/* And lost again on the way. */
+	open_with((struct fake_device_conf){ .limits = { .max_zero = 4096, .depth = 2 } },
+		  (struct bd_env){ 0 });
+	write_at(0, 16384, 1, BD_FUA);
+	assert_int_equal(bd_zero(t.dev, 0, 16384, 0), 0);
+	fake_device_fail(t.f, BD_ZERO, 2, 0, -ENOTSUP);
+	fake_device_hold(t.f, true);
+	restart();
+	for (unsigned i = 0; i < 3; i++) {
+		fake_device_wait(t.f, 1);
+		fake_device_release(t.f, 0);
+	}
+	restart();
+	fake_device_hold(t.f, false);
+	settled();
+	bytes_are(0, 16384, 0);
+	assert_int_equal(bd_failed(t.dev), 0);
 }
 
 static void test_answers_between_pause_and_resume_count(void **state)
@@ -763,16 +857,19 @@ int main(void)
 		T(test_what_fits_does_not_overtake_what_stalls),
 		T(test_a_write_larger_than_keep_max_is_durable_when_done),
 		T(test_many_writes_stay_within_keep_max),
+		T(test_what_a_callers_flush_makes_room_for_is_not_flushed_again),
 		T(test_a_forced_flush_that_fails_fails_the_device),
 		T(test_kept_then_unanswered_then_new),
 		T(test_kept_writes_that_overlap_go_one_after_another),
 		T(test_an_unanswered_write_over_a_kept_one_comes_after_it),
 		T(test_a_new_write_over_a_kept_one_comes_after_it),
 		T(test_an_unanswered_flush_follows_the_kept_writes),
+		T(test_flushes_that_wait_for_an_unanswered_one_go_with_its_repetition),
 		T(test_fua_whose_flush_was_not_answered_is_written_again),
 		T(test_a_cut_write_starts_anew_with_the_parts_that_were_answered),
 		T(test_a_connection_lost_again_during_the_repetition),
 		T(test_a_kept_write_that_is_refused_fails_the_device),
+		T(test_kept_zeros_that_are_refused_are_written),
 		T(test_answers_between_pause_and_resume_count),
 		T(test_a_pause_waits_for_who_is_just_submitting),
 		T(test_requests_expire_while_the_server_is_away),

@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -157,7 +158,7 @@ static void test_each_operation_does_what_it_says(void **state)
 	(void)state;
 	OPEN("", NULL);
 	assert_true(t.dev->limits.volatile_cache);
-	assert_true(t.dev->limits.fua);
+	assert_true(t.dev->limits.fua == (t.dev->limits.align > 1)); /* with O_DIRECT */
 	assert_int_equal(t.dev->size, SIZE);
 	do_each_operation();
 }
@@ -186,6 +187,7 @@ static void test_buffered_needs_no_aligned_memory(void **state)
 		skip();
 	}
 	assert_int_equal(t.dev->limits.align, 1);
+	assert_false(t.dev->limits.fua);
 	r->rq.iov = iov;
 	r->rq.niov = 3;
 	assert_int_equal(bd_submit(t.dev, &r->rq), 0);
@@ -337,6 +339,37 @@ static void test_what_comes_short_is_gone_on_with(void **state)
 		assert_memory_equal(got, want, sizeof got);
 	}
 	close(f.fd);
+}
+
+/* The kernel refuses writes behind the first MiB; returns what a write there ends with. */
+static int write_beyond_the_limit(unsigned flags)
+{
+	struct rlimit was, small = { 1 << 20, 1 << 20 };
+	void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+	int rc;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+	small.rlim_max = was.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	rc = treq_end(treq_submit(t.dev, BD_WRITE, flags, 2 << 20, 4096, 1));
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+	signal(SIGXFSZ, handler);
+	return rc;
+}
+
+/* Its error may be that of older writes, and nobody is told a second time. */
+static void test_a_write_with_fua_that_fails_fails_the_device(void **state)
+{
+	(void)state;
+	OPEN("", NULL);
+	if (!t.dev->limits.fua)
+		skip();
+	assert_int_equal(write_beyond_the_limit(0), -EFBIG);
+	assert_int_equal(bd_failed(t.dev), 0);
+	assert_int_equal(bd_flush(t.dev), 0);
+	assert_int_equal(write_beyond_the_limit(BD_FUA), -EFBIG);
+	assert_int_equal(bd_failed(t.dev), -EFBIG);
+	assert_int_equal(bd_flush(t.dev), -EFBIG);
 }
 
 /* ---- size ------------------------------------------------------------------------ */
@@ -755,6 +788,7 @@ int main(void)
 		BOTH(test_streams_submitted_from_done),
 		BOTH(test_callers_that_wait_for_each_request),
 		cmocka_unit_test(test_what_comes_short_is_gone_on_with),
+		BOTH(test_a_write_with_fua_that_fails_fails_the_device),
 		BOTH(test_it_grows),
 		BOTH(test_a_file_that_was_cut_off_gives_an_error_and_no_hang),
 		BOTH(test_a_last_piece_of_a_block_is_not_used),

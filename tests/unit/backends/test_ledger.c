@@ -197,6 +197,113 @@ static void test_after_a_failed_flush_the_records_stay(void **state)
 	assert_int_equal(t.found[0].state, BD_LEDGER_UNFLUSHED);
 }
 
+/* ---- what has no answer ---- */
+
+static void open_with_timeout(void)
+{
+	struct bd_env env = { .ledger = t.l, .timeout_ms = 5000 };
+	struct fake_device_conf conf = { .size = 0 };
+
+	t.dev = fake_device_open(&conf, &env, &t.f);
+}
+
+/* One that was sent and one that was not; the connection is lost. */
+static void lose_one(struct treq **sent, struct treq **unsent)
+{
+	fake_device_hold(t.f, true);
+	*sent = treq_submit(t.dev, BD_WRITE, 0, 4096, 512, 1);
+	fake_device_wait(t.f, 1);
+	fake_device_disconnect(t.f);
+	*unsent = treq_submit(t.dev, BD_WRITE, 0, 8192, 512, 1);
+}
+
+static void only_4096_is_in_flight(void)
+{
+	assert_int_equal(found(), 1);
+	assert_int_equal(t.found[0].off, 4096);
+	assert_int_equal(t.found[0].state, BD_LEDGER_IN_FLIGHT);
+}
+
+static void test_a_write_that_expires_may_still_land(void **state)
+{
+	struct treq *sent, *unsent;
+
+	(void)state;
+	open_with_timeout();
+	lose_one(&sent, &unsent);
+	bd_expire(t.dev, clock_ms() + 6000);
+	assert_int_equal(treq_end(sent), -ETIMEDOUT);
+	assert_int_equal(treq_end(unsent), -ETIMEDOUT);
+	only_4096_is_in_flight();
+}
+
+static void test_a_write_that_is_cancelled_while_paused_may_still_land(void **state)
+{
+	struct treq *sent, *unsent;
+
+	(void)state;
+	open_with(false, false);
+	lose_one(&sent, &unsent);
+	bd_cancel(t.dev);
+	assert_int_equal(treq_end(sent), -ECANCELED);
+	assert_int_equal(treq_end(unsent), -ECANCELED);
+	only_4096_is_in_flight();
+}
+
+static void test_a_write_that_the_transport_cuts_off_may_still_land(void **state)
+{
+	struct treq *sent;
+
+	(void)state;
+	open_with(false, false);
+	fake_device_hold(t.f, true);
+	sent = treq_submit(t.dev, BD_WRITE, 0, 4096, 512, 1);
+	fake_device_wait(t.f, 1);
+	bd_cancel(t.dev);
+	assert_int_equal(treq_end(sent), -ECANCELED);
+	only_4096_is_in_flight();
+}
+
+static void
+test_a_write_that_waits_for_its_repetition_on_a_device_that_fails_may_still_land(void **state)
+{
+	struct treq *sent;
+
+	(void)state;
+	open_with(true, false);
+	assert_int_equal(treq_end(treq_submit(t.dev, BD_WRITE, 0, 0, 512, 1)), 0);
+	fake_device_hold(t.f, true);
+	sent = treq_submit(t.dev, BD_WRITE, 0, 4096, 512, 1);
+	fake_device_wait(t.f, 1);
+	fake_device_disconnect(t.f);
+	fake_device_fail(t.f, BD_WRITE, 1, 1, -EPERM);
+	fake_device_hold(t.f, false);
+	fake_device_connect(t.f);
+	assert_int_equal(treq_end(sent), -EPERM);
+	assert_int_equal(found(), 2);
+	assert_int_equal(t.found[0].state, BD_LEDGER_UNFLUSHED);
+	assert_int_equal(t.found[1].off, 4096);
+	assert_int_equal(t.found[1].state, BD_LEDGER_IN_FLIGHT);
+}
+
+static void test_a_write_that_is_refused_does_not_land(void **state)
+{
+	struct treq *sent, *unsent;
+
+	(void)state;
+	open_with(false, false);
+	fake_device_fail(t.f, BD_WRITE, 1, 2, -EIO);
+	assert_int_equal(treq_end(treq_submit(t.dev, BD_WRITE, 0, 4096, 512, 1)), -EIO);
+	assert_int_equal(found(), 0);
+	/* Nor when the answer is that of the repetition. */
+	lose_one(&sent, &unsent);
+	fake_device_hold(t.f, false);
+	fake_device_connect(t.f);
+	assert_int_equal(treq_end(sent), -EIO);
+	assert_int_equal(treq_end(unsent), 0);
+	assert_int_equal(found(), 0);
+}
+
 static void test_nonsense_is_counted_and_left_out(void **state)
 {
 	struct bd_ledger_record *r = t.l->records;
@@ -251,6 +358,11 @@ int main(void)
 		T(test_a_predecessors_records_stay_until_they_are_cleared),
 		T(test_a_ledger_full_of_the_dead_is_refused),
 		T(test_after_a_failed_flush_the_records_stay),
+		T(test_a_write_that_expires_may_still_land),
+		T(test_a_write_that_is_cancelled_while_paused_may_still_land),
+		T(test_a_write_that_the_transport_cuts_off_may_still_land),
+		T(test_a_write_that_waits_for_its_repetition_on_a_device_that_fails_may_still_land),
+		T(test_a_write_that_is_refused_does_not_land),
 		T(test_nonsense_is_counted_and_left_out),
 		T(test_what_is_no_ledger_is_refused),
 	};
