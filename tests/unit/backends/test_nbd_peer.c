@@ -45,6 +45,7 @@ enum mode {
 	REPLY_UNKNOWN,  /* an error that does not exist */
 	REPLY_TWICE,
 	REPLY_PAIR, /* the first two answers at once */
+	REPLY_ONE,  /* and the end */
 	HOLD,       /* no answer; the end when t.cut is set */
 };
 
@@ -56,7 +57,10 @@ static struct {
 	_Atomic uint64_t cut_ms,
 		dial_ms; /* the end by HOLD, and the last dial; on the clock of clock_us() */
 	_Atomic unsigned held, resets; /* requests of HOLD; ends that were no peaceful ones */
+	_Atomic unsigned ends;         /* connections that the server has closed */
 	_Atomic bool cut;
+	_Atomic uint64_t order[8]; /* offsets of the first writes to a GOOD server */
+	_Atomic unsigned writes;
 	bool tcp;
 	pthread_t threads[64];
 	struct bd *dev;
@@ -194,6 +198,14 @@ static bool hold(void)
 	return false;
 }
 
+static void note_write(uint64_t off)
+{
+	unsigned n = atomic_fetch_add(&t.writes, 1);
+
+	if (n < ARRAY_LEN(t.order))
+		atomic_store(&t.order[n], off);
+}
+
 /* The bytes of a WRITE are of no interest. */
 static bool get_payload(const struct peer *p, const struct request *rq)
 {
@@ -231,6 +243,8 @@ static bool answer(struct peer *p, const struct request *rq)
 		return hold();
 	if (p->mode == REPLY_PAIR)
 		return answer_pair(p, rq);
+	if (p->mode == GOOD && be16toh(rq->type) == 1)
+		note_write(be64toh(rq->off));
 	memset(data, (int)(be64toh(rq->off) / 512), sizeof data);
 	if (p->mode == REPLY_NOISE) {
 		noise(p);
@@ -246,6 +260,8 @@ static bool answer(struct peer *p, const struct request *rq)
 		return put(p, &r, sizeof r / 2) && false;
 	if (!put(p, &r, sizeof r) || (whole && !put(p, data, be32toh(rq->len))))
 		return false;
+	if (p->mode == REPLY_ONE)
+		return false;
 	return p->mode != REPLY_TWICE || put(p, &r, sizeof r);
 }
 
@@ -259,6 +275,7 @@ static void *peer_thread(void *arg)
 		       be16toh(rq.type) != 2 && answer(p, &rq))
 			;
 	close(p->fd);
+	atomic_fetch_add(&t.ends, 1);
 	free(p);
 	return NULL;
 }
@@ -532,6 +549,38 @@ static void dead_connection_is_reset(void **state)
 	WAIT_FOR(atomic_load(&t.resets) == 1);
 }
 
+static _Atomic bool held_up, go;
+
+static void hold_up(struct bd_req *rq)
+{
+	atomic_store(&held_up, true);
+	for (int ms = 0; ms < WAIT_MS && !atomic_load(&go); ms++)
+		poll(NULL, 0, 1);
+	job_done(rq);
+}
+
+/* The server is back before the device's thread has noticed anything: what comes in between goes nowhere, and then
+ * behind what is kept. */
+static void kept_writes_come_before_new_ones(void **state)
+{
+	struct job kept, later;
+
+	(void)state;
+	assert_int_equal(open_peer(REPLY_ONE, 1, NULL), 0);
+	job_write(&kept, 0, 1, hold_up);
+	WAIT_FOR(atomic_load(&held_up) && atomic_load(&t.ends) == 1);
+	job_write(&later, 4096, 1, job_done);
+	assert_int_equal(atomic_load(&t.dials), 1);
+	assert_false(atomic_load(&later.over));
+	atomic_store(&go, true);
+	assert_int_equal(job_end(&kept), 0);
+	assert_int_equal(job_end(&later), 0);
+	assert_int_equal(atomic_load(&t.dials), 2);
+	assert_int_equal(atomic_load(&t.writes), 2);
+	assert_int_equal(atomic_load(&t.order[0]), 0);
+	assert_int_equal(atomic_load(&t.order[1]), 4096);
+}
+
 /* ---- room for copies --------------------------------------------------------- */
 
 static struct job late;
@@ -648,6 +697,7 @@ int main(int argc, char **argv)
 		T(unknown_error_is_an_error),
 		T(loss_while_looking_at_the_size_is_settled),
 		T(dead_connection_is_reset),
+		T(kept_writes_come_before_new_ones),
 		T(late_request_for_room_is_started),
 		T(refusal_while_connecting_again_is_an_answer),
 	};
