@@ -75,7 +75,7 @@ programs: $(PROGRAMS)
 	@:
 deps: ## install what building and testing need (Debian 12, as root)
 	$(Q)dist/deps.sh
-unit-build: $(UNIT) $(REPLAY) $(POWERCUT)
+unit-build: $(UNIT) $(REPLAY) $(POWERCUT) $(DEVTEST)
 	@:
 test-tools: $(TEST_TOOLS)
 	@:
@@ -155,9 +155,10 @@ check-integration: ## the scenarios in full, on real mounts and servers
 	$(call RUN,long,$(SCENARIOS))
 # CI's time is short: each scenario once under one of the sanitizers. FULL=1 runs all.
 SHORT_asan := 02_git_sqlite_make.sh:nfs 03_fio.sh:dir 04_model.sh:dir 05_posix.sh:nfs 06_errors.sh:dir \
-	07_leaks.sh:memory 08_warm.sh:nfs 10_cli.sh:dir 25_driver.sh:dir 35_sessions.sh:dir nfs_backend.sh:nfs
+	07_leaks.sh:memory 08_warm.sh:nfs 10_cli.sh:dir 25_driver.sh:dir 35_sessions.sh:dir \
+	nfs_backend.sh:nfs 49_block_devices.sh:uring 50_block_restart.sh:nbd
 SHORT_tsan := 02_git_sqlite_make.sh:dir 03_fio.sh:nfs 04_model.sh:memory 05_posix.sh:memory 10_cli.sh:nfs \
-	25_driver.sh:dir 35_sessions.sh:nfs nfs_backend.sh:nfs
+	25_driver.sh:dir 35_sessions.sh:nfs nfs_backend.sh:nfs 49_block_devices.sh:threads
 SAN_SET = $(if $(FULL),,SCENARIOS="$(SHORT_$(1):%=tests/integration/%)")
 check-asan: ## unit tests and scenarios with AddressSanitizer and UBSan; FULL=1 for all of them
 	$(Q)$(MAKE) VARIANT=asan $(call SAN_SET,asan) check-short

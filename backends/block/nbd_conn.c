@@ -276,12 +276,10 @@ void bdn_goodbye(struct nbd_handle *h)
 	nbd_close(h);
 }
 
-void bdn_reset(struct nbd_handle *h)
+void bdn_reset(struct nbd_handle *h, int fd)
 {
 	struct linger now = { .l_onoff = 1, .l_linger = 0 };
-	int fd = nbd_aio_get_fd(h);
 
-	if (fd >= 0)
-		(void)!setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	(void)!setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
 	nbd_close(h);
 }

@@ -132,8 +132,9 @@ int bdn_connect(struct bdn_target *t, unsigned first, uint32_t limit_ms, bdn_tic
 		struct err *err);
 /* The end that the protocol asks for; waits for the server a little. */
 void bdn_goodbye(struct nbd_handle *h);
-/* Its socket is reset: what was sent and not read by the server is lost. */
-void bdn_reset(struct nbd_handle *h);
+/* Its socket is reset when fd is closed, too: what was sent and not read by the server is lost. fd is a duplicate of
+ * the socket's: libnbd has closed its own when the connection is dead. */
+void bdn_reset(struct nbd_handle *h, int fd);
 /* 0, or -errno with a sentence: requests made for the export was cannot go to is. */
 int bdn_same(const struct bdn_export *was, const struct bdn_export *is, struct err *err);
 

@@ -324,20 +324,18 @@ static void start_waiting(struct bdn_dev *d)
 void bdn_complete(struct bdn_dev *d)
 {
 	struct list done = LIST_INIT(done), *l;
-	bool waits;
 
 	assert(bdn_here == d);
 	do {
 		mutex_lock(&d->lock);
 		list_splice(&done, &d->done);
-		waits = !list_empty(&d->bounce_wait);
 		mutex_unlock(&d->lock);
 		if (list_empty(&done))
 			return;
 		while ((l = list_pop(&done)))
 			end(d, list_entry(l, struct bd_req, link));
-		if (waits)
-			start_waiting(d);
+		/* Whether one waits is known now only: it may have come while the others ended. */
+		start_waiting(d);
 		/* done() may have submitted what failed at once. */
 	} while (true);
 }

@@ -72,7 +72,7 @@ static int adopt(struct bdn_dev *d, struct nbd_handle *h_take)
 }
 
 /* Ends all of them; what is in flight goes to back. State is not UP, or nobody submits. */
-static void drop(struct bdn_dev *d, void (*how)(struct nbd_handle *h))
+static void drop(struct bdn_dev *d, bool in_peace)
 {
 	for (unsigned i = 0; i < d->nconns; i++) {
 		struct bdn_conn *c = &d->conns[i];
@@ -82,7 +82,10 @@ static void drop(struct bdn_dev *d, void (*how)(struct nbd_handle *h))
 			cond_wait(&d->changed, &d->lock);
 		mutex_unlock(&d->lock);
 		epoll_ctl(d->ep, EPOLL_CTL_DEL, c->fd, NULL);
-		how(c->h);
+		if (in_peace)
+			bdn_goodbye(c->h);
+		else
+			bdn_reset(c->h, c->fd);
 		close(c->fd);
 		mutex_lock(&d->lock);
 		c->h = NULL;
@@ -96,12 +99,21 @@ static void drop(struct bdn_dev *d, void (*how)(struct nbd_handle *h))
 
 void bdn_part(struct bdn_dev *d)
 {
-	drop(d, bdn_goodbye);
+	drop(d, true);
 }
 
 static bool going_on(struct bdn_dev *d)
 {
 	return !atomic_load(&d->stop) && !atomic_load(&d->ending);
+}
+
+/* The core is paused, and nobody submits. Calls that ran until then may have put theirs in any list: those that were
+ * refused have ended and are nobody's to send again. What waits for room goes back first, so that it is not sent here,
+ * before the core has sent what it keeps. */
+static void hand_over(struct bdn_dev *d)
+{
+	bdn_give_back(d);
+	bdn_complete(d);
 }
 
 /* In waits while DOWN: deadlines, and calls that ran when the core was paused. */
@@ -111,7 +123,7 @@ static bool tick(void *arg)
 
 	if (bdn_here != d)
 		return true; /* the open */
-	bdn_give_back(d);
+	hand_over(d);
 	bd_expire(&d->bd, clock_ms());
 	return going_on(d);
 }
@@ -262,7 +274,7 @@ static void connect_again(struct bdn_dev *d, uint32_t settle_ms)
 /* DOWN, or ready again, or BROKEN: the core goes on. */
 static void resume(struct bdn_dev *d)
 {
-	bdn_give_back(d);
+	hand_over(d);
 	bd_resume(&d->bd);
 }
 
@@ -292,7 +304,7 @@ static void recover(struct bdn_dev *d)
 	down_locked(d);
 	mutex_unlock(&d->lock);
 	bd_pause(&d->bd);
-	drop(d, bdn_reset);
+	drop(d, false);
 	bdn_give_back(d);
 	if (clock_ms() - d->up_ms > CALM_MS)
 		d->nonsense = 0;
@@ -464,7 +476,7 @@ static void stopping(struct bdn_dev *d)
 	if (d->state != BDN_UP || !in_flight(d) || now < d->stop_ms)
 		return;
 	broken(d, -ECANCELED);
-	drop(d, bdn_reset);
+	drop(d, false);
 }
 
 /* size(): only a new connection is told how large the export is now. A server that takes one alone
@@ -489,7 +501,8 @@ static void look_again(struct bdn_dev *d)
 	bd_pause(&d->bd);
 	while (in_flight(d) && !is_lost(d) && going_on(d))
 		wait_and_read(d);
-	if (in_flight(d)) {
+	/* What a lost connection had in flight is in back, and the server may still carry it out. */
+	if (in_flight(d) || is_lost(d)) {
 		recover(d);
 		return;
 	}

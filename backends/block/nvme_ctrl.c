@@ -99,6 +99,9 @@ int nvc_exec(struct nvme_path *p, struct nvme_queue *q, const struct nvme_sqe *s
 			nvq_overdue(q, now);
 		else
 			nvp_poll(p, NVME_TICK_MS);
+		/* Others depend on a path that serves, however slow this answer is. */
+		if (p->mode == NVME_PATH_SERVES && !nvp_lost(p))
+			nvp_timers(p, clock_ms());
 	}
 	if (!w.done) {
 		mutex_lock(&q->lock);

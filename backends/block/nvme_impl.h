@@ -279,6 +279,8 @@ void nvp_wake(struct nvme_path *p);
 void nvp_poll(struct nvme_path *p, int timeout_ms);
 /* True on p's thread, within its receiving. */
 bool nvp_receives(const struct nvme_path *p);
+/* What is due whatever the path waits for: deadlines, the keep-alive, the end of a cancelled device. */
+void nvp_timers(struct nvme_path *p, uint64_t now);
 /* Opens a connection and greets. */
 int nvp_connect(struct nvme_path *p, struct nvme_queue *q, unsigned nslots, struct err *err);
 /* The queue that has failed, or NULL. */
@@ -346,7 +348,8 @@ struct nvme_dev {
 void nvd_park(struct nvme_dev *d, struct bd_req *rq);
 /* rq left its path. */
 void nvd_off_wire(struct nvme_dev *d);
-/* Compares p->ns with what the device is made of, or makes it that. -ESTALE with a sentence. */
+/* Compares p->ns with what the device is made of, or makes it (a part of) that while it is being opened. -ESTALE with a
+ * sentence. */
 int nvd_same_namespace(struct nvme_dev *d, const struct nvme_path *p, struct err *err);
 void nvd_path_up(struct nvme_dev *d, struct nvme_path *p);
 void nvd_path_failed(struct nvme_dev *d, struct nvme_path *p, int code, const struct err *err);

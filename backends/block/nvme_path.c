@@ -94,9 +94,13 @@ bool nvp_receives(const struct nvme_path *p)
 void nvp_poll(struct nvme_path *p, int timeout_ms)
 {
 	struct epoll_event events[EVENTS_MAX];
-	int n = epoll_wait(p->ep, events, EVENTS_MAX, timeout_ms);
-	uint64_t drain;
+	uint64_t drain, now = clock_ms();
+	int n;
 
+	/* A keep-alive is not late because of a tick. */
+	if (p->mode == NVME_PATH_SERVES && p->ka_due_ms < now + (uint64_t)timeout_ms)
+		timeout_ms = p->ka_due_ms > now ? (int)(p->ka_due_ms - now) : 0;
+	n = epoll_wait(p->ep, events, EVENTS_MAX, timeout_ms);
 	receiving = p;
 	for (int i = 0; i < n; i++) {
 		struct nvme_queue *q = events[i].data.ptr;
@@ -239,9 +243,9 @@ static bool in_transition(const struct nvme_path *p)
 	return p->ana_seen == NVME_ANA_STATE_CHANGE || p->ana_seen == NVME_ANA_UNKNOWN;
 }
 
-static void timers(struct nvme_path *p, uint64_t now)
+void nvp_timers(struct nvme_path *p, uint64_t now)
 {
-	unsigned todo, busy = 0;
+	unsigned busy = 0;
 
 	for (unsigned i = 0; i <= p->ns.nqueues; i++) {
 		(void)nvq_overdue(p->queues[i], now);
@@ -254,18 +258,24 @@ static void timers(struct nvme_path *p, uint64_t now)
 		if (p->ana_seen != NVME_ANA_STATE_OPTIMIZED)
 			atomic_fetch_or(&p->todo, NVME_TODO_ANA);
 	}
-	if (now >= p->todo_due_ms) {
-		todo = atomic_exchange(&p->todo, 0) | (in_transition(p) ? NVME_TODO_ANA : 0);
-		p->todo_due_ms = now + TODO_RETRY_MS;
-		if (todo)
-			look_again(p, todo);
-	}
 	if (!atomic_load(&p->dev->cancelled))
 		return;
 	if (!p->cancel_due_ms)
 		p->cancel_due_ms = now + CANCEL_MS;
 	else if (busy && now >= p->cancel_due_ms)
 		nvq_fail(p->queues[1], -ECANCELED, "cancelled with %u requests unanswered", busy);
+}
+
+static void look_when_due(struct nvme_path *p, uint64_t now)
+{
+	unsigned todo;
+
+	if (now < p->todo_due_ms)
+		return;
+	todo = atomic_exchange(&p->todo, 0) | (in_transition(p) ? NVME_TODO_ANA : 0);
+	p->todo_due_ms = now + TODO_RETRY_MS;
+	if (todo)
+		look_again(p, todo);
 }
 
 static void serve(struct nvme_path *p)
@@ -285,7 +295,9 @@ static void serve(struct nvme_path *p)
 
 		nvp_poll(p, soon ? TODO_RETRY_MS : NVME_TICK_MS);
 		if (!nvp_lost(p))
-			timers(p, clock_ms());
+			nvp_timers(p, clock_ms());
+		if (!nvp_lost(p))
+			look_when_due(p, clock_ms());
 	}
 }
 

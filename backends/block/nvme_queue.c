@@ -10,7 +10,8 @@
  * 1. A command is in exactly one of free, sendq and ended, or in none while it waits for the target.
  * 2. Only the first of sendq may be sent in part; tx.sent says how much.
  * 3. Any thread submits and sends, under the lock; only the path's thread receives, ends commands, opens and closes.
- * 4. An answer to a command whose data are still going out ends it when they are out: a PDU cannot be cut. */
+ * 4. An error for a command whose data are still going out ends it when they are out: a PDU cannot be cut. Success
+ *    then is a lie, and ends the connection. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -83,8 +83,11 @@ static struct nvme_cmd *find_locked(struct nvme_queue *q, uint16_t cid)
 }
 
 /* What is missing when the target says that all went well; NULL: nothing. */
-static const char *incomplete(const struct nvme_cmd *cmd)
+static const char *incomplete_locked(const struct nvme_cmd *cmd)
 {
+	/* What it asked for may still be here, and an answer would keep it from going out. */
+	if (!list_empty(&cmd->link))
+		return "a write is answered of whose data not all were sent";
 	if (cmd->capsule || nvme_cover_full(&cmd->seen, cmd->len))
 		return NULL;
 	return cmd->to_target ? "a write is answered of which it did not take all data" :
@@ -100,7 +103,7 @@ static void finish(struct nvme_queue *q, struct nvme_cmd *cmd, const struct nvme
 
 	mutex_lock(&q->lock);
 	if (!list_empty(&cmd->link)) {
-		/* Its data are going out, see nvme_queue.c: the R2Ts that wait are void. */
+		/* It failed while its data are going out, see nvme_queue.c: the R2Ts that wait are void. */
 		bool begun = cmd->tx.sent;
 
 		cmd->nr2ts = 0;
@@ -124,14 +127,15 @@ static void finish(struct nvme_queue *q, struct nvme_cmd *cmd, const struct nvme
 static int on_answer(struct nvme_queue *q, const struct nvme_cqe *cqe)
 {
 	struct nvme_cmd *cmd;
-	const char *what;
+	const char *what = NULL;
 
 	mutex_lock(&q->lock);
 	cmd = find_locked(q, cqe->cid);
+	if (cmd && !NVME_STATUS(cqe->status))
+		what = incomplete_locked(cmd);
 	mutex_unlock(&q->lock);
 	if (!cmd)
 		return broken(q, NVME_FES_SEQUENCE, 20, "an answer to no command");
-	what = NVME_STATUS(cqe->status) ? NULL : incomplete(cmd);
 	if (what)
 		return broken(q, NVME_FES_SEQUENCE, 0, what);
 	finish(q, cmd, cqe);
@@ -206,14 +210,18 @@ static int data_end(struct nvme_queue *q)
 	struct nvme_cmd *cmd = rx->cmd;
 	uint8_t flags = rx->pdu.flags;
 	struct nvme_cqe cqe = { .cid = rx->pdu.data.cid };
+	const char *what;
 
 	next_header(rx);
 	if (!(flags & NVME_PDU_SUCCESS))
 		return 0;
 	if (!(flags & NVME_PDU_LAST))
 		return broken(q, NVME_FES_FIELD, 1, "success is told before the last data");
-	if (incomplete(cmd))
-		return broken(q, NVME_FES_SEQUENCE, 1, incomplete(cmd));
+	mutex_lock(&q->lock);
+	what = incomplete_locked(cmd);
+	mutex_unlock(&q->lock);
+	if (what)
+		return broken(q, NVME_FES_SEQUENCE, 1, what);
 	finish(q, cmd, &cqe);
 	return 0;
 }

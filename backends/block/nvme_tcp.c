@@ -165,6 +165,17 @@ static bool can_do(const struct bd_limits *l, const struct nvme_ns *ns)
 	       (!ns->readonly || l->readonly);
 }
 
+/* Until the open is over: requests will be made for what each of the paths can do, whichever was the first. */
+static void combine(struct nvme_ns *all, const struct nvme_ns *ns)
+{
+	if (ns->max_transfer < all->max_transfer)
+		all->max_transfer = ns->max_transfer;
+	all->dsm &= ns->dsm;
+	all->write_zeroes &= ns->write_zeroes;
+	all->volatile_cache |= ns->volatile_cache;
+	all->readonly |= ns->readonly;
+}
+
 int nvd_same_namespace(struct nvme_dev *d, const struct nvme_path *p, struct err *err)
 {
 	const struct nvme_ns *ns = &p->ns, *known = &d->ns;
@@ -187,6 +198,8 @@ int nvd_same_namespace(struct nvme_dev *d, const struct nvme_path *p, struct err
 			err, -ESTALE,
 			"nvme-tcp: %s: the controller can do less than the one that was opened",
 			p->name);
+	} else if (!d->opened) {
+		combine(&d->ns, ns);
 	}
 	mutex_unlock(&d->lock);
 	return rc;

@@ -11,7 +11,7 @@
  * with FUA has its flag. A zeroed range is a write of zeros, in pieces of RECORD_ZERO_MAX bytes. A write or discard that was
  * in flight together with flushes stands behind them, and tells in data_len how many it may have overtaken: it may have
  * reached the disk before what those cover. An entry without flags and sectors is the place of a
- * flush that was not done; readers leave it out.
+ * flush that was not done; readers leave it out, and do not count it either.
  * Reads and writes of the log: one thread. */
 #ifndef BACKENDS_BLOCK_RECORD_H
 #define BACKENDS_BLOCK_RECORD_H
@@ -44,7 +44,7 @@ struct record_entry {
 struct record_log {
 	unsigned n;
 	struct record_item {
-		struct record_entry e;
+		struct record_entry e; /* data_len of a write or discard: of the flushes in the log */
 		const uint8_t *
 			data; /* of a write: nr_sectors * 512 bytes; of a mark: text, not terminated; else NULL */
 	} * items;

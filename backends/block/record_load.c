@@ -25,6 +25,8 @@ struct reader {
 	const uint8_t *map;
 	uint64_t bytes, at;
 	uint32_t sector;
+	unsigned places; /* of flushes, so far */
+	unsigned *done; /* how many of the first n of them were done, for each n; NULL: they are only counted; owned by parse() */
 };
 
 static struct record_entry entry_at(const uint8_t *p)
@@ -92,6 +94,25 @@ static bool says_nothing(const struct record_entry *e)
 	return !e->flags && !e->nr_sectors;
 }
 
+/* What a write overtook is counted in places; a reader sees only the flushes that were done. */
+static void count_flushes(struct reader *rd, struct record_entry *e)
+{
+	uint64_t span = e->data_len;
+
+	if (e->flags & RECORD_MARK)
+		return;
+	if (e->nr_sectors && rd->done) {
+		if (span > rd->places)
+			span = rd->places;
+		e->data_len = rd->done[rd->places] - rd->done[rd->places - span];
+	}
+	if (says_nothing(e) || e->flags & RECORD_FLUSH) {
+		rd->places++;
+		if (rd->done)
+			rd->done[rd->places] = rd->done[rd->places - 1] + !says_nothing(e);
+	}
+}
+
 /* Counts entries; those that say something also into items (NULL: they are only counted, in *n). */
 static int read_all(struct reader *rd, uint64_t promised, struct record_item *items, unsigned *n,
 		    struct err *err)
@@ -102,7 +123,9 @@ static int read_all(struct reader *rd, uint64_t promised, struct record_item *it
 	int rc;
 
 	*n = 0;
+	rd->places = 0;
 	for (; (rc = next(rd, &item, &wrong)) > 0; i++) {
+		count_flushes(rd, &item.e);
 		if (says_nothing(&item.e))
 			continue;
 		if (items)
@@ -147,6 +170,7 @@ static int parse(struct record_log *log, struct err *err)
 {
 	struct reader rd = { .map = log->map, .bytes = log->map_bytes };
 	struct record_super s = { .magic = 0 };
+	AUTO_FREE unsigned *done = NULL;
 	int rc;
 
 	assert(rd.map);
@@ -159,8 +183,10 @@ static int parse(struct record_log *log, struct err *err)
 	if (rc)
 		return rc;
 	log->items = calloc(log->n ? log->n : 1, sizeof *log->items);
-	if (!log->items)
+	done = calloc((size_t)rd.places + 1, sizeof *done);
+	if (!log->items || !done)
 		return err_set(err, -ENOMEM, "no memory for %u entries", log->n);
+	rd.done = done;
 	rd.at = rd.sector < rd.bytes ? rd.sector : rd.bytes;
 	return read_all(&rd, s.nr_entries, log->items, &log->n, err);
 }

@@ -214,7 +214,7 @@ static bool session(const struct options *o, struct shared *sh)
 
 static void summary(struct shared *sh, double seconds)
 {
-	static const char kinds[] = "pmnaxrutd";
+	static const char kinds[] = "pmnaxrutdov";
 	struct counters *c = &sh->counters;
 
 	printf("%llu states judged:", (unsigned long long)c->judged);

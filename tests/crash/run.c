@@ -120,13 +120,14 @@ static void list_writes(const struct record_log *log, const char *path)
 			fprintf(f, "%6u  mark %.*s\n", i, (int)e->data_len,
 				(const char *)log->items[i].data);
 		else
-			fprintf(f, "%6u %s%s%s sector %llu + %llu\n", i,
+			fprintf(f, "%6u %s%s%s sector %llu + %llu, overtook %llu\n", i,
 				e->flags & RECORD_FLUSH ? " flush" : "",
 				e->flags & RECORD_FUA ? " fua" : "",
 				e->flags & RECORD_DISCARD ? " discard" :
 				e->nr_sectors             ? " write" :
 							    "",
-				(unsigned long long)e->sector, (unsigned long long)e->nr_sectors);
+				(unsigned long long)e->sector, (unsigned long long)e->nr_sectors,
+				(unsigned long long)e->data_len);
 	}
 	fclose(f);
 }

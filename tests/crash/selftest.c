@@ -90,6 +90,7 @@ struct row {
 	unsigned sector, sectors;
 	uint64_t flags;
 	const char *mark;
+	unsigned overtakes; /* flushes */
 };
 
 static void log_of(const struct row *rows, unsigned n, struct record_log *log)
@@ -102,6 +103,7 @@ static void log_of(const struct row *rows, unsigned n, struct record_log *log)
 		it->e.flags = rows[i].flags;
 		it->e.sector = rows[i].sector;
 		it->e.nr_sectors = rows[i].sectors;
+		it->e.data_len = rows[i].overtakes;
 		if (rows[i].mark) {
 			it->e.data_len = strlen(rows[i].mark);
 			it->data = (const uint8_t *)rows[i].mark;
@@ -162,7 +164,8 @@ static char *cuts_of(const struct row *rows, unsigned n, uint64_t atomic_off, ui
 		overlay_done(&o);
 		cut_text(&c, text);
 		/* Two sectors have one edge, two last halves, and random masks from t3 on. */
-		if (!images && (c.kind == 'u' || c.kind == 'r' || (c.kind == 't' && c.index)))
+		if (!images &&
+		    (c.kind == 'u' || c.kind == 'v' || c.kind == 'r' || (c.kind == 't' && c.index)))
 			image[0] = '\0';
 		len += (size_t)snprintf(out + len, (1 << 20) - len, "%s %s\n", text, image);
 	}
@@ -175,13 +178,13 @@ static char *cuts_of(const struct row *rows, unsigned n, uint64_t atomic_off, ui
 static void cuts_are_those_written_by_hand(void)
 {
 	static const struct row rows[] = {
-		{ 'a', 0, 2, 0, NULL },
-		{ 'b', 2, 2, 0, NULL },
-		{ 0, 0, 0, RECORD_FLUSH, NULL },
-		{ 'c', 4, 2, 0, NULL },
-		{ 0, 0, 0, RECORD_MARK, "done" },
-		{ 'd', 6, 2, RECORD_FUA, NULL },
-		{ 0, 2, 2, RECORD_DISCARD, NULL },
+		{ 'a', 0, 2, 0, NULL, 0 },
+		{ 'b', 2, 2, 0, NULL, 0 },
+		{ 0, 0, 0, RECORD_FLUSH, NULL, 0 },
+		{ 'c', 4, 2, 0, NULL, 0 },
+		{ 0, 0, 0, RECORD_MARK, "done", 0 },
+		{ 'd', 6, 2, RECORD_FUA, NULL, 0 },
+		{ 0, 2, 2, RECORD_DISCARD, NULL, 0 },
 	};
 	static const char want[] =
 		"0.p0 ................\n"
@@ -210,6 +213,84 @@ static void cuts_are_those_written_by_hand(void)
 	CHECK(!strcmp(got, want), "cuts are\n%s, and should be\n%s", got, want);
 }
 
+/* The cuts of kind o alone. */
+static char *overtaken_of(const struct row *rows, unsigned n)
+{
+	char *all = cuts_of(rows, n, 0, 0, true), *to = all, *next;
+
+	for (char *p = all; *p; p = next) {
+		next = strchr(p, '\n') + 1;
+		if (strchr(p, '.')[1] != 'o')
+			continue;
+		memmove(to, p, (size_t)(next - p));
+		to += next - p;
+	}
+	*to = '\0';
+	return all;
+}
+
+static void overtakers_are(const struct row *rows, unsigned n, const char *want)
+{
+	AUTO_FREE char *got = overtaken_of(rows, n);
+
+	CHECK(!strcmp(got, want), "cuts with overtakers are\n%s, and should be\n%s", got, want);
+}
+
+/* A commit block that was sent before the flush was answered may be there without the log: 1.o0. */
+static void writes_overtake_flushes(void)
+{
+	static const struct row commit[] = {
+		{ 'a', 0, 2, 0, NULL, 0 },           { 0, 0, 0, RECORD_FLUSH, NULL, 0 },
+		{ 0, 0, 0, RECORD_MARK, "done", 0 }, { 'b', 2, 1, RECORD_FUA, NULL, 1 },
+		{ 'c', 3, 1, 0, NULL, 0 },           { 0, 0, 0, RECORD_FLUSH, NULL, 0 },
+	};
+	/* c goes before both flushes, and is volatile until the third; not before w0, which may have been waited for. */
+	static const struct row two[] = {
+		{ 'a', 0, 1, 0, NULL, 0 }, { 0, 0, 0, RECORD_FLUSH, NULL, 0 },
+		{ 'b', 1, 1, 0, NULL, 0 }, { 0, 0, 0, RECORD_FLUSH, NULL, 0 },
+		{ 'c', 2, 1, 0, NULL, 2 }, { 0, 0, 0, RECORD_FLUSH, NULL, 0 },
+	};
+	/* Who counts more flushes than there are overtook all of them. */
+	static const struct row many[] = {
+		{ 0, 0, 0, RECORD_FLUSH, NULL, 0 },
+		{ 0, 0, 2, RECORD_DISCARD, NULL, 77 },
+	};
+
+	/* At 3 the flush is done, and b is in flight. */
+	overtakers_are(commit, ARRAY_LEN(commit),
+		       "1.o0 ..b.............\n1.o1 aab.............\n"
+		       "3.o0 aab.............\n");
+	overtakers_are(two, ARRAY_LEN(two),
+		       "1.o0 ..c.............\n1.o1 a.c.............\n"
+		       "3.o0 a.c.............\n3.o1 abc.............\n");
+	overtakers_are(many, ARRAY_LEN(many), "0.o0 ??..............\n");
+}
+
+/* M7: d was sent when the tail, c, was durable, perhaps. b is just another write. */
+static void what_overtakers_waited_for_is_there(void)
+{
+	static const struct row rows[] = {
+		{ 'a', 0, 1, 0, NULL, 0 },          { 0, 0, 0, RECORD_FLUSH, NULL, 0 },
+		{ 'b', 1, 1, 0, NULL, 1 },          { 'c', 2, 1, RECORD_FUA, NULL, 1 },
+		{ 'e', 4, 1, RECORD_FUA, NULL, 0 }, { 'd', 3, 1, 0, NULL, 1 },
+	};
+
+	overtakers_are(rows, ARRAY_LEN(rows),
+		       "1.o0 .b..............\n1.o1 ab..............\n"
+		       "1.o2 ..c.............\n1.o3 a.c.............\n"
+		       "1.o4 .bc.............\n1.o5 abc.............\n"
+		       "1.o6 ..cd............\n1.o7 a.cd............\n"
+		       "1.o8 .bcd............\n1.o9 abcd............\n"
+		       "1.o10 ..cd............\n1.o11 a.cd............\n"
+		       "1.o12 .bcd............\n1.o13 abcd............\n"
+		       /* b is done, and volatile. */
+		       "3.o0 a.c.............\n3.o1 abc.............\n"
+		       "3.o2 a.cd............\n3.o3 abcd............\n"
+		       "3.o4 a.cd............\n3.o5 abcd............\n"
+		       /* e was sent later than d, which does not wait for it. */
+		       "4.o0 a.cd............\n4.o1 abcd............\n");
+}
+
 static unsigned lines_with(const char *text, const char *word)
 {
 	unsigned n = 0;
@@ -225,7 +306,7 @@ static void long_epochs_are_sampled(void)
 	AUTO_FREE char *got = NULL;
 
 	for (unsigned i = 0; i < 7; i++)
-		rows[i] = (struct row){ (char)('a' + i), 2 * i, 2, 0, NULL };
+		rows[i] = (struct row){ (char)('a' + i), 2 * i, 2, 0, NULL, 0 };
 	got = cuts_of(rows, 7, 0, 0, true);
 	CHECK(strstr(got, "7.n0 ................\n"), "none of the 7");
 	CHECK(strstr(got, "7.a2 ....cc..........\n"), "the third alone");
@@ -236,10 +317,33 @@ static void long_epochs_are_sampled(void)
 	CHECK(!lines_with(got, "7.m"), "a long epoch has all subsets");
 }
 
+/* Six volatile ones and two overtakers. */
+static void many_overtakers_are_sampled(void)
+{
+	struct row rows[9];
+	AUTO_FREE char *got = NULL;
+
+	for (unsigned i = 0; i < 9; i++)
+		rows[i] = (struct row){ (char)('a' + i), i, 1, 0, NULL, i > 6 };
+	rows[6] = (struct row){ 0, 0, 0, RECORD_FLUSH, NULL, 0 };
+	got = cuts_of(rows, 9, 0, 0, true);
+	CHECK(strstr(got, "6.o0 .......h........\n"), "the first overtaker alone");
+	CHECK(strstr(got, "6.o1 ........i.......\n"), "the second overtaker alone");
+	CHECK(strstr(got, "6.o3 abcdef..i.......\n"), "the second one and all volatile ones");
+	CHECK(strstr(got, "6.o5 a.cdef.hi.......\n"), "all but the second");
+	CHECK(lines_with(got, "6.o") == 2 + 2 + 6 + STATES_RANDOM, "each, and seeded subsets");
+	CHECK(lines_with(got, "6.v") == STATES_TORN_SUBSETS, "torn subsets");
+	CHECK(!lines_with(got, "9.o") && !lines_with(got, "9.v"), "they overtake at the end");
+	for (const char *p = got; (p = strstr(p, "\n6.")); p++)
+		CHECK((p[3] != 'o' && p[3] != 'v') || strchr(p, ' ')[8] == 'h' ||
+			      strchr(p, ' ')[9] == 'i',
+		      "no overtaker: %.28s", p);
+}
+
 /* Six sectors over a superblock of two: never one of them alone. */
 static void atomic_ranges_are_not_torn(void)
 {
-	static const struct row rows[] = { { 'a', 0, 6, 0, NULL } };
+	static const struct row rows[] = { { 'a', 0, 6, 0, NULL, 0 } };
 	AUTO_FREE char *got = cuts_of(rows, 1, 2 * SECTOR, 2 * SECTOR, true);
 	AUTO_FREE char *torn = cuts_of(rows, 1, 0, 0, true);
 	unsigned n = 0, apart = 0;
@@ -258,7 +362,7 @@ static void atomic_ranges_are_not_torn(void)
 
 static void logs_beyond_the_image_are_refused(void)
 {
-	static const struct row rows[] = { { 'a', SECTORS - 1, 2, 0, NULL } };
+	static const struct row rows[] = { { 'a', SECTORS - 1, 2, 0, NULL, 0 } };
 	static uint8_t base[SECTORS * SECTOR];
 	struct record_log log;
 	struct overlay start;
@@ -315,11 +419,11 @@ static void history_by_hand(struct history *h)
 }
 
 static const struct row acks[] = {
-	{ 0, 0, 0, RECORD_MARK, "mount 1" },   /* 1 */
-	{ 0, 0, 0, RECORD_MARK, "ack 1 101" }, /* 2 */
-	{ 0, 0, 0, RECORD_MARK, "ack 1 102" }, /* 3 */
-	{ 0, 0, 0, RECORD_MARK, "data 1" },    /* 4 */
-	{ 0, 0, 0, RECORD_MARK, "ack 1 103" }, /* 5 */
+	{ 0, 0, 0, RECORD_MARK, "mount 1", 0 },   /* 1 */
+	{ 0, 0, 0, RECORD_MARK, "ack 1 101", 0 }, /* 2 */
+	{ 0, 0, 0, RECORD_MARK, "ack 1 102", 0 }, /* 3 */
+	{ 0, 0, 0, RECORD_MARK, "data 1", 0 },    /* 4 */
+	{ 0, 0, 0, RECORD_MARK, "ack 1 103", 0 }, /* 5 */
 };
 
 static void oracle_knows_right_from_wrong(void)
@@ -379,10 +483,10 @@ static void oracle_knows_right_from_wrong(void)
 /* A mount that crashed had kept transaction 1 of 3: what came after never was. */
 static void oracle_forgets_what_a_crash_lost(void)
 {
-	static const struct row marks[] = { { 0, 0, 0, RECORD_MARK, "mount 1" },
-					    { 0, 0, 0, RECORD_MARK, "ack 1 101" },
-					    { 0, 0, 0, RECORD_MARK, "mount 2" },
-					    { 0, 0, 0, RECORD_MARK, "ack 2 102" } };
+	static const struct row marks[] = { { 0, 0, 0, RECORD_MARK, "mount 1", 0 },
+					    { 0, 0, 0, RECORD_MARK, "ack 1 101", 0 },
+					    { 0, 0, 0, RECORD_MARK, "mount 2", 0 },
+					    { 0, 0, 0, RECORD_MARK, "ack 2 102", 0 } };
 	static const char *const base[] = { "a", "b", "c", "x" },
 				 *const lost[] = { "A", "B", "x", "x" },
 				 *const next[] = { "a", "n", "c", "x" };
@@ -422,7 +526,7 @@ static void senseless_marks_are_refused(void)
 
 	history_by_hand(&h);
 	for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
-		const struct row rows[] = { { 0, 0, 0, RECORD_MARK, bad[i] } };
+		const struct row rows[] = { { 0, 0, 0, RECORD_MARK, bad[i], 0 } };
 		struct record_log log;
 		struct oracle o;
 		struct err err = { "" };
@@ -483,7 +587,10 @@ int selftest(const char *dir)
 	overlays_keep_bytes_and_hash();
 	overlay_device_reads_what_it_wrote();
 	cuts_are_those_written_by_hand();
+	writes_overtake_flushes();
+	what_overtakers_waited_for_is_there();
 	long_epochs_are_sampled();
+	many_overtakers_are_sampled();
 	atomic_ranges_are_not_torn();
 	logs_beyond_the_image_are_refused();
 	oracle_knows_right_from_wrong();

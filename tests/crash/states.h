@@ -11,6 +11,10 @@
  *  M4 A write in flight is there, not, or torn at 512 bytes. Inside the atomic range it is torn nowhere: ext4 trusts in
  *     its superblock being written wholly.
  *  M5 A discarded range holds garbage or zeros, from the moment the discard was sent.
+ *  M6 A write or discard that was sent before flushes were answered (record.h: data_len) may have landed before what they make durable:
+ *     at the first of these flushes, and at each end of an epoch from there on, it is there or not like the volatile
+ *     ones: an overtaker. Before that flush it is not there, for it may not have been sent yet.
+ *  M7 A write with FUA that is an overtaker is there when a later overtaker is: whoever sent that one may have waited for it.
  *
  * The cuts of each point, in their order; the text of one is POINT.KINDINDEX:
  *   p   all of the volatile writes
@@ -19,6 +23,10 @@
  *   u   a seeded subset, one of its writes torn
  *   t   the write in flight, torn; odd: above a seeded subset of the others
  *   d   the discard in flight: garbage, zeros, half of it
+ *   o   with overtakers: of up to 6 writes, volatile ones and overtakers, each subset with an overtaker; index: the bits, the volatile ones
+ *       first, less the number of subsets without. Of more: each overtaker alone, each and all of the volatile ones, each
+ *       volatile one missing beside all overtakers, STATES_RANDOM seeded subsets
+ *   v   a seeded subset with an overtaker, one of its writes torn; odd: an overtaker
  * An epoch ends before a flush, before a write with FUA, and at the end of the log.
  *
  * Cuts come in the order of points. Threads: one at a time. */
@@ -58,8 +66,12 @@ struct states {
 	uint32_t point;
 	unsigned group; /* of this point's cuts */
 	uint32_t index;
-	/* Of the window: entries that are volatile. */
-	unsigned *vol, nvol, cap;
+	struct entry_list {
+		unsigned *at, n, cap; /* at: owned */
+	} vol, over;     /* volatile ones of the window; overtakers, when the point ends an epoch */
+	unsigned *first; /* of each entry: the first flush that it overtook, UINT_MAX: none; owned */
+	unsigned *reach; /* of each flush: the last entry with it as first, 0: none; owned */
+	unsigned far;    /* no overtaker at the point is behind this entry */
 };
 
 /* -EINVAL with a sentence: an entry lies beyond the image. */

@@ -102,6 +102,7 @@ void bufs_free(struct bufs *bs)
 static struct buf *buf_new(struct bufs *bs, uint64_t block)
 {
 	struct buf *b = calloc(1, sizeof *b);
+	pthread_rwlockattr_t attr;
 
 	if (!b)
 		return NULL;
@@ -112,7 +113,10 @@ static struct buf *buf_new(struct bufs *bs, uint64_t block)
 	}
 	b->block = block;
 	b->bufs = bs;
-	pthread_rwlock_init(&b->lock, NULL);
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&b->lock, &attr);
+	pthread_rwlockattr_destroy(&attr);
 	list_init(&b->lru);
 	list_init(&b->hash);
 	list_init(&b->txn_link);
@@ -202,6 +206,16 @@ void buf_hold(struct buf *b)
 	mutex_unlock(&b->bufs->lock);
 }
 
+bool buf_is_gone(struct buf *b)
+{
+	bool gone;
+
+	mutex_lock(&b->bufs->lock);
+	gone = b->gone;
+	mutex_unlock(&b->bufs->lock);
+	return gone;
+}
+
 struct buf *bufs_detach(struct bufs *bs, uint64_t block)
 {
 	struct buf *b;
@@ -222,6 +236,24 @@ struct buf *bufs_detach(struct bufs *bs, uint64_t block)
 	}
 	mutex_unlock(&bs->lock);
 	return b;
+}
+
+bool bufs_drop_unheld(struct bufs *bs, uint64_t block)
+{
+	struct buf *b;
+	bool held;
+
+	mutex_lock(&bs->lock);
+	b = find_locked(bs, block);
+	held = b && b->refs;
+	if (b && !held) {
+		list_del(&b->hash);
+		list_del(&b->lru);
+		bs->clean_bytes -= bs->conf.block_size;
+		buf_free(b);
+	}
+	mutex_unlock(&bs->lock);
+	return !held;
 }
 
 bool bufs_drop(struct bufs *bs, uint64_t block)

@@ -87,7 +87,9 @@ int buf_get_new(struct bufs *bs, uint64_t block, struct buf_owner owner, struct 
 void buf_put(struct buf *b); /* NULL is fine */
 
 void buf_lock(struct buf *b); /* for changes */
-void buf_lock_shared(struct buf *b);
+void buf_lock_shared(
+	struct buf *
+		b); /* never twice by a thread, nor over txn_end(): who wants to change goes first */
 void buf_unlock(struct buf *b);
 
 /* The only way to change a block: data + off, to be written up to len bytes, until the buffer's lock is given up or the

@@ -51,7 +51,11 @@ struct bufs {
 void buf_hold(struct buf *b);
 /* block is forgotten: later gets make a new buffer. The old one, held, if somebody holds it; else NULL. */
 struct buf *bufs_detach(struct bufs *bs, uint64_t block);
-/* The same. False: somebody holds it. */
+/* Was it forgotten since it was held? */
+bool buf_is_gone(struct buf *b);
+/* Forgets block unless somebody holds it. False: somebody does. */
+bool bufs_drop_unheld(struct bufs *bs, uint64_t block);
+/* Forgets it in any case. False: somebody holds it. */
 bool bufs_drop(struct bufs *bs, uint64_t block);
 /* Memory that the device can read and write. NULL: none left. */
 void *bufs_memory(const struct bufs *bs, size_t bytes);

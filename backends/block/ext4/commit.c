@@ -344,6 +344,8 @@ static int place(struct jrn *j, struct sealed *s)
 {
 	int rc;
 
+	if (s->blocks > j->log_blocks / JRN_TRANSACTION_PART)
+		return -ENOSPC; /* pack() took more than it had set aside */
 	mutex_lock(&j->lock);
 	while (!j->error && j->used + s->blocks > j->log_blocks) {
 		j->space_wanted = true;
@@ -408,6 +410,14 @@ static int write_commit(struct jrn *j, const struct sealed *s, const uint8_t *co
 	return bd_write(j->dev, commit, len, off, MUTANT(no_fua_commit) ? 0 : BD_FUA);
 }
 
+static int commit_before_flush_done(struct jrn *j, const struct sealed *s, const uint8_t *commit)
+{
+	struct early_flush f;
+	int rc = early_flush_begin(j->dev, &f);
+
+	return rc ? rc : early_flush_end(&f, write_commit(j, s, commit));
+}
+
 static int write_home_now(struct jrn *j, const struct sealed *s)
 {
 	uint32_t bs = j->super.block_size;
@@ -434,6 +444,8 @@ static int write_transaction(struct jrn *j, struct sealed *s)
 	put_commit(j, s->tid, commit);
 	if (!rc)
 		rc = write_blocks(j, s, commit);
+	if (!rc && MUTANT(commit_before_flush_done))
+		return commit_before_flush_done(j, s, commit);
 	if (!rc)
 		rc = MUTANT(no_flush_before_commit) ? jrn_may_write(j) : jrn_flush(j);
 	return rc ? rc : write_commit(j, s, commit);

@@ -15,7 +15,7 @@
 
 /* Some bytes that a handle changed. */
 struct txn_range {
-	struct buf *buf; /* held by the transaction */
+	struct buf *buf; /* held */
 	uint32_t off, len;
 };
 
@@ -35,6 +35,15 @@ bool run_room_locked(const struct jrn *j, unsigned credits)
 
 /* ---- begin and end ----------------------------------------------------------- */
 
+/* What pack() wants is less after a commit; when there is nothing to commit, it stays in the way. */
+static bool too_many_locked(const struct jrn *j, unsigned credits)
+{
+	bool empty = !j->sealing && !j->run.handles && !j->run.reserved;
+
+	return credits > j->credits_max ||
+	       (empty && (uint64_t)credits + j->pack_credits > j->credits_max);
+}
+
 int txn_begin(struct jrn *j, unsigned credits, struct txn *out)
 {
 	int rc;
@@ -42,7 +51,7 @@ int txn_begin(struct jrn *j, unsigned credits, struct txn *out)
 	mutex_lock(&j->lock);
 	for (;;) {
 		rc = j->error;
-		if (!rc && (uint64_t)credits + j->pack_credits > j->credits_max)
+		if (!rc && too_many_locked(j, credits))
 			rc = -ENOSPC;
 		if (rc || (!j->sealing && run_room_locked(j, credits)))
 			break;
@@ -91,10 +100,13 @@ static void redo(struct txn *t)
 		const struct txn_range *r = &t->ranges[i];
 		bool own = pthread_rwlock_rdlock(&r->buf->lock) == EDEADLK;
 
-		j->client->redo(j->client_arg, t->tid, r->buf->block, r->off, r->len,
-				r->buf->data + r->off);
+		/* Another handle may have freed the block meanwhile: what was in it is nobody's. */
+		if (!buf_is_gone(r->buf))
+			j->client->redo(j->client_arg, t->tid, r->buf->block, r->off, r->len,
+					r->buf->data + r->off);
 		if (!own)
 			buf_unlock(r->buf);
+		buf_put(r->buf);
 	}
 }
 
@@ -116,11 +128,20 @@ uint32_t txn_end(struct txn *t)
 	return t->tid;
 }
 
-void jrn_set_pack_credits(struct jrn *j, unsigned credits)
+int jrn_set_pack_credits(struct jrn *j, unsigned credits)
 {
+	int rc = 0;
+
 	mutex_lock(&j->lock);
-	j->pack_credits = credits;
+	if (credits > j->pack_credits && (uint64_t)j->run.reserved + credits > j->credits_max) {
+		j->commit_wanted = true;
+		cond_signal(&j->commit_work);
+		rc = -EAGAIN;
+	} else {
+		j->pack_credits = credits;
+	}
 	mutex_unlock(&j->lock);
+	return rc;
 }
 
 static void charge(struct txn *t)
@@ -186,9 +207,12 @@ static void ranges_forget(struct txn *t, uint64_t block)
 {
 	unsigned kept = 0;
 
-	for (unsigned i = 0; i < t->nranges; i++)
+	for (unsigned i = 0; i < t->nranges; i++) {
 		if (t->ranges[i].buf->block != block)
 			t->ranges[kept++] = t->ranges[i];
+		else
+			buf_put(t->ranges[i].buf);
+	}
 	t->nranges = kept;
 }
 
@@ -265,6 +289,7 @@ static void range_add(struct txn *t, struct buf *b, uint32_t off, uint32_t len)
 		t->cap = cap;
 	}
 	assert(t->ranges);
+	buf_hold(b);
 	t->ranges[t->nranges++] = (struct txn_range){ .buf = b, .off = off, .len = len };
 }
 

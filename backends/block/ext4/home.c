@@ -180,6 +180,14 @@ static int tail_write(struct jrn *j, const struct round *r)
 	return jrn_super_write(j, start, sequence, MUTANT(tail_without_fua) ? 0 : BD_FUA);
 }
 
+static int tail_before_flush_done(struct jrn *j, const struct round *r)
+{
+	struct early_flush f;
+	int rc = early_flush_begin(j->dev, &f);
+
+	return rc ? rc : early_flush_end(&f, tail_write(j, r));
+}
+
 static void log_free(struct jrn *j, const struct round *r)
 {
 	struct list done;
@@ -212,6 +220,16 @@ static void log_free(struct jrn *j, const struct round *r)
 }
 
 /* J2 */
+static int move_tail(struct jrn *j, const struct round *r)
+{
+	int rc;
+
+	if (MUTANT(tail_before_flush_done) && r->n && r->last)
+		return tail_before_flush_done(j, r);
+	rc = r->n ? jrn_flush(j) : 0;
+	return !rc && r->last ? tail_write(j, r) : rc;
+}
+
 static int round_run(struct jrn *j, struct round *r)
 {
 	int rc = 0;
@@ -221,10 +239,8 @@ static int round_run(struct jrn *j, struct round *r)
 	if (!rc)
 		rc = round_write(j, r);
 	round_settle(j, r, !rc);
-	if (!rc && r->n && !MUTANT(tail_moved_early))
-		rc = jrn_flush(j);
-	if (!rc && r->last && !MUTANT(tail_moved_early))
-		rc = tail_write(j, r);
+	if (!rc && !MUTANT(tail_moved_early))
+		rc = move_tail(j, r);
 	if (!rc && r->last)
 		log_free(j, r);
 	return rc;

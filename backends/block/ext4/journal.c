@@ -194,24 +194,26 @@ static int wait_locked(struct jrn *j, uint32_t tid)
 	return j->error;
 }
 
+/* Nothing was committed where nothing had changed: what was done on the device before is durable all the same. */
+static int wait_unlock(struct jrn *j, uint32_t tid)
+{
+	int rc = wait_locked(j, tid);
+	bool empty = !rc && !tid_geq(j->durable, tid);
+
+	mutex_unlock(&j->lock);
+	return empty ? jrn_flush(j) : rc;
+}
+
 int jrn_wait(struct jrn *j, uint32_t tid)
 {
-	int rc;
-
 	mutex_lock(&j->lock);
-	rc = wait_locked(j, tid);
-	mutex_unlock(&j->lock);
-	return rc;
+	return wait_unlock(j, tid);
 }
 
 int jrn_commit(struct jrn *j)
 {
-	int rc;
-
 	mutex_lock(&j->lock);
-	rc = wait_locked(j, j->run.tid);
-	mutex_unlock(&j->lock);
-	return rc;
+	return wait_unlock(j, j->run.tid);
 }
 
 bool jrn_durable(struct jrn *j, uint32_t tid)
@@ -335,18 +337,29 @@ static int open_log(struct jrn *j, bool needs_recovery, struct err *err)
 	return 0;
 }
 
+/* Where the log will begin may lie a transaction of whoever had the disk before, with just the number that ours gets:
+ * a cut before ours is there must not bring it to life. */
+static int clear_first(struct jrn *j)
+{
+	uint32_t bs = j->super.block_size, run;
+	uint64_t phys = ext4_journal_block(&j->super, j->disk.first, &run);
+
+	return bd_zero(j->dev, phys * bs, bs, BD_FUA);
+}
+
 /* J6: the flag is durable before anything is logged. A superblock that is in memory has it not: it is read again. */
 static int mark_open(struct jrn *j, struct err *err)
 {
-	int rc = jlog_super_write(j->dev, &j->super, &j->disk, BD_FUA);
+	int rc;
 
+	if (!bufs_drop_unheld(j->bufs, EXT4_SUPER_OFFSET / j->super.block_size))
+		return err_set(err, -EBUSY, "somebody holds the superblock's buffer");
+	rc = clear_first(j);
+	if (!rc)
+		rc = jlog_super_write(j->dev, &j->super, &j->disk, BD_FUA);
 	if (!rc)
 		rc = ext4_super_set_recovery(j->dev, &j->super, true);
-	if (rc)
-		return err_set(err, rc, "cannot open the journal for writing: %s", strerror(-rc));
-	if (!bufs_drop(j->bufs, EXT4_SUPER_OFFSET / j->super.block_size))
-		return err_set(err, -EBUSY, "somebody holds the superblock's buffer");
-	return 0;
+	return rc ? err_set(err, rc, "cannot open the journal for writing: %s", strerror(-rc)) : 0;
 }
 
 static int start_threads(struct jrn *j, struct err *err)

@@ -47,7 +47,9 @@ struct jrn_client {
 	int (*pack)(void *arg, struct txn *t);
 	/* In the seal: sets the checksums in image, b's bytes that are about to be logged; b->data gets them too. */
 	void (*seal)(void *arg, const struct buf *b, uint8_t *image);
-	/* Each range of a handle that ends, for a record that outlives the process; before txn_end() returns. */
+	/* Each range of a handle that ends, for a record that outlives the process; before txn_end() returns. The bytes are those
+	 * that the block has then: where two open handles change the same bytes (bits of a bitmap, a group's counts), they hold
+	 * what the other one did, too. Such a client has to keep them apart. */
 	void (*redo)(void *arg, uint32_t tid, uint64_t block, uint32_t off, uint32_t len,
 		     const uint8_t *bytes);
 	/* J4. On a thread of the journal: begins no handle, waits for no commit. */
@@ -109,12 +111,14 @@ uint32_t txn_end(struct txn *t);
  * Nobody else may hold the buffer. For blocks that were never logged it does nothing. */
 void txn_forget(struct txn *t, uint64_t block);
 
-/* Credits that pack() may use, set aside from each transaction; grows at once. */
-void jrn_set_pack_credits(struct jrn *j, unsigned credits);
+/* Credits that pack() may use, set aside from each transaction. -EAGAIN: the running one has no room for so many; it is
+ * being committed. */
+int jrn_set_pack_credits(struct jrn *j, unsigned credits);
 
 /* ---- waiting ---------------------------------------------------------- */
 
-/* Until tid is durable, committing it now if need be. Who comes during a commit joins the next. */
+/* Until tid is durable, committing it now if need be. Who comes during a commit joins the next. When nothing was changed in it,
+ * jrn_barrier(). */
 int jrn_wait(struct jrn *j, uint32_t tid);
 /* Until all that was done on the device before the call is durable: one flush for all who come meanwhile. */
 int jrn_barrier(struct jrn *j);

@@ -5,9 +5,15 @@
 #ifndef BACKENDS_BLOCK_EXT4_MUTANT_H
 #define BACKENDS_BLOCK_EXT4_MUTANT_H
 
+#include <stdbool.h>
+
+#include "backends/block/device.h"
+#include "common/lock.h"
+
 /* clang-format off */
 #define JRN_MUTANTS(X)                                                                             \
 	X(no_flush_before_commit, "the commit block follows without a flush")                     \
+	X(commit_before_flush_done, "the commit block is sent before the flush is answered")      \
 	X(no_fua_commit, "the commit block is written without FUA")                               \
 	X(commit_early, "the commit block is sent while log blocks are in flight")                \
 	X(revoke_forgotten, "a freed block is not revoked")                                       \
@@ -15,6 +21,7 @@
 	X(freed_reused_early, "freed blocks are given out before the commit")                     \
 	X(checkpoint_before_commit, "images go home before their transaction is durable")         \
 	X(tail_moved_early, "the tail moves before home writes are durable")                      \
+	X(tail_before_flush_done, "the tail is sent before the flush of home writes is answered") \
 	X(tail_without_fua, "log space is used again before the new tail is durable")             \
 	X(escape_forgotten, "a block that begins with the magic is logged as it is")              \
 	X(unescape_forgotten, "recovery does not put the magic back")                             \
@@ -39,5 +46,17 @@ extern enum jrn_mutant_id jrn_mutant; /* set before anything runs */
 #else
 #define MUTANT(name) 0
 #endif
+
+/* A flush that is not waited for at once, as a rule wants it. One that began has to end. */
+struct early_flush {
+	struct bd_req rq;
+	struct mutex lock;
+	struct cond ended;
+	bool done; /* guarded by lock */
+};
+/* Sends it. An error: nothing was sent. */
+int early_flush_begin(struct bd *dev, struct early_flush *f);
+/* Waits for it. rc, or where that is 0, what became of the flush. */
+int early_flush_end(struct early_flush *f, int rc);
 
 #endif

@@ -285,6 +285,30 @@ static void test_devices_and_buffers_that_do_not_fit_are_refused(void **state)
 	assert_int_equal(fixture_close(&x), 0);
 }
 
+static void test_a_superblock_that_is_held_is_left_as_it_is(void **state)
+{
+	uint64_t super = EXT4_SUPER_OFFSET / 1024;
+	struct jrn *second = NULL;
+	struct ext4_super now;
+	struct err err = { "" };
+	struct buf *b;
+
+	(void)state;
+	fixture_open(&x, 1 << 20);
+	assert_int_equal(jrn_close(x.j), 0);
+	x.j = NULL;
+	assert_int_equal(buf_get(x.bs, super, PLAIN, &b), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(jrn_open(&x.conf, &second, &err), -EBUSY);
+		assert_int_equal(ext4_super_read(x.dev, &now, &err), 0);
+		assert_false(now.needs_recovery);
+		ext4_super_done(&now);
+	}
+	buf_put(b);
+	assert_int_equal(jrn_open(&x.conf, &x.j, &err), 0);
+	assert_int_equal(fixture_close(&x), 0);
+}
+
 /* More laps than one; after each commit a power cut would leave what was committed. */
 static void test_the_log_wraps_and_each_state_recovers(void **state)
 {
@@ -404,17 +428,22 @@ static void test_unused_credits_are_given_back(void **state)
 
 static void test_waiting_for_a_transaction_without_changes_ends(void **state)
 {
-	struct jrn_counts c;
+	struct jrn_counts before, c;
 	struct txn t;
 	uint32_t tid;
 
 	(void)state;
 	fixture_open(&x, 1 << 20);
+	jrn_counts(x.j, &before);
 	assert_int_equal(txn_begin(x.j, 5, &t), 0);
 	tid = txn_end(&t);
+	/* Data that was written before is as durable as after a commit. */
 	assert_int_equal(jrn_wait(x.j, tid), 0);
+	jrn_counts(x.j, &c);
+	assert_int_equal(c.flushes, before.flushes + 1);
 	assert_int_equal(jrn_commit(x.j), 0);
 	jrn_counts(x.j, &c);
+	assert_int_equal(c.flushes, before.flushes + 2);
 	assert_int_equal(c.commits, 0);
 	assert_int_equal(c.running, tid);
 	assert_int_equal(jrn_wait(x.j, tid + 5), -EINVAL);
@@ -637,6 +666,7 @@ int main(void)
 		T(test_a_recovered_log_can_be_written_again),
 		T(test_an_unrecovered_log_is_not_opened),
 		T(test_devices_and_buffers_that_do_not_fit_are_refused),
+		T(test_a_superblock_that_is_held_is_left_as_it_is),
 		T(test_the_log_wraps_and_each_state_recovers),
 		T(test_blocks_that_begin_with_the_magic_are_escaped),
 		T(test_a_handle_that_never_fits_is_refused),

@@ -358,6 +358,50 @@ static void test_the_client_packs_seals_and_hears_of_ranges(void **state)
 			 (uint8_t)(4 * 0xcc));
 }
 
+/* A shared block: one handle changes it, another one frees it before the first ends. */
+static void test_ranges_of_a_block_that_another_handle_frees_are_not_told(void **state)
+{
+	struct txn a, b;
+	struct buf *shared;
+
+	(void)state;
+	x.conf.client = &full;
+	fixture_open(&x, 1 << 20);
+	assert_int_equal(txn_begin(x.j, 1, &a), 0);
+	assert_int_equal(buf_get(x.bs, x.payload + 3, PLAIN, &shared), 0);
+	buf_lock(shared);
+	*buf_change(&a, shared, 100, 1) = 1;
+	buf_unlock(shared);
+	buf_put(shared);
+	assert_int_equal(txn_begin(x.j, 1, &b), 0);
+	txn_forget(&b, x.payload + 3);
+	assert_int_equal(txn_end(&b), a.tid);
+	txn_end(&a);
+	assert_int_equal(client.redos, 0);
+	assert_int_equal(jrn_commit(x.j), 0);
+}
+
+static void test_pack_credits_that_do_not_fit_wait_for_a_commit(void **state)
+{
+	struct jrn_counts c;
+	unsigned most;
+	struct txn t;
+
+	(void)state;
+	fixture_open(&x, 1 << 20);
+	jrn_counts(x.j, &c);
+	most = c.log_blocks / JRN_TRANSACTION_PART;
+	assert_int_equal(txn_begin(x.j, 10, &t), 0);
+	assert_int_equal(jrn_set_pack_credits(x.j, most), -EAGAIN);
+	assert_int_equal(jrn_set_pack_credits(x.j, 20), 0);
+	txn_end(&t);
+	/* More than a transaction holds, with what pack() wants and nothing to commit. */
+	assert_int_equal(txn_begin(x.j, most - 10, &t), -ENOSPC);
+	assert_int_equal(jrn_set_pack_credits(x.j, 0), 0);
+	assert_int_equal(txn_begin(x.j, most - 10, &t), 0);
+	txn_end(&t);
+}
+
 static void test_what_only_pack_knows_is_committed_by_a_wait(void **state)
 {
 	struct txn t;
@@ -565,6 +609,8 @@ int main(void)
 		T(test_freed_blocks_are_given_back_only_when_it_is_durable),
 		T(test_j4_freed_blocks_wait_for_images_on_their_way_home),
 		T(test_the_client_packs_seals_and_hears_of_ranges),
+		T(test_ranges_of_a_block_that_another_handle_frees_are_not_told),
+		T(test_pack_credits_that_do_not_fit_wait_for_a_commit),
 		T(test_what_only_pack_knows_is_committed_by_a_wait),
 		T(test_a_pack_that_fails_stops_the_journal),
 		T(test_a_newer_image_replaces_an_older_one),

@@ -7,6 +7,8 @@
 #include <stdint.h>
 /* cmocka wants the four above first */
 #include <cmocka.h>
+#include <arpa/inet.h>
+#include <dlfcn.h>
 #include <endian.h>
 #include <errno.h>
 #include <poll.h>
@@ -42,6 +44,9 @@ enum mode {
 	REPLY_HALF,     /* half of an answer, then the end */
 	REPLY_UNKNOWN,  /* an error that does not exist */
 	REPLY_TWICE,
+	REPLY_PAIR, /* the first two answers at once */
+	REPLY_ONE,  /* and the end */
+	HOLD,       /* no answer; the end when t.cut is set */
 };
 
 static struct {
@@ -49,6 +54,14 @@ static struct {
 	_Atomic unsigned bad; /* and of so many */
 	uint32_t seed;
 	_Atomic unsigned dials;
+	_Atomic uint64_t cut_ms,
+		dial_ms; /* the end by HOLD, and the last dial; on the clock of clock_us() */
+	_Atomic unsigned held, resets; /* requests of HOLD; ends that were no peaceful ones */
+	_Atomic unsigned ends;         /* connections that the server has closed */
+	_Atomic bool cut;
+	_Atomic uint64_t order[8]; /* offsets of the first writes to a GOOD server */
+	_Atomic unsigned writes;
+	bool tcp;
 	pthread_t threads[64];
 	struct bd *dev;
 	struct bd_env env;
@@ -60,11 +73,22 @@ struct peer {
 	int fd;
 	enum mode mode;
 	uint32_t luck;
+	uint64_t first; /* request of REPLY_PAIR, not answered */
+	bool paired;
 };
+
+static uint64_t real_ms(void)
+{
+	return clock_us() / 1000;
+}
 
 static bool get(const struct peer *p, void *buf, size_t len)
 {
-	return len == 0 || recv(p->fd, buf, len, MSG_WAITALL) == (ssize_t)len;
+	ssize_t n = len ? recv(p->fd, buf, len, MSG_WAITALL) : 0;
+
+	if (n < 0 && errno == ECONNRESET)
+		atomic_fetch_add(&t.resets, 1);
+	return n == (ssize_t)len;
 }
 
 static bool put(const struct peer *p, const void *buf, size_t len)
@@ -164,6 +188,48 @@ struct reply {
 	uint64_t cookie;
 } __attribute__((packed));
 
+/* Says nothing until the test wants the end. */
+static bool hold(void)
+{
+	atomic_fetch_add(&t.held, 1);
+	for (int ms = 0; ms < WAIT_MS && !atomic_load(&t.cut); ms++)
+		poll(NULL, 0, 1);
+	atomic_store(&t.cut_ms, real_ms());
+	return false;
+}
+
+static void note_write(uint64_t off)
+{
+	unsigned n = atomic_fetch_add(&t.writes, 1);
+
+	if (n < ARRAY_LEN(t.order))
+		atomic_store(&t.order[n], off);
+}
+
+/* The bytes of a WRITE are of no interest. */
+static bool get_payload(const struct peer *p, const struct request *rq)
+{
+	uint8_t data[4096];
+	uint32_t len = be16toh(rq->type) == 1 ? be32toh(rq->len) : 0;
+
+	return len <= sizeof data && get(p, data, len);
+}
+
+/* Two answers in one piece, in the order of the requests. */
+static bool answer_pair(struct peer *p, const struct request *rq)
+{
+	struct reply r[2] = { { htobe32(REPLY_MAGIC), 0, p->first },
+			      { htobe32(REPLY_MAGIC), 0, rq->cookie } };
+	bool is_second = p->paired;
+
+	p->first = rq->cookie;
+	p->paired = true;
+	if (!is_second)
+		return true;
+	p->mode = GOOD;
+	return put(p, r, sizeof r);
+}
+
 /* A READ's answer has the low byte of its block's number everywhere. */
 static bool answer(struct peer *p, const struct request *rq)
 {
@@ -171,8 +237,14 @@ static bool answer(struct peer *p, const struct request *rq)
 	uint8_t data[4096];
 	bool whole = be16toh(rq->type) == 0;
 
-	if (be32toh(rq->len) > sizeof data)
+	if (be32toh(rq->len) > sizeof data || !get_payload(p, rq))
 		return false;
+	if (p->mode == HOLD)
+		return hold();
+	if (p->mode == REPLY_PAIR)
+		return answer_pair(p, rq);
+	if (p->mode == GOOD && be16toh(rq->type) == 1)
+		note_write(be64toh(rq->off));
 	memset(data, (int)(be64toh(rq->off) / 512), sizeof data);
 	if (p->mode == REPLY_NOISE) {
 		noise(p);
@@ -188,6 +260,8 @@ static bool answer(struct peer *p, const struct request *rq)
 		return put(p, &r, sizeof r / 2) && false;
 	if (!put(p, &r, sizeof r) || (whole && !put(p, data, be32toh(rq->len))))
 		return false;
+	if (p->mode == REPLY_ONE)
+		return false;
 	return p->mode != REPLY_TWICE || put(p, &r, sizeof r);
 }
 
@@ -201,8 +275,27 @@ static void *peer_thread(void *arg)
 		       be16toh(rq.type) != 2 && answer(p, &rq))
 			;
 	close(p->fd);
+	atomic_fetch_add(&t.ends, 1);
 	free(p);
 	return NULL;
+}
+
+/* As socketpair(), of TCP. */
+static void tcp_pair(int pair[2])
+{
+	struct sockaddr_in at = { .sin_family = AF_INET,
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof at;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &len), 0);
+	pair[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(pair[0], (struct sockaddr *)&at, sizeof at), 0);
+	pair[1] = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(pair[1] >= 0);
+	close(fd);
 }
 
 static int dial(void *arg, const struct be_dial *want, struct err *err)
@@ -218,7 +311,11 @@ static int dial(void *arg, const struct be_dial *want, struct err *err)
 		free(p);
 		return err_set(err, -EMFILE, "too many connections for this test");
 	}
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	if (t.tcp)
+		tcp_pair(pair);
+	else
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	atomic_store(&t.dial_ms, real_ms());
 	*p = (struct peer){ .fd = pair[1],
 			    .mode = n < atomic_load(&t.bad) ? t.mode : GOOD,
 			    .luck = t.seed + n };
@@ -238,6 +335,7 @@ static int up(void **state)
 static int down(void **state)
 {
 	(void)state;
+	atomic_store(&t.cut, true);
 	bd_close(t.dev);
 	for (unsigned i = 0; i < atomic_load(&t.dials); i++)
 		pthread_join(t.threads[i], NULL);
@@ -354,6 +452,237 @@ static void unknown_error_is_an_error(void **state)
 	assert_int_equal(bd_failed(t.dev), 0);
 }
 
+/* ---- the end of a connection ------------------------------------------------- */
+
+enum { SETTLE_MS = 200, COARSE_MS = 20 };
+
+struct job {
+	struct bd_req rq;
+	struct iovec iov[2];
+	_Atomic bool over;
+};
+
+static void job_done(struct bd_req *rq)
+{
+	atomic_store(&((struct job *)rq->arg)->over, true);
+}
+
+/* In pieces that do not touch, when there are two. */
+static void job_write(struct job *j, uint64_t off, unsigned pieces, void (*done)(struct bd_req *rq))
+{
+	static uint8_t bytes[3][1024];
+
+	*j = (struct job){ .iov = { { bytes[0], 1024 }, { bytes[2], 1024 } } };
+	j->rq = (struct bd_req){ .op = BD_WRITE,
+				 .off = off,
+				 .len = pieces * 1024ull,
+				 .iov = j->iov,
+				 .niov = pieces,
+				 .done = done,
+				 .arg = j };
+	assert_int_equal(bd_submit(t.dev, &j->rq), 0);
+}
+
+#define WAIT_FOR(cond)                                             \
+	do {                                                       \
+		for (int ms_ = 0; ms_ < WAIT_MS && !(cond); ms_++) \
+			poll(NULL, 0, 1);                          \
+		assert_true(cond);                                 \
+	} while (0)
+
+static int job_end(struct job *j)
+{
+	WAIT_FOR(atomic_load(&j->over));
+	return j->rq.result;
+}
+
+static struct bdn_dev *device(void)
+{
+	return CONTAINER_OF(t.dev, struct bdn_dev, bd);
+}
+
+static bool is_paused(void)
+{
+	struct bd_counts c;
+
+	bd_counts(t.dev, &c);
+	return c.paused;
+}
+
+static void *resize(void *arg)
+{
+	*(int *)arg = bd_resize(t.dev);
+	return NULL;
+}
+
+/* The device waits for what is in flight before it looks at the size; what then has no answer may still be on its
+ * way to the disk. */
+static void loss_while_looking_at_the_size_is_settled(void **state)
+{
+	struct job j;
+	pthread_t thread;
+	int rc = -1;
+
+	(void)state;
+	t.env.settle_ms = SETTLE_MS;
+	assert_int_equal(open_peer(HOLD, 1, NULL), 0);
+	job_write(&j, 0, 1, job_done);
+	WAIT_FOR(atomic_load(&t.held));
+	assert_int_equal(pthread_create(&thread, NULL, resize, &rc), 0);
+	WAIT_FOR(is_paused());
+	atomic_store(&t.cut, true);
+	pthread_join(thread, NULL);
+	assert_int_equal(rc, 0);
+	assert_int_equal(job_end(&j), 0);
+	assert_int_equal(atomic_load(&t.dials), 2);
+	assert_true(atomic_load(&t.dial_ms) + COARSE_MS >= atomic_load(&t.cut_ms) + SETTLE_MS);
+}
+
+/* libnbd has closed its socket by itself then. */
+static void dead_connection_is_reset(void **state)
+{
+	(void)state;
+	t.tcp = true;
+	assert_int_equal(open_peer(REPLY_STRANGER, 1, NULL), 0);
+	assert_int_equal(bd_flush(t.dev), 0);
+	assert_int_equal(atomic_load(&t.dials), 2);
+	WAIT_FOR(atomic_load(&t.resets) == 1);
+}
+
+static _Atomic bool held_up, go;
+
+static void hold_up(struct bd_req *rq)
+{
+	atomic_store(&held_up, true);
+	for (int ms = 0; ms < WAIT_MS && !atomic_load(&go); ms++)
+		poll(NULL, 0, 1);
+	job_done(rq);
+}
+
+/* The server is back before the device's thread has noticed anything: what comes in between goes nowhere, and then
+ * behind what is kept. */
+static void kept_writes_come_before_new_ones(void **state)
+{
+	struct job kept, later;
+
+	(void)state;
+	assert_int_equal(open_peer(REPLY_ONE, 1, NULL), 0);
+	job_write(&kept, 0, 1, hold_up);
+	WAIT_FOR(atomic_load(&held_up) && atomic_load(&t.ends) == 1);
+	job_write(&later, 4096, 1, job_done);
+	assert_int_equal(atomic_load(&t.dials), 1);
+	assert_false(atomic_load(&later.over));
+	atomic_store(&go, true);
+	assert_int_equal(job_end(&kept), 0);
+	assert_int_equal(job_end(&later), 0);
+	assert_int_equal(atomic_load(&t.dials), 2);
+	assert_int_equal(atomic_load(&t.writes), 2);
+	assert_int_equal(atomic_load(&t.order[0]), 0);
+	assert_int_equal(atomic_load(&t.order[1]), 4096);
+}
+
+/* ---- room for copies --------------------------------------------------------- */
+
+static struct job late;
+
+static void submit_late(struct bd_req *rq)
+{
+	job_write(&late, 8192, 2, job_done);
+	job_done(rq);
+}
+
+/* It comes between two answers of one batch, and the second makes the room that it waits for. */
+static void late_request_for_room_is_started(void **state)
+{
+	struct job a, b;
+	struct bdn_dev *d;
+
+	(void)state;
+	assert_int_equal(open_peer(REPLY_PAIR, 1, NULL), 0);
+	d = device();
+	/* Room for one. */
+	mutex_lock(&d->lock);
+	d->bounce_bytes += BDN_BOUNCE_MAX - 2048;
+	mutex_unlock(&d->lock);
+	job_write(&a, 0, 1, submit_late);
+	job_write(&b, 4096, 2, job_done);
+	assert_int_equal(job_end(&a), 0);
+	assert_int_equal(job_end(&b), 0);
+	assert_int_equal(job_end(&late), 0);
+	mutex_lock(&d->lock);
+	d->bounce_bytes -= BDN_BOUNCE_MAX - 2048;
+	assert_int_equal(d->bounce_bytes, 0);
+	mutex_unlock(&d->lock);
+}
+
+/* ---- refused by libnbd itself ------------------------------------------------ */
+
+/* The next write of this thread is refused when the device is DOWN. */
+static _Thread_local bool refuse, refused;
+static _Atomic bool refusing;
+
+int64_t nbd_aio_pwrite(struct nbd_handle *h, const void *buf, size_t len, uint64_t off,
+		       nbd_completion_callback cb, uint32_t flags)
+{
+	__typeof__(nbd_aio_pwrite) *real =
+		(__typeof__(nbd_aio_pwrite) *)dlsym(RTLD_NEXT, "nbd_aio_pwrite");
+	struct bdn_dev *d;
+	bool down = false;
+
+	if (!refuse)
+		return real(h, buf, len, off, cb, flags);
+	refuse = false;
+	refused = true;
+	d = device();
+	atomic_store(&refusing, true);
+	for (int ms = 0; ms < WAIT_MS && !down; ms++) {
+		mutex_lock(&d->lock);
+		down = d->state == BDN_DOWN;
+		mutex_unlock(&d->lock);
+		poll(NULL, 0, 1);
+	}
+	assert_true(down);
+	return -1;
+}
+
+int nbd_get_errno(void)
+{
+	int (*real)(void) = (int (*)(void))dlsym(RTLD_NEXT, "nbd_get_errno");
+
+	return refused ? ENOMEM : real();
+}
+
+static void *refused_write(void *arg)
+{
+	uint8_t block[512] = { 0 };
+
+	refuse = true;
+	*(int *)arg = bd_write(t.dev, block, sizeof block, 8192, 0);
+	return NULL;
+}
+
+/* The device goes down for a silence while a request is on its way in; it is refused, and ends so. */
+static void refusal_while_connecting_again_is_an_answer(void **state)
+{
+	struct job j;
+	pthread_t thread;
+	int rc = 0;
+
+	(void)state;
+	assert_int_equal(open_peer(HOLD, 1, NULL), 0);
+	job_write(&j, 0, 1, job_done);
+	WAIT_FOR(atomic_load(&t.held));
+	assert_int_equal(pthread_create(&thread, NULL, refused_write, &rc), 0);
+	WAIT_FOR(atomic_load(&refusing));
+	atomic_store(&clock_skew_ms, 3 * BDN_REPLY_S * 1000ull);
+	bdn_wake(device());
+	pthread_join(thread, NULL);
+	assert_int_equal(rc, -ENOMEM);
+	assert_int_equal(job_end(&j), 0);
+	assert_int_equal(bd_failed(t.dev), 0);
+	assert_int_equal(bd_flush(t.dev), 0);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, up, down)
 
 int main(int argc, char **argv)
@@ -366,6 +695,11 @@ int main(int argc, char **argv)
 		T(nonsense_again_and_again_fails_the_device),
 		T(nonsense_once_is_survived),
 		T(unknown_error_is_an_error),
+		T(loss_while_looking_at_the_size_is_settled),
+		T(dead_connection_is_reset),
+		T(kept_writes_come_before_new_ones),
+		T(late_request_for_room_is_started),
+		T(refusal_while_connecting_again_is_an_answer),
 	};
 
 	if (argc > 1) /* one of them, by name */

@@ -226,6 +226,50 @@ static void keep_alives_are_sent_and_their_answers_missed(void **state)
 	there_and_back(&fx, 0, LEN, 1);
 }
 
+/* An event makes the path ask for a log, which is never given: it may not fall silent over that. */
+static void a_slow_log_does_not_stop_keep_alives(void **state)
+{
+	const struct bd_env env = { .settle_ms = SETTLE_MS };
+	struct err err = { "" };
+	char uri[256];
+	uint64_t before;
+
+	(void)state;
+	nvme_target_up(&fx, &(struct nvme_target_config){ 0 });
+	snprintf(uri, sizeof uri, "nvme-tcp://127.0.0.1:%u/%s?kato=1s&queues=1",
+		 nvme_target_port(fx.target, 0), NVME_TARGET_NQN);
+	assert_int_equal(bd_open(uri, NULL, &env, &fx.dev, &err), 0);
+	nvme_fault(&fx, "hang op=log");
+	nvme_fault(&fx, "size blocks=200000");
+	wait_for(nvme_counts(&fx).faults == 1);
+	before = nvme_counts(&fx).keepalives;
+	/* Two more, and another one: for longer than the target bears silence. */
+	wait_for(nvme_counts(&fx).keepalives >= before + 3);
+	assert_int_equal(nvme_counts(&fx).kato, 0);
+	assert_int_equal(nvme_bd_counts(&fx).reconnects, 0);
+	there_and_back(&fx, 0, LEN, 1);
+}
+
+static void a_slow_log_does_not_delay_a_cancel(void **state)
+{
+	uint8_t buf[512] = { 0 };
+	struct async a;
+	uint64_t start;
+
+	(void)state;
+	nvme_both_up(&fx, &(struct nvme_target_config){ 0 }, "&queues=1");
+	nvme_fault(&fx, "nokato");
+	nvme_fault(&fx, "hang op=write");
+	nvme_fault(&fx, "hang op=log");
+	async_start(&fx, &a, BD_WRITE, buf, 512, 0);
+	nvme_fault(&fx, "size blocks=200000");
+	wait_for(nvme_counts(&fx).faults == 2);
+	start = clock_ms();
+	bd_cancel(fx.dev);
+	assert_int_equal(async_wait(&a), -ECANCELED);
+	assert_in_range(clock_ms() - start, 0, 5000);
+}
+
 static void a_fatal_state_is_noticed(void **state)
 {
 	(void)state;
@@ -299,6 +343,8 @@ int main(void)
 		cmocka_unit_test_teardown(an_error_of_the_target_has_its_number, tear_down),
 		cmocka_unit_test_teardown(a_command_without_answer_is_repeated, tear_down),
 		cmocka_unit_test_teardown(keep_alives_are_sent_and_their_answers_missed, tear_down),
+		cmocka_unit_test_teardown(a_slow_log_does_not_stop_keep_alives, tear_down),
+		cmocka_unit_test_teardown(a_slow_log_does_not_delay_a_cancel, tear_down),
 		cmocka_unit_test_teardown(a_fatal_state_is_noticed, tear_down),
 		cmocka_unit_test_teardown(a_frozen_target_is_waited_for, tear_down),
 		cmocka_unit_test_teardown(another_namespace_is_not_written_to, tear_down),

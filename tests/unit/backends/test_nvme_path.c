@@ -283,6 +283,85 @@ static void one_path_of_two_is_enough_to_open(void **state)
 	assert_int_equal(nvme_try_open(&fx, 2, "", &env, &err), -ECONNREFUSED);
 }
 
+/* ---- paths that can do different things ---------------------------------------- */
+
+/* Two targets that say they are one subsystem: strong has no cache and takes large commands, weak the opposite. */
+static struct nvme_target *weak;
+
+static int weak_tear_down(void **state)
+{
+	tear_down(state);
+	nvme_target_stop(weak);
+	weak = NULL;
+	return 0;
+}
+
+static int open_unequal(bool weak_first, const struct bd_env *env, struct err *err)
+{
+	unsigned ports[2] = { nvme_target_port(fx.target, 0), nvme_target_port(weak, 0) };
+	char uri[256];
+
+	snprintf(uri, sizeof uri, "nvme-tcp://127.0.0.1:%u/%s?kato=2s&queues=1&path=127.0.0.1:%u",
+		 ports[weak_first], NVME_TARGET_NQN, ports[!weak_first]);
+	return bd_open(uri, NULL, env, &fx.dev, err);
+}
+
+static void start_unequal(void)
+{
+	struct err err = { "" };
+
+	nvme_target_up(&fx, &(struct nvme_target_config){ .size = 1 << 20, .mdts = 5 });
+	if (nvme_target_start(&(struct nvme_target_config){ .size = 1 << 20,
+							    .mdts = 1,
+							    .volatile_cache = true },
+			      &weak, &err))
+		fail_msg("target: %s", err.text);
+}
+
+/* Whichever was the first to answer. */
+static void an_open_promises_what_all_paths_can_do(void **state)
+{
+	const struct bd_env env = { .settle_ms = SETTLE_MS };
+	struct err err = { "" };
+
+	(void)state;
+	start_unequal();
+	for (unsigned i = 0; i < 4; i++) {
+		/* The other one is late. */
+		struct nvme_target *late = i & 1 ? fx.target : weak;
+
+		assert_int_equal(nvme_target_fault(late, "delay op=identify ms=50", &err), 0);
+		assert_int_equal(open_unequal(i & 2, &env, &err), 0);
+		assert_int_equal(fx.dev->limits.max_transfer, 8192);
+		assert_true(fx.dev->limits.volatile_cache && fx.dev->limits.fua &&
+			    fx.dev->limits.keeps);
+		bd_close(fx.dev);
+		fx.dev = NULL;
+	}
+}
+
+/* Requests are made for the device as it was opened. */
+static void a_lesser_path_is_not_used_after_the_open(void **state)
+{
+	const struct bd_env env = { .settle_ms = SETTLE_MS, .timeout_ms = 500 };
+	struct nvme_target_counts c;
+	uint8_t buf[512] = { 0 };
+	struct err err = { "" };
+
+	(void)state;
+	start_unequal();
+	assert_int_equal(nvme_target_fault(weak, "down", &err), 0);
+	assert_int_equal(open_unequal(false, &env, &err), 0);
+	assert_int_equal(fx.dev->limits.max_transfer, 128 << 10);
+	assert_false(fx.dev->limits.volatile_cache);
+	assert_int_equal(nvme_target_fault(weak, "up", &err), 0);
+	nvme_fault(&fx, "down");
+	assert_int_equal(bd_write(fx.dev, buf, 512, 0, 0), -ETIMEDOUT);
+	nvme_target_counts(weak, &c);
+	assert_true(c.controllers > 0);
+	assert_int_equal(c.writes, 0);
+}
+
 /* ---- others connect -------------------------------------------------------------- */
 
 static struct dialler {
@@ -384,6 +463,8 @@ int main(void)
 		cmocka_unit_test_teardown(a_path_error_moves_the_request, tear_down),
 		cmocka_unit_test_teardown(no_access_is_waited_for, tear_down),
 		cmocka_unit_test_teardown(one_path_of_two_is_enough_to_open, tear_down),
+		cmocka_unit_test_teardown(an_open_promises_what_all_paths_can_do, weak_tear_down),
+		cmocka_unit_test_teardown(a_lesser_path_is_not_used_after_the_open, weak_tear_down),
 		cmocka_unit_test_teardown(connections_are_made_by_others, tear_down),
 	};
 

@@ -280,6 +280,30 @@ static void an_early_error_before_anything_is_out(void **state)
 	assert_int_equal(wire_len, 72);
 }
 
+/* It asked for all data and says at once that it has them, while some, or all, of them are still here. */
+static void success_before_all_data_are_out_is_none(void **state)
+{
+	static const size_t rooms[] = { 0, 100, H2C + 100, DATA };
+
+	for (unsigned i = 0; i < ARRAY_LEN(rooms); i++) {
+		struct iovec iov = { data, DATA };
+		uint16_t cid = issue(&ends[0], true, &iov, 1, DATA);
+
+		assert_int_equal(feed_r2t(cid, 0, DATA / 2), 0);
+		assert_int_equal(feed_r2t(cid, DATA / 2, DATA / 2), 0);
+		room = rooms[i];
+		nvq_flush(q);
+		assert_int_equal(feed_answer(cid, 0), -EPROTO);
+		assert_true(q->dead);
+		nvq_flush(q);
+		assert_int_equal(ends[0].n, 0);
+		tear_down(state);
+		assert_int_equal(ends[0].n, 1);
+		assert_int_equal(ends[0].error, -ECONNRESET);
+		assert_int_equal(set_up(state), 0);
+	}
+}
+
 static void a_command_that_is_not_out_cannot_be_answered(void **state)
 {
 	struct iovec iov = { data, DATA };
@@ -350,6 +374,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_early_error_waits_for_what_is_going_out, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(an_early_error_before_anything_is_out, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(success_before_all_data_are_out_is_none, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_command_that_is_not_out_cannot_be_answered,
 						set_up, tear_down),

@@ -622,22 +622,30 @@ static size_t entry(size_t at, uint64_t sector, uint64_t n, uint64_t flags, uint
 	return at + 512 + (flags & RECORD_DISCARD ? 0 : n * 512);
 }
 
-/* What record_load() says to the first bytes of file; the number of items, or the error with a sentence. */
-static int load(size_t bytes, struct err *err)
+/* What record_load() says to the first bytes of file. */
+static int load_log(size_t bytes, struct record_log *out, struct err *err)
 {
 	int fd = memfd_create("log", MFD_CLOEXEC), rc;
-	struct record_log log;
 	char path[64];
 
 	err->text[0] = '\0';
 	assert_int_equal(write(fd, file, bytes), (ssize_t)bytes);
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-	rc = record_load(path, &log, err);
+	rc = record_load(path, out, err);
+	close(fd);
+	return rc;
+}
+
+/* The number of items, or the error with a sentence. */
+static int load(size_t bytes, struct err *err)
+{
+	struct record_log log;
+	int rc = load_log(bytes, &log, err);
+
 	if (!rc) {
 		rc = (int)log.n;
 		record_unload(&log);
 	}
-	close(fd);
 	return rc;
 }
 
@@ -660,6 +668,35 @@ static void what_is_complete_counts(void **state)
 	assert_int_equal(load(end, &err), 2);
 	head(0, 512);
 	assert_int_equal(load(512, &err), 0);
+}
+
+/* A flush that failed, or that the log ended before: a write that overtook it and nothing else overtook nothing. */
+static void flushes_that_were_not_done_are_not_overtaken(void **state)
+{
+	static const unsigned want[] = { 0, 1, 1, 0, 1, 2 };
+	struct record_log log;
+	struct err err;
+	size_t end = 512;
+
+	(void)state;
+	head(0, 512);
+	end = entry(end, 0, 0, RECORD_FLUSH, 0);
+	end = entry(end, 0, 0, 0, 0);
+	end = entry(end, 8, 8, RECORD_DISCARD, 1); /* the empty place */
+	end = entry(end, 8, 8, RECORD_DISCARD, 2);
+	end = entry(end, 8, 8, RECORD_DISCARD, 1ull << 40);
+	end = entry(end, 0, 0, 0, 0);
+	end = entry(end, 0, 0, 0, 0);
+	end = entry(end, 8, 8, RECORD_DISCARD, 2);
+	end = entry(end, 0, 0, RECORD_FLUSH, 0);
+	end = entry(end, 8, 8, RECORD_DISCARD, 4);
+	end = entry(end, 8, 8, RECORD_DISCARD, 5);
+	assert_int_equal(load_log(end, &log, &err), 0);
+	for (unsigned i = 0, k = 0; i < log.n; i++)
+		if (log.items[i].e.flags & RECORD_DISCARD)
+			assert_int_equal(log.items[i].e.data_len, want[k++]);
+	assert_int_equal(log.n, 2 + ARRAY_LEN(want));
+	record_unload(&log);
 }
 
 static void refused(const char *why, size_t bytes)
@@ -758,6 +795,7 @@ int main(void)
 		T(marks_at_the_end_are_written),
 		T(threads_find_their_own_order),
 		cmocka_unit_test(what_is_complete_counts),
+		cmocka_unit_test(flushes_that_were_not_done_are_not_overtaken),
 		cmocka_unit_test(what_makes_no_sense_is_refused),
 		cmocka_unit_test(files_that_are_none_are_refused),
 		cmocka_unit_test(any_bytes_are_read_without_harm),
