@@ -309,9 +309,7 @@ static int judge_level(struct session *s, const struct level *l)
 {
 	const struct states_conf sc = { .log = l->log,
 					.start = l->start,
-					.seed = s->conf->seed + l->depth,
-					.atomic_off = EXT4_SUPER_OFFSET,
-					.atomic_len = EXT4_SUPER_BYTES };
+					.seed = s->conf->seed + l->depth };
 	uint64_t total = weigh_cuts(&sc, s->err), seq = mix64(l->start->hash ^ s->conf->seed);
 	struct states st;
 	struct cut c;

@@ -140,8 +140,7 @@ static void show(const struct overlay *o, char out[SECTORS + 1])
 }
 
 /* All cuts of a log as text: "CUT IMAGE\n"; the image of those that hang on random numbers is left out. */
-static char *cuts_of(const struct row *rows, unsigned n, uint64_t atomic_off, uint64_t atomic_len,
-		     bool images)
+static char *cuts_of(const struct row *rows, unsigned n, bool images)
 {
 	static uint8_t base[SECTORS * SECTOR];
 	struct record_log log;
@@ -155,9 +154,8 @@ static char *cuts_of(const struct row *rows, unsigned n, uint64_t atomic_off, ui
 	memset(base, '.', sizeof base);
 	log_of(rows, n, &log);
 	overlay_base(&start, base, sizeof base);
-	CHECK(!states_init(&s, &(struct states_conf){ &log, &start, 42, atomic_off, atomic_len },
-			   &err),
-	      "states_init: %s", err.text);
+	CHECK(!states_init(&s, &(struct states_conf){ &log, &start, 42 }, &err), "states_init: %s",
+	      err.text);
 	while (states_next(&s, &c)) {
 		states_image(&s, &c, &o);
 		show(&o, image);
@@ -208,7 +206,7 @@ static void cuts_are_those_written_by_hand(void)
 		/* The write with FUA is there, whatever of the others is. */
 		"7.m0 aabb..dd........\n7.m1 aabbccdd........\n7.m2 aa??..dd........\n"
 		"7.u0 \n7.u1 \n7.u2 \n7.u3 \n7.u4 \n7.u5 \n7.u6 \n7.u7 \n";
-	AUTO_FREE char *got = cuts_of(rows, ARRAY_LEN(rows), 0, 0, false);
+	AUTO_FREE char *got = cuts_of(rows, ARRAY_LEN(rows), false);
 
 	CHECK(!strcmp(got, want), "cuts are\n%s, and should be\n%s", got, want);
 }
@@ -216,7 +214,7 @@ static void cuts_are_those_written_by_hand(void)
 /* The cuts of kind o alone. */
 static char *overtaken_of(const struct row *rows, unsigned n)
 {
-	char *all = cuts_of(rows, n, 0, 0, true), *to = all, *next;
+	char *all = cuts_of(rows, n, true), *to = all, *next;
 
 	for (char *p = all; *p; p = next) {
 		next = strchr(p, '\n') + 1;
@@ -307,7 +305,7 @@ static void long_epochs_are_sampled(void)
 
 	for (unsigned i = 0; i < 7; i++)
 		rows[i] = (struct row){ (char)('a' + i), 2 * i, 2, 0, NULL, 0 };
-	got = cuts_of(rows, 7, 0, 0, true);
+	got = cuts_of(rows, 7, true);
 	CHECK(strstr(got, "7.n0 ................\n"), "none of the 7");
 	CHECK(strstr(got, "7.a2 ....cc..........\n"), "the third alone");
 	CHECK(strstr(got, "7.x2 aabb..ddeeffgg..\n"), "all but the third");
@@ -326,7 +324,7 @@ static void many_overtakers_are_sampled(void)
 	for (unsigned i = 0; i < 9; i++)
 		rows[i] = (struct row){ (char)('a' + i), i, 1, 0, NULL, i > 6 };
 	rows[6] = (struct row){ 0, 0, 0, RECORD_FLUSH, NULL, 0 };
-	got = cuts_of(rows, 9, 0, 0, true);
+	got = cuts_of(rows, 9, true);
 	CHECK(strstr(got, "6.o0 .......h........\n"), "the first overtaker alone");
 	CHECK(strstr(got, "6.o1 ........i.......\n"), "the second overtaker alone");
 	CHECK(strstr(got, "6.o3 abcdef..i.......\n"), "the second one and all volatile ones");
@@ -340,26 +338,6 @@ static void many_overtakers_are_sampled(void)
 		      "no overtaker: %.28s", p);
 }
 
-/* Six sectors over a superblock of two: never one of them alone. */
-static void atomic_ranges_are_not_torn(void)
-{
-	static const struct row rows[] = { { 'a', 0, 6, 0, NULL, 0 } };
-	AUTO_FREE char *got = cuts_of(rows, 1, 2 * SECTOR, 2 * SECTOR, true);
-	AUTO_FREE char *torn = cuts_of(rows, 1, 0, 0, true);
-	unsigned n = 0, apart = 0;
-
-	for (const char *p = got; (p = strstr(p, ".t")); p++) {
-		const char *image = strchr(p, ' ') + 1;
-
-		n++;
-		CHECK(image[2] == image[3], "the atomic range is torn: %.24s", p);
-	}
-	for (const char *p = torn; (p = strstr(p, ".t")); p++)
-		apart += strchr(p, ' ')[3] != strchr(p, ' ')[4];
-	CHECK(n == 5 + 2 + 2, "%u torn states of 6 sectors", n);
-	CHECK(apart, "no state tears these sectors without an atomic range");
-}
-
 static void logs_beyond_the_image_are_refused(void)
 {
 	static const struct row rows[] = { { 'a', SECTORS - 1, 2, 0, NULL, 0 } };
@@ -371,7 +349,7 @@ static void logs_beyond_the_image_are_refused(void)
 
 	log_of(rows, 1, &log);
 	overlay_base(&start, base, sizeof base);
-	CHECK(states_init(&s, &(struct states_conf){ &log, &start, 1, 0, 0 }, &err) == -EINVAL,
+	CHECK(states_init(&s, &(struct states_conf){ &log, &start, 1 }, &err) == -EINVAL,
 	      "an entry beyond the image is taken");
 	overlay_done(&start);
 	log_free(&log);
@@ -591,7 +569,6 @@ int selftest(const char *dir)
 	what_overtakers_waited_for_is_there();
 	long_epochs_are_sampled();
 	many_overtakers_are_sampled();
-	atomic_ranges_are_not_torn();
 	logs_beyond_the_image_are_refused();
 	oracle_knows_right_from_wrong();
 	oracle_forgets_what_a_crash_lost();

@@ -113,18 +113,11 @@ static bool sector_there(const struct states *s, unsigned i, uint64_t sectors, u
 static void put_torn(const struct states *s, unsigned i, unsigned variant, struct overlay *o)
 {
 	const struct record_entry *e = entry(s, i);
-	uint64_t atomic = s->conf.atomic_off / SECTOR;
-	uint64_t atomic_end = (s->conf.atomic_off + s->conf.atomic_len) / SECTOR;
 
-	for (uint64_t k = 0; k < e->nr_sectors; k++) {
-		uint64_t at = e->sector + k, decides = k;
-
-		if (at > atomic && at < atomic_end)
-			decides = e->sector > atomic ? 0 : atomic - e->sector;
-		if (sector_there(s, i, e->nr_sectors, variant, decides))
+	for (uint64_t k = 0; k < e->nr_sectors; k++)
+		if (sector_there(s, i, e->nr_sectors, variant, k))
 			overlay_write(o, s->conf.log->items[i].data + k * SECTOR, SECTOR,
-				      at * SECTOR);
-	}
+				      (e->sector + k) * SECTOR);
 }
 
 /* ---- which cuts there are --------------------------------------------- */

@@ -8,8 +8,7 @@
  *  M2 A write with FUA is durable once it is done, and says nothing of others.
  *  M3 Every other write since the last flush is there or not, each by itself; what is there lies in the order of
  *     the log, for writes that overlap were never in flight together.
- *  M4 A write in flight is there, not, or torn at 512 bytes. Inside the atomic range it is torn nowhere: ext4 trusts in
- *     its superblock being written wholly.
+ *  M4 A write in flight is there, not, or torn at 512 bytes.
  *  M5 A discarded range holds garbage or zeros, from the moment the discard was sent.
  *  M6 A write or discard that was sent before flushes were answered (record.h: data_len) may have landed before what they make durable:
  *     at the first of these flushes, and at each end of an epoch from there on, it is there or not like the volatile
@@ -54,7 +53,6 @@ struct states_conf {
 	const struct record_log *log; /* borrowed, as start */
 	const struct overlay *start;  /* the image before the first entry */
 	uint64_t seed;
-	uint64_t atomic_off, atomic_len; /* M4 */
 };
 
 struct states {

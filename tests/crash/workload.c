@@ -10,7 +10,6 @@
 
 #include "backends/block/layers.h"
 #include "common/cleanup.h"
-#include "common/crc32c.h"
 #include "tests/crash/workload_impl.h"
 
 enum {
@@ -21,7 +20,6 @@ enum {
 	ONE_IN_CHECKPOINT = 40
 };
 #define SUPER_WRITTEN_AT 0x178u /* s_kbytes_written: a number that nobody depends on */
-#define SUPER_CHECKSUM_AT 0x3fcu
 
 __attribute__((format(printf, 4, 0))) static void note(struct run *r, int *which, int rc,
 						       const char *fmt, va_list ap)
@@ -85,13 +83,10 @@ static int client_pack(void *arg, struct txn *t)
 
 static void client_seal(void *arg, const struct buf *b, uint8_t *image)
 {
-	struct run *r = arg;
-	uint32_t sum;
+	const struct run *r = arg;
 
-	if (b->type != BUF_SUPER || !r->super.csum)
-		return;
-	sum = crc32c(~0u, image + r->super_at, SUPER_CHECKSUM_AT);
-	memcpy(image + r->super_at + SUPER_CHECKSUM_AT, &sum, sizeof sum);
+	if (b->type == BUF_SUPER)
+		ext4_super_balance(image + r->super_at);
 }
 
 static void client_committed(void *arg, uint32_t tid)

@@ -45,7 +45,8 @@ struct jrn_client {
 	/* In the seal, no other handle is open: writes what lives as structs into buffers. t is a handle with the credits
 	 * that were set aside by jrn_set_pack_credits(). -errno stops the journal. */
 	int (*pack)(void *arg, struct txn *t);
-	/* In the seal: sets the checksums in image, b's bytes that are about to be logged; b->data gets them too. */
+	/* In the seal: sets the checksums in image, b's bytes that are about to be logged; b->data gets them too.
+	 * BUF_SUPER: ext4_super_balance(), and nothing changes behind its first 512 bytes. */
 	void (*seal)(void *arg, const struct buf *b, uint8_t *image);
 	/* Each range of a handle that ends, for a record that outlives the process; before txn_end() returns. The bytes are those
 	 * that the block has then: where two open handles change the same bytes (bits of a bitmap, a group's counts), they hold

@@ -40,6 +40,11 @@ struct ext4_super {
 int ext4_super_read(struct bd *dev, struct ext4_super *out, struct err *err);
 void ext4_super_done(struct ext4_super *s);
 
+/* After a change of its first 512 bytes: makes the checksum that stands in the second 512 right again, by four bytes that
+ * ext4 does not use (s_algorithm_usage_bitmap). So the change is one sector, which is written wholly or not: a superblock of
+ * new counts and an old checksum would keep everybody from the log that mends it. Whoever seals it (jrn_client) does it, too. */
+void ext4_super_balance(uint8_t *raw);
+
 /* Sets or clears needs_recovery on the disk, durable when it returns; only when it differs. Reads the superblock anew. */
 int ext4_super_set_recovery(struct bd *dev, struct ext4_super *s, bool needed);
 

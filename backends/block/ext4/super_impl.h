@@ -10,9 +10,6 @@ int ext4_read_bytes(struct bd *dev, uint64_t off, void *out, size_t len);
 /* Nobody else writes the device's blocks around them meanwhile. -errno. */
 int ext4_write_bytes(struct bd *dev, uint64_t off, const void *from, size_t len, unsigned flags);
 
-/* Makes the checksum that stands in the superblock right again after a change of its first sector. */
-void ext4_super_balance(uint8_t *raw);
-
 /* Where a block of the journal file lies, and how many from it on lie together. log < journal_blocks. */
 uint64_t ext4_journal_block(const struct ext4_super *s, uint32_t log, uint32_t *run);
 
