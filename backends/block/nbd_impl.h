@@ -35,7 +35,7 @@ enum {
 };
 
 /* So much is in flight on a connection before the next one is used: answers of one are read in a row. */
-enum { BDN_FILL = 16 };
+enum { BDN_FILL = 64 };
 #define BDN_FILL_BYTES (1u << 20)
 #define BDN_TRANSFER_MAX (1u << 20) /* larger ones gain nothing and make one answer late for all */
 #define BDN_PAYLOAD_MAX (32u << 20) /* of a server that names no maximum: what all take */
