@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "backends/block/exclusive.h"
-#include "backends/nfs/sock.h"
+#include "backends/sock.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/fdpass.h"

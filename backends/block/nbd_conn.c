@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* nbd_conn.c - one connection to an NBD server: made, looked at, ended */
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,10 +13,6 @@
 enum {
 	SLICE_MS = 100,
 	GOODBYE_MS = 1000,
-	USER_TIMEOUT_MS = 30000,
-	KEEP_IDLE_S = 10,
-	KEEP_INTERVAL_S = 5,
-	KEEP_COUNT = 3,
 };
 
 /* libnbd's last error in this thread, as -errno; those without a number are protocol errors. */
@@ -79,22 +74,6 @@ static int set_up(const struct bdn_target *t, struct nbd_handle *h, struct err *
 }
 
 /* ---- connecting ------------------------------------------------------ */
-
-static void set_opt(int fd, int level, int name, int value)
-{
-	/* An option that this kernel lacks costs speed or detection time, not correctness. */
-	(void)!setsockopt(fd, level, name, &value, sizeof value);
-}
-
-static void tune(int fd)
-{
-	set_opt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-	set_opt(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-	set_opt(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEP_IDLE_S);
-	set_opt(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEP_INTERVAL_S);
-	set_opt(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEP_COUNT);
-	set_opt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS);
-}
 
 static int start_socket(struct bdn_target *t, unsigned first, uint64_t deadline_ms,
 			const atomic_bool *stop, struct nbd_handle *h, struct err *err)
@@ -231,7 +210,7 @@ int bdn_connect(struct bdn_target *t, unsigned first, uint32_t limit_ms, bdn_tic
 		return rc;
 	}
 	if (!t->path)
-		tune(nbd_aio_get_fd(h));
+		nsock_tune(nbd_aio_get_fd(h));
 	*export = found;
 	*out = h;
 	return 0;

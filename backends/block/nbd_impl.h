@@ -18,7 +18,7 @@
 #include <pthread.h>
 
 #include "backends/block/device.h"
-#include "backends/nfs/sock.h"
+#include "backends/sock.h"
 #include "common/lock.h"
 
 enum {

@@ -12,7 +12,7 @@
 #define BACKENDS_NFS_CONN_H
 
 #include "backends/nfs/rpc.h"
-#include "backends/nfs/sock.h"
+#include "backends/sock.h"
 
 struct nconn;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sock.c - see sock.h */
-#include "backends/nfs/sock.h"
+#include "backends/sock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -83,7 +83,7 @@ static void set_opt(int fd, int level, int name, int value)
 	(void)!setsockopt(fd, level, name, &value, sizeof value);
 }
 
-static void tune(int fd)
+void nsock_tune(int fd)
 {
 	set_opt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	set_opt(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
@@ -107,7 +107,7 @@ int nsock_start(const struct nsock_target *t, unsigned i, struct err *err)
 
 	if (fd < 0)
 		return cannot(t, -errno, err);
-	tune(fd);
+	nsock_tune(fd);
 	rc = t->resvport ? bind_reserved(fd, sa->sa_family) : 0;
 	if (rc)
 		return err_set(err, rc, "option resvport: no source port below 1024: %s",
@@ -148,7 +148,7 @@ int nsock_dialled(const struct nsock_target *t, int fd_take, struct err *err)
 		return fd;
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-	tune(fd);
+	nsock_tune(fd);
 	return fd;
 }
 

@@ -2,8 +2,8 @@
 /* sock.h - TCP sockets to a server: names to addresses, connecting, tuning
  *
  * Every descriptor is non-blocking and close-on-exec. */
-#ifndef BACKENDS_NFS_SOCK_H
-#define BACKENDS_NFS_SOCK_H
+#ifndef BACKENDS_SOCK_H
+#define BACKENDS_SOCK_H
 
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -29,6 +29,8 @@ struct nsock_target {
 	void *dial_arg;
 };
 
+/* What every connection gets: no delay, keepalive, a limit for what is not acknowledged. Those made here have it. */
+void nsock_tune(int fd);
 /* Looks host up (blocks; not needed with dial). -ENOENT with a sentence: t is as it was. */
 int nsock_resolve(struct nsock_target *t, struct err *err);
 void nsock_set_port(struct nsock_target *t, uint16_t port);
