@@ -208,7 +208,7 @@ void bd_complete(struct bd_req *rq, int result);
  * (then submit() is called again, B7). bd_pause() waits until no submit() or kick() runs any more: it is not called from
  * within those, nor with a lock that they take. Between its return and bd_resume() neither is called. Requests may
  * still be completed then. bd_resume() comes when all was completed or given back; it waits for threads that are just
- * completing. */
+ * completing, a minute at most: then the device has failed. */
 void bd_pause(struct bd *dev);
 void bd_requeue(struct bd_req *rq);
 void bd_resume(struct bd *dev);

@@ -84,7 +84,7 @@ struct bd_core {
 	struct bd *dev;
 	uint64_t max_transfer, max_zero, max_discard; /* multiples of what may be cut */
 	uint64_t keep_max;
-	uint32_t timeout_ms;
+	uint32_t timeout_ms, resume_ms; /* the latter RESUME_MS; tests have less */
 	struct bd_ledger *ledger; /* borrowed */
 	unsigned ledger_max;      /* records that we use at most */
 	bool readonly, keeps;

@@ -21,6 +21,7 @@
 
 #include "backends/block/device_impl.h"
 #include "common/clock.h"
+#include "common/log.h"
 
 /* ---- what is kept ------------------------------------------------------ */
 
@@ -341,20 +342,22 @@ void bd_requeue(struct bd_req *rq)
 	bdc_run_ended(c, &ended);
 }
 
-void bd_resume(struct bd *dev)
+/* The transport has lost sight of requests. They cannot be ended, for their memory may still be read or written: they
+ * end when their answers come. After the failure no write is left that has to be in order, and reads go on. */
+static void give_up_locked(struct bd_core *c)
 {
-	struct bd_core *c = dev->core;
-	struct list out = LIST_INIT(out);
-	uint64_t give_up = clock_ms() + RESUME_MS;
+	log_error("%s: %u requests were neither answered nor given back within %u ms; the device "
+		  "has failed",
+		  c->dev->ops->name, c->in_flight, c->resume_ms);
+	bdc_fail_locked(c, -EIO, &c->ended);
+	cond_signal(&c->more);
+	list_splice(&c->again, &c->waiting);
+	list_splice(&c->waiting, &c->again);
+	c->state = CORE_RUNS;
+}
 
-	mutex_lock(&c->lock);
-	assert(c->state == CORE_PAUSED);
-	/* Another thread of the transport may be on its way into bd_complete(). */
-	while (c->in_flight > 0) {
-		bool in_time = cond_wait_until(&c->idle, &c->lock, give_up);
-
-		assert(in_time);
-	}
+static void send_kept_locked(struct bd_core *c)
+{
 	list_for_each(l, &c->kept) {
 		struct kept *k = list_entry(l, struct kept, link);
 
@@ -364,6 +367,23 @@ void bd_resume(struct bd *dev)
 	}
 	c->kept_next = c->kept.next;
 	c->state = CORE_KEPT;
+}
+
+void bd_resume(struct bd *dev)
+{
+	struct bd_core *c = dev->core;
+	struct list out = LIST_INIT(out);
+	uint64_t give_up = clock_ms() + c->resume_ms;
+
+	mutex_lock(&c->lock);
+	assert(c->state == CORE_PAUSED);
+	/* Another thread of the transport may be on its way into bd_complete(). */
+	while (c->in_flight > 0 && cond_wait_until(&c->idle, &c->lock, give_up))
+		;
+	if (c->in_flight > 0)
+		give_up_locked(c);
+	else
+		send_kept_locked(c);
 	atomic_store(&c->pausing, false);
 	c->counts.reconnects++;
 	bdc_pump_locked(c, &out);

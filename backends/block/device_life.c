@@ -127,6 +127,7 @@ static void take_limits(struct bd_core *c, const struct bd_env *env)
 	c->keeps = l->keeps && l->volatile_cache;
 	c->keep_max = env && env->keep_max ? env->keep_max : BD_KEEP_MAX;
 	c->timeout_ms = env ? env->timeout_ms : 0;
+	c->resume_ms = RESUME_MS;
 	c->ledger = env ? env->ledger : NULL;
 }
 

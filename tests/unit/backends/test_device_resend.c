@@ -2,6 +2,7 @@
 /* What the core sends after a reconnect, in which order, and when it gives up (device.h, B7). */
 #include <sched.h>
 
+#include "backends/block/device_impl.h"
 #include "tests/unit/backends/device_keep_test.h"
 
 /* ---- B7: the order ------------------------------------------------------------- */
@@ -313,6 +314,40 @@ static void test_answers_between_pause_and_resume_count(void **state)
 	bytes_are(0, 512, 1);
 }
 
+/* A transport that lost sight of what it had. */
+static void test_what_a_transport_neither_answers_nor_gives_back_fails_the_device(void **state)
+{
+	struct treq *write, *cut, *read, *later[2];
+
+	(void)state;
+	open_with((struct fake_device_conf){ .limits = { .max_transfer = 512, .depth = 4 } },
+		  (struct bd_env){ 0 });
+	t.dev->core->resume_ms = 20;
+	write_at(0, 512, 1, 0);
+	fake_device_hold(t.f, true);
+	write = treq_submit(t.dev, BD_WRITE, 0, 4096, 512, 2);
+	read = treq_submit(t.dev, BD_READ, 0, 0, 512, 0);
+	cut = treq_submit(t.dev, BD_WRITE, 0, 8192, 4096, 3);
+	fake_device_wait(t.f, 4);
+	later[0] = treq_submit(t.dev, BD_WRITE, 0, 16384, 512, 4);
+	later[1] = treq_submit(t.dev, BD_READ, 0, 512, 512, 0);
+	bd_pause(t.dev);
+	bd_resume(t.dev);
+	assert_int_equal(bd_failed(t.dev), -EIO);
+	assert_int_equal(treq_end(later[0]), -EIO);
+	assert_int_equal(refusal(t.dev, BD_FLUSH, 0, 0, 0), -EIO);
+	assert_false(treq_is_done(write) || treq_is_done(read) || treq_is_done(cut));
+	/* Their answers come all the same, and who only reads goes on. */
+	fake_device_hold(t.f, false);
+	assert_int_equal(treq_end(write), 0);
+	assert_int_equal(treq_end(cut), -EIO);
+	assert_int_equal(treq_wait(read), 0);
+	assert_true(all_are(read->buf, 512, 1));
+	treq_free(read);
+	assert_int_equal(treq_end(later[1]), 0);
+	assert_int_equal(counts().kept_bytes, 0);
+}
+
 static void *submits(void *arg)
 {
 	assert_int_equal(bd_submit(t.dev, arg), 0);
@@ -584,6 +619,7 @@ int main(void)
 		T(test_a_kept_write_that_is_refused_fails_the_device),
 		T(test_kept_zeros_that_are_refused_are_written),
 		T(test_answers_between_pause_and_resume_count),
+		T(test_what_a_transport_neither_answers_nor_gives_back_fails_the_device),
 		T(test_a_pause_waits_for_who_is_just_submitting),
 		T(test_requests_expire_while_the_server_is_away),
 		T(test_time_goes_on_over_reconnects_that_bring_nothing),
