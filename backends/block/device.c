@@ -566,9 +566,17 @@ static int flushed_locked(struct bd_core *c, const struct work *w, int result, s
 	return 0;
 }
 
+/* What tells of errors of older writes, which no other request is told again: a flush, and a write with FUA, for what
+ * serves it may flush its cache, and then takes those errors. */
+static bool tells_of_others(const struct bd_req *rq)
+{
+	return rq->op == BD_FLUSH || rq->flags & BD_FUA;
+}
+
 static void answer_locked(struct bd_core *c, struct work *w, struct bd_req *rq, int result,
 			  struct list *ended)
 {
+	bool fatal = tells_of_others(rq);
 	enum bd_op op = rq->op;
 
 	bdc_back_locked(c, w, rq);
@@ -591,7 +599,7 @@ static void answer_locked(struct bd_core *c, struct work *w, struct bd_req *rq, 
 		list_del(&w->link);
 	if (w->out == 0)
 		bdc_step_locked(c, w, ended);
-	if (op == BD_FLUSH && result && !c->cancelled)
+	if (fatal && result && !c->cancelled)
 		bdc_fail_locked(c, result, ended);
 }
 

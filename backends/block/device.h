@@ -12,8 +12,9 @@
  *     it is durable when done, and says nothing of others. Without limits.volatile_cache both are free.
  *  B2 Requests in flight together have no order. One that overlaps another of which either changes data
  *     is refused (-EBUSY): who needs an order waits.
- *  B3 A flush that fails makes all since the last good one doubtful: the device fails all later writes
- *     and flushes with the same error, until it is opened anew (bd_failed()).
+ *  B3 A flush that fails makes all since the last good one doubtful, and so does a write with BD_FUA where there is
+ *     a volatile cache, whatever the error: the device fails all later writes and flushes with it, until it is
+ *     opened anew (bd_failed()).
  *  B4 What may be torn is a write's limits.block bytes at the least: smaller units are written wholly or not.
  *  B5 A discarded range holds anything. A zeroed one reads as zeros.
  *  B6 done() runs once for each request that bd_submit() took, on a thread of the device, never inside

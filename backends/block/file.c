@@ -2,9 +2,8 @@
 /* file.c - image files and block devices: what they are, and one request on them
  *
  * FUA is RWF_DSYNC, with O_DIRECT: of a block device it becomes a write with FUA, of a file the host's fdatasync with its
- * journal. Either takes errors that belong to older writes, and the kernel tells each of them once: so a failure of such a
- * write is one of a flush (B3). Through the page cache other writes' errors are the rule, and the core flushes in place
- * of FUA, one flush at a time.
+ * journal. Either takes errors that belong to older writes, and the kernel tells each of them once (B3). Through the page
+ * cache other writes' errors are the rule, and the core flushes in place of FUA, one flush at a time.
  * What sysfs does not tell (it may be hidden) is taken as the worst: a volatile cache. */
 #include <errno.h>
 #include <fcntl.h>
@@ -117,13 +116,6 @@ int file_execute(struct file *f, struct bd_req *rq)
 	default:
 		return do_discard(f, rq);
 	}
-}
-
-void file_complete(struct file *f, struct bd_req *rq, int result)
-{
-	if (result && rq->flags & BD_FUA)
-		bd_fail(&f->bd, result);
-	bd_complete(rq, result);
 }
 
 int file_size_now(struct bd *dev, uint64_t *out)

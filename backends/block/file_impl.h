@@ -39,8 +39,6 @@ int file_fallocate_mode(struct file *f, struct bd_req *rq);
 bool file_fallocate_again(struct file *f, const struct bd_req *rq, int error);
 /* Does it, waiting. 0 or -errno. */
 int file_execute(struct file *f, struct bd_req *rq);
-/* bd_complete(); a write with FUA that failed fails the device before. */
-void file_complete(struct file *f, struct bd_req *rq, int result);
 int file_size_now(struct bd *dev, uint64_t *out);
 /* Frees all but the ring. */
 void file_free(struct file *f);

@@ -40,12 +40,15 @@ static bool is_path_error(uint16_t status)
 	       (NVME_STATUS(status) == NVME_NS_NOT_READY && !(status & NVME_STATUS_DNR));
 }
 
-/* It may well work at once. A flush is not asked for twice: what it did the first time is unknown. */
-static bool is_transient(uint16_t status, enum bd_op op)
+/* It may well work at once. A flush is not asked for twice: what it did the first time is unknown. Of a write with FUA
+ * that holds when it was aborted; when its data did not come, it did nothing. */
+static bool is_transient(uint16_t status, const struct bd_req *rq)
 {
-	return op != BD_FLUSH && !(status & NVME_STATUS_DNR) &&
-	       (NVME_STATUS(status) == NVME_TRANSIENT || NVME_STATUS(status) == NVME_ABORTED ||
-		NVME_STATUS(status) == NVME_TRANSFER_ERROR);
+	if (rq->op == BD_FLUSH || status & NVME_STATUS_DNR)
+		return false;
+	return NVME_STATUS(status) == NVME_TRANSIENT ||
+	       NVME_STATUS(status) == NVME_TRANSFER_ERROR ||
+	       (NVME_STATUS(status) == NVME_ABORTED && !(rq->flags & BD_FUA));
 }
 
 static void io_issue_locked(struct nvme_queue *q, struct bd_req *rq);
@@ -82,7 +85,7 @@ static void io_end(void *arg, int error, const struct nvme_cqe *cqe)
 		nvd_park(d, rq);
 		return;
 	}
-	if ((error || is_transient(cqe->status, rq->op)) && again(rq))
+	if ((error || is_transient(cqe->status, rq)) && again(rq))
 		return;
 	p->answered = true;
 	rc = error ? -EIO : nvio_errno(cqe->status, rq->op);

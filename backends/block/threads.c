@@ -62,7 +62,7 @@ static void *pool_thread(void *arg)
 		int result = file_execute(p->f, rq);
 
 		takes_next_of = p;
-		file_complete(p->f, rq, result);
+		bd_complete(rq, result);
 		claimed = takes_next_of == NULL;
 		takes_next_of = NULL;
 	}

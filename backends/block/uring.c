@@ -172,7 +172,7 @@ static void answer(struct file_ring *r, struct bd_req *rq, int res)
 	} else if (rq->op == BD_ZERO && file_fallocate_again(r->f, rq, res)) {
 		prepare(r, rq);
 	} else {
-		file_complete(r->f, rq, res < 0 ? res : 0);
+		bd_complete(rq, res < 0 ? res : 0);
 	}
 }
 

@@ -224,6 +224,10 @@ static void servers_errors_are_told(void **state)
 		assert_int_equal(bd_write(dev, buf, 4096, 0, 0), cases[i].rc);
 		assert_int_equal(bd_read(dev, buf, 4096, 0), 0);
 		assert_int_equal(bd_failed(dev), 0);
+		/* It may be of older writes. */
+		assert_int_equal(bd_write(dev, buf, 4096, 0, BD_FUA), cases[i].rc);
+		assert_int_equal(bd_failed(dev), cases[i].rc);
+		assert_int_equal(bd_flush(dev), cases[i].rc);
 		bd_close(take_ptr(&dev));
 		fake_nbd_kill(&server);
 	}

@@ -193,6 +193,25 @@ static void an_error_of_the_target_has_its_number(void **state)
 	assert_int_equal(bd_write(fx.dev, buf, 512, 0, 0), -EIO);
 }
 
+/* B3: it may be of older writes, which nobody is told again. */
+static void a_failed_write_with_fua_is_a_failed_flush(void **state)
+{
+	static uint8_t buf[LEN];
+
+	(void)state;
+	nvme_both_up(&fx, &(struct nvme_target_config){ .volatile_cache = true }, "&queues=1");
+	/* Its data did not come: nothing was done. */
+	nvme_fault(&fx, "status op=write code=0x022 times=3");
+	assert_int_equal(bd_write(fx.dev, buf, LEN, 0, BD_FUA), 0);
+	nvme_fault(&fx, "status op=write code=0x007");
+	assert_int_equal(bd_write(fx.dev, buf, LEN, 0, 0), 0);
+	assert_int_equal(bd_failed(fx.dev), 0);
+	nvme_fault(&fx, "status op=write code=0x007");
+	assert_int_equal(bd_write(fx.dev, buf, LEN, 0, BD_FUA), -EIO);
+	assert_int_equal(bd_failed(fx.dev), -EIO);
+	assert_int_equal(bd_flush(fx.dev), -EIO);
+}
+
 /* ---- silence ------------------------------------------------------------------ */
 
 static void a_command_without_answer_is_repeated(void **state)
@@ -341,6 +360,7 @@ int main(void)
 		cmocka_unit_test_teardown(what_is_wrong_ends_the_connection, tear_down),
 		cmocka_unit_test_teardown(a_wrong_data_digest_is_read_again, tear_down),
 		cmocka_unit_test_teardown(an_error_of_the_target_has_its_number, tear_down),
+		cmocka_unit_test_teardown(a_failed_write_with_fua_is_a_failed_flush, tear_down),
 		cmocka_unit_test_teardown(a_command_without_answer_is_repeated, tear_down),
 		cmocka_unit_test_teardown(keep_alives_are_sent_and_their_answers_missed, tear_down),
 		cmocka_unit_test_teardown(a_slow_log_does_not_stop_keep_alives, tear_down),

@@ -182,6 +182,10 @@ static void errors_below_are_told(void **state)
 	r = treq_submit(t.dev, BD_WRITE, BD_FUA, 0, 512, 0x22);
 	assert_int_equal(treq_end(r), -ENOSPC);
 	assert_true(reads(0, 1, 0x11));
+	assert_int_equal(bd_failed(t.dev), -ENOSPC);
+	down(NULL);
+	open_with(&conf, 7);
+	write_at(0, 1, 0x11, 0);
 	fake_device_fail(t.f, BD_WRITE, 1, 1, -EIO);
 	assert_int_equal(bd_flush(t.dev), -EIO);
 	assert_int_equal(bd_failed(t.dev), -EIO);
