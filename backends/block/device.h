@@ -141,7 +141,7 @@ int bd_resize(struct bd *dev);
 int bd_failed(struct bd *dev);
 /* No new requests are taken; what waits in the core ends with -ECANCELED, what is in flight as the transport can. */
 void bd_cancel(struct bd *dev);
-/* Cancels, waits until all is done, closes. NULL is fine. */
+/* Cancels, waits until all is done, closes. NULL is fine, and what bd_prepare() made. */
 void bd_close(struct bd *dev);
 /* Waits until nothing is in flight or waiting. False: not before deadline_ms (clock_ms()). */
 bool bd_idle(struct bd *dev, uint64_t deadline_ms);
@@ -177,7 +177,14 @@ struct bd_env {
 	uint32_t settle_ms; /* between the loss of a connection and the repetition of what it did not answer */
 	struct bd_ledger *ledger; /* borrowed until the close; NULL: none */
 	uint64_t keep_max;        /* 0: BD_KEEP_MAX */
+	struct bd *
+		prepared; /* bd_prepare() made it of the same; bd_open() takes it, also when it fails */
 };
+
+/* The first half of bd_open(), for a process that gives up paths and privileges between the two (fusefs/sandbox.h):
+ * opens files, makes a ring, and asks the kernel about the device; starts no thread and asks no server. *out is for
+ * env.prepared or bd_close(), and for nothing else; NULL: there is nothing to prepare. */
+int bd_prepare(const char *uri, const struct bd_env *env, struct bd **out, struct err *err);
 
 /* Opens "/path" or "file:/path" (files and block devices), "nbd://host[:port]/export", "nbds://",
  * "nbd+unix:///export?socket=/path", "nvme-tcp://host[:port]/NQN?nsid=N|nguid=HEX", with the layers named in
@@ -189,6 +196,10 @@ int bd_open(const char *uri, const char *layers, const struct bd_env *env, struc
 struct bd_transport {
 	const char *const *schemes; /* NULL-ended */
 	const char *uri_help;
+	/* Optional, see bd_prepare(): *out has all but a core, and ops->close frees it. */
+	int (*prepare)(const struct uri *uri, const struct bd_env *env, struct bd **out,
+		       struct err *err);
+	/* Takes env->prepared, also when it fails; there is one where there is prepare(). */
 	int (*open)(const struct uri *uri, const struct bd_env *env, struct bd **out,
 		    struct err *err);
 };

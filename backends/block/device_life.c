@@ -255,8 +255,9 @@ void bd_close(struct bd *dev)
 {
 	if (!dev)
 		return;
-	bd_cancel(dev);
-	while (!bd_idle(dev, clock_ms() + CLOSE_WARN_MS))
+	if (dev->core)
+		bd_cancel(dev);
+	while (dev->core && !bd_idle(dev, clock_ms() + CLOSE_WARN_MS))
 		log_warn("%s: close waits for requests that do not end", dev->ops->name);
 	dev->ops->close(dev);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* device_open.c - a device by its URI */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -56,21 +57,50 @@ static int parse(const char *text, struct uri *out, struct err *err)
 	return 0;
 }
 
-int bd_open(const char *uri, const char *layers, const struct bd_env *env, struct bd **out,
-	    struct err *err)
+static int look_up(const char *text, struct uri *uri, const struct bd_transport **out,
+		   struct err *err)
 {
-	static const struct bd_env none;
-	const struct bd_transport *t;
-	struct bd *below = NULL;
-	struct uri u;
-	int rc = parse(uri, &u, err);
+	int rc = parse(text, uri, err);
 
 	if (rc)
 		return rc;
-	t = find(u.scheme);
-	if (!t)
-		return unknown(u.scheme, err);
-	rc = t->open(&u, env ? env : &none, &below, err);
+	*out = find(uri->scheme);
+	return *out ? 0 : unknown(uri->scheme, err);
+}
+
+int bd_prepare(const char *uri, const struct bd_env *env, struct bd **out, struct err *err)
+{
+	static const struct bd_env none;
+	const struct bd_transport *t;
+	struct uri u;
+	int rc = look_up(uri, &u, &t, err);
+
+	if (rc)
+		return rc;
+	if (t->prepare)
+		return t->prepare(&u, env ? env : &none, out, err);
+	*out = NULL;
+	return 0;
+}
+
+int bd_open(const char *uri, const char *layers, const struct bd_env *env, struct bd **out,
+	    struct err *err)
+{
+	struct bd_env e = env ? *env : (struct bd_env){ 0 };
+	const struct bd_transport *t;
+	struct bd *below = NULL;
+	struct uri u;
+	int rc = look_up(uri, &u, &t, err);
+
+	if (rc) {
+		bd_close(e.prepared);
+		return rc;
+	}
+	if (t->prepare && !e.prepared)
+		rc = t->prepare(&u, &e, &e.prepared, err);
+	assert(t->prepare || !e.prepared);
+	if (!rc)
+		rc = t->open(&u, &e, &below, err);
 	if (rc)
 		return rc;
 	rc = bd_layers_open(layers, below, out, err);

@@ -5,6 +5,7 @@
  * journal. Either takes errors that belong to older writes, and the kernel tells each of them once (B3). Through the page
  * cache other writes' errors are the rule, and the core flushes in place of FUA, one flush at a time.
  * What sysfs does not tell (it may be hidden) is taken as the worst: a volatile cache. */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -330,31 +331,45 @@ static int open_file(const struct uri *uri, const struct bd_env *env, bool buffe
 	return err_set(err, -EINVAL, "device '%.300s': buffered=yes cannot be set", uri->path);
 }
 
-static int start_engine(struct file *f, const char *name, enum bd_engine engine, struct err *err)
+static int without_ring(const struct file *f, const char *name, int rc, struct err *err)
 {
-	int rc = file_pool_new(f, f->bd.limits.depth, &f->pool);
-
-	if (rc)
-		return err_set(err, rc, "device '%.300s': no threads can be started", name);
-	f->bd.ops = &file_threads_ops;
-	if (engine == BD_THREADS)
-		return 0;
-	rc = file_ring_new(f, &f->ring);
-	if (rc == 0) {
-		f->bd.ops = &file_uring_ops;
-		return 0;
-	}
-	if (engine == BD_URING)
+	if (f->engine == BD_URING)
 		return err_set(err, rc, "device '%.300s': engine=uring, but there is no ring: %s",
 			       name, strerror(-rc));
 	log_info("device '%s': no io_uring (%s), threads do its work", name, strerror(-rc));
 	return 0;
 }
 
+static int make_engine(struct file *f, const char *name, struct err *err)
+{
+	int rc;
+
+	if (f->engine == BD_THREADS)
+		return 0;
+	rc = file_ring_new(f, &f->ring);
+	if (rc)
+		return without_ring(f, name, rc, err);
+	f->bd.ops = &file_uring_ops;
+	return 0;
+}
+
+static int start_engine(struct file *f, const char *name, struct err *err)
+{
+	int rc = file_pool_new(f, f->bd.limits.depth, &f->pool);
+
+	if (rc)
+		return err_set(err, rc, "device '%.300s': no threads can be started", name);
+	rc = f->ring ? file_ring_start(f->ring) : 0;
+	if (!rc)
+		return 0;
+	/* A sandbox that does not know of it came between. */
+	file_ring_free(take_ptr(&f->ring));
+	f->bd.ops = &file_threads_ops;
+	return without_ring(f, name, rc, err);
+}
+
 void file_free(struct file *f)
 {
-	if (!f)
-		return;
 	file_pool_free(f->pool);
 	bd_core_free(&f->bd);
 	if (f->fd >= 0)
@@ -362,8 +377,8 @@ void file_free(struct file *f)
 	free(f);
 }
 
-static int file_open(const struct uri *uri, const struct bd_env *env, struct bd **out,
-		     struct err *err)
+static int file_prepare(const struct uri *uri, const struct bd_env *env, struct bd **out,
+			struct err *err)
 {
 	struct file_options o = { 0 };
 	struct file *f;
@@ -375,13 +390,12 @@ static int file_open(const struct uri *uri, const struct bd_env *env, struct bd 
 	if (!f)
 		return err_set(err, -ENOMEM, "device '%.300s': no memory", uri->path);
 	f->bd.ops = &file_threads_ops;
+	f->engine = o.engine;
 	f->fd = rc = open_file(uri, env, o.buffered, err);
 	if (rc >= 0)
 		rc = find_limits(f, uri->path, o.depth, env->readonly, err);
 	if (rc >= 0)
-		rc = bd_core_new(&f->bd, env, err);
-	if (rc >= 0)
-		rc = start_engine(f, uri->path, o.engine, err);
+		rc = make_engine(f, uri->path, err);
 	if (rc < 0) {
 		file_free(f);
 		return rc;
@@ -390,10 +404,29 @@ static int file_open(const struct uri *uri, const struct bd_env *env, struct bd 
 	return 0;
 }
 
+static int file_open(const struct uri *uri, const struct bd_env *env, struct bd **out,
+		     struct err *err)
+{
+	struct bd *dev = env->prepared;
+	int rc;
+
+	assert(dev->ops == &file_uring_ops || dev->ops == &file_threads_ops);
+	rc = bd_core_new(dev, env, err);
+	if (!rc)
+		rc = start_engine(file_of(dev), uri->path, err);
+	if (rc) {
+		dev->ops->close(dev);
+		return rc;
+	}
+	*out = dev;
+	return 0;
+}
+
 static const char *const schemes[] = { "file", NULL };
 
 const struct bd_transport bd_file = {
 	.schemes = schemes,
 	.uri_help = "/path or file:/path",
+	.prepare = file_prepare,
 	.open = file_open,
 };

@@ -20,6 +20,7 @@ struct file {
 	/* set at start, then read only */
 	int fd; /* owned */
 	bool is_block;
+	enum bd_engine engine;  /* that was asked for */
 	struct file_pool *pool; /* owned */
 	struct file_ring *ring; /* owned; NULL: the pool does all */
 
@@ -57,7 +58,11 @@ void file_pool_free(struct file_pool *p);
 
 extern const struct bd_ops file_uring_ops;
 
-/* -errno: rings are not to be had here. */
+/* Its descriptors; file_ring_start() does not need any others. -errno: rings are not to be had here. */
 int file_ring_new(struct file *f, struct file_ring **out);
+/* Starts its thread. -errno: it cannot be, and is good for file_ring_free() alone. */
+int file_ring_start(struct file_ring *r);
+/* No request is inside. */
+void file_ring_free(struct file_ring *r);
 
 #endif

@@ -41,7 +41,7 @@ static int restrict_ring(struct io_uring *ring)
 	r[n++].sqe_flags = IOSQE_FIXED_FILE;
 	r[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
 	r[n++].sqe_flags = IOSQE_FIXED_FILE;
-	/* So that the files are let go at once at the end, and not when the kernel comes to it. */
+	/* For the end. */
 	r[n].opcode = IORING_RESTRICTION_REGISTER_OP;
 	r[n++].register_op = IORING_UNREGISTER_FILES;
 	return ask_kernel(ring, IORING_REGISTER_RESTRICTIONS, r, n);
@@ -74,5 +74,7 @@ int bd_ring_start(struct io_uring *ring)
 
 void bd_ring_free(struct io_uring *ring)
 {
+	/* What is left of a ring goes some time later. */
+	io_uring_unregister_files(ring);
 	io_uring_queue_exit(ring);
 }

@@ -14,7 +14,7 @@
 int bd_ring_new(unsigned entries, const int *fds, unsigned nfds, struct io_uring *out);
 /* From here on it runs, and cannot be changed. Once, by the only thread that submits and reaps. */
 int bd_ring_start(struct io_uring *ring);
-/* Nothing is in flight. */
+/* Nothing is in flight. The files are let go at once. */
 void bd_ring_free(struct io_uring *ring);
 
 #endif

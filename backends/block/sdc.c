@@ -148,8 +148,8 @@ static void file_uri(const struct uri *uri, char *link, struct uri *out)
 			out->params[out->nparams++] = uri->params[i];
 }
 
-static int sdc_open(const struct uri *uri, const struct bd_env *env, struct bd **out,
-		    struct err *err)
+static int sdc_prepare(const struct uri *uri, const struct bd_env *env, struct bd **out,
+		       struct err *err)
 {
 	AUTO_FREE struct uri *file = malloc(sizeof *file);
 	struct bd_env inner = *env;
@@ -173,7 +173,7 @@ static int sdc_open(const struct uri *uri, const struct bd_env *env, struct bd *
 		inner.open_arg = &o;
 	}
 	file_uri(uri, link, file);
-	rc = bd_file.open(file, &inner, &dev, err);
+	rc = bd_file.prepare(file, &inner, &dev, err);
 	if (rc)
 		return rc;
 	size = atomic_load(&dev->size);
@@ -188,10 +188,17 @@ static int sdc_open(const struct uri *uri, const struct bd_env *env, struct bd *
 	return 0;
 }
 
+static int sdc_open(const struct uri *uri, const struct bd_env *env, struct bd **out,
+		    struct err *err)
+{
+	return bd_file.open(uri, env, out, err);
+}
+
 static const char *const schemes[] = { "scaleio", NULL };
 
 const struct bd_transport bd_scaleio = {
 	.schemes = schemes,
 	.uri_help = "scaleio:SYSTEM/VOLUME[?size=BYTES&wait=SECONDS&dir=PATH&drv_cfg=PATH]",
+	.prepare = sdc_prepare,
 	.open = sdc_open,
 };

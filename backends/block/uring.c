@@ -36,7 +36,8 @@ struct file_ring {
 	/* set at start, then read only */
 	struct file *f;
 	pthread_t thread;
-	int ev; /* owned */
+	bool running; /* there is a thread, and the ring is its own */
+	int ev;       /* owned */
 	int started;
 	sem_t start;
 
@@ -237,46 +238,17 @@ static void *ring_thread(void *arg)
 		while (reap(r) == REAP)
 			;
 	}
-	/* The device is to be free when the close returns; what is left of a ring goes some time later. */
-	io_uring_unregister_files(&r->ring);
 	bd_ring_free(&r->ring);
 	return NULL;
 }
 
 /* ---- start and end -------------------------------------------------------- */
 
-static void ring_free(struct file_ring *r)
+static int ring_make(struct file_ring *r)
 {
-	if (r->ev >= 0)
-		close(r->ev);
-	sem_destroy(&r->start);
-	mutex_done(&r->lock);
-	free(r);
-}
+	int fds[SLOTS] = { [SLOT_DEVICE] = r->f->fd, [SLOT_EVENT] = r->ev };
 
-static int ring_start(struct file_ring *r)
-{
-	int fds[SLOTS], rc;
-
-	r->ev = eventfd(0, EFD_CLOEXEC);
-	if (r->ev < 0)
-		return -errno;
-	fds[SLOT_DEVICE] = r->f->fd;
-	fds[SLOT_EVENT] = r->ev;
-	rc = bd_ring_new(r->f->bd.limits.depth + 1, fds, SLOTS, &r->ring);
-	if (rc)
-		return rc;
-	rc = -pthread_create(&r->thread, NULL, ring_thread, r);
-	if (rc) {
-		bd_ring_free(&r->ring);
-		return rc;
-	}
-	while (sem_wait(&r->start) && errno == EINTR)
-		;
-	rc = r->started;
-	if (rc)
-		pthread_join(r->thread, NULL);
-	return rc;
+	return bd_ring_new(r->f->bd.limits.depth + 1, fds, SLOTS, &r->ring);
 }
 
 int file_ring_new(struct file *f, struct file_ring **out)
@@ -287,30 +259,55 @@ int file_ring_new(struct file *f, struct file_ring **out)
 	if (!r)
 		return -ENOMEM;
 	r->f = f;
+	r->ev = eventfd(0, EFD_CLOEXEC);
+	rc = r->ev < 0 ? -errno : ring_make(r);
+	if (rc) {
+		if (r->ev >= 0)
+			close(r->ev);
+		free(r);
+		return rc;
+	}
 	mutex_init(&r->lock, LOCK_bd_transport);
 	list_init(&r->incoming);
 	sem_init(&r->start, 0, 0);
-	rc = ring_start(r);
-	if (rc) {
-		ring_free(r);
-		return rc;
-	}
 	*out = r;
 	return 0;
+}
+
+int file_ring_start(struct file_ring *r)
+{
+	int rc = -pthread_create(&r->thread, NULL, ring_thread, r);
+
+	if (rc)
+		return rc;
+	r->running = true;
+	while (sem_wait(&r->start) && errno == EINTR)
+		;
+	return r->started;
+}
+
+void file_ring_free(struct file_ring *r)
+{
+	if (r->running) {
+		atomic_store(&r->stop, true);
+		wake(r);
+		pthread_join(r->thread, NULL);
+	} else {
+		bd_ring_free(&r->ring);
+	}
+	close(r->ev);
+	sem_destroy(&r->start);
+	mutex_done(&r->lock);
+	free(r);
 }
 
 static void uring_close(struct bd *dev)
 {
 	struct file *f = file_of(dev);
-	struct file_ring *r = f->ring;
 
 	/* A thread of the pool may be on its way out of a kick. */
 	file_pool_free(take_ptr(&f->pool));
-	atomic_store(&r->stop, true);
-	wake(r);
-	pthread_join(r->thread, NULL);
-	ring_free(r);
-	f->ring = NULL;
+	file_ring_free(take_ptr(&f->ring));
 	file_free(f);
 }
 

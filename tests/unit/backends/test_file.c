@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The transport of files and block devices, with each of its engines, on disk, on tmpfs and on a loop device. */
 #include <fcntl.h>
-#include <linux/loop.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +18,7 @@
 
 #include "backends/block/file_impl.h"
 #include "tests/unit/backends/device_test.h"
+#include "tests/unit/backends/loop_test.h"
 
 #define SIZE (8u << 20)
 
@@ -704,35 +704,6 @@ static void test_the_ring_is_chosen_where_there_is_one_and_nobody_asks(void **st
 
 /* ---- block devices ------------------------------------------------------------------------ */
 
-/* A loop device over t.path; false: none is to be had. */
-static bool loop_up(int *loop, char *name, size_t cap)
-{
-	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	int file = open(t.path, O_RDWR | O_CLOEXEC);
-	struct loop_config conf = { .fd = (unsigned)file };
-	bool ok = false;
-
-	/* Another may take the free one first. */
-	for (unsigned tries = 0; control >= 0 && !ok && tries < 20; tries++) {
-		int n = ioctl(control, LOOP_CTL_GET_FREE);
-
-		if (n < 0)
-			break;
-		snprintf(name, cap, "/dev/loop%d", n);
-		*loop = open(name, O_RDWR | O_CLOEXEC);
-		if (*loop < 0)
-			break;
-		conf.info.lo_flags = LO_FLAGS_AUTOCLEAR;
-		ok = ioctl(*loop, LOOP_CONFIGURE, &conf) == 0;
-		if (!ok)
-			close(*loop);
-	}
-	if (control >= 0)
-		close(control);
-	close(file);
-	return ok;
-}
-
 static void test_a_block_device(void **state)
 {
 	char name[32], uri[80];
@@ -741,7 +712,7 @@ static void test_a_block_device(void **state)
 	int loop = -1, rc;
 
 	(void)state;
-	if (!loop_up(&loop, name, sizeof name)) {
+	if (!loop_up(t.path, &loop, name, sizeof name)) {
 		print_message("no loop device can be made here\n");
 		skip();
 	}
