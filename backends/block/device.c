@@ -303,6 +303,16 @@ static bool is_flush(const struct work *w)
 	return w->rq->op == BD_FLUSH || w->flushing;
 }
 
+static bool settles(const struct bd_core *c, const struct work *w)
+{
+	return is_flush(w) || flags_for(c, w) & BD_FUA;
+}
+
+bool bdc_must_wait_locked(const struct bd_core *c, const struct work *w)
+{
+	return c->settling && c->settling != w && settles(c, w);
+}
+
 /* The next request for the transport. */
 static struct bd_req *issue_locked(struct bd_core *c, struct work *w)
 {
@@ -311,11 +321,14 @@ static struct bd_req *issue_locked(struct bd_core *c, struct work *w)
 
 	w->out++;
 	c->in_flight++;
+	if (settles(c, w)) {
+		assert(!c->settling || c->settling == w);
+		c->settling = w;
+	}
 	if (is_flush(w)) {
 		w->covers = c->done_seq;
 		w->direct = !w->flushing;
 		list_del(&w->link);
-		c->flush_out = true;
 		list_splice(&c->riders, &c->flushes);
 		return w->direct ? rq : part_locked(c, w, 0);
 	}
@@ -367,7 +380,7 @@ static bool start_locked(struct bd_core *c, struct work *w)
 /* Room for what stalls is made by a flush of our own; it covers only what is done. */
 static struct work *forced_locked(struct bd_core *c)
 {
-	if (list_empty(&c->stalled) || c->forced_out || c->flush_out || list_empty(&c->kept))
+	if (list_empty(&c->stalled) || c->forced_out || c->settling || list_empty(&c->kept))
 		return NULL;
 	if (c->active == c->active_cap && grow_active_locked(c))
 		return NULL; /* tried again at the next answer */
@@ -379,29 +392,40 @@ static struct work *forced_locked(struct bd_core *c)
 	return &c->forced;
 }
 
+static void to_front_locked(struct bd_core *c, struct list *from)
+{
+	list_push_front(&c->waiting, list_pop(from));
+}
+
+/* One of those that waited for another to settle, in turns. */
+static void settle_next_locked(struct bd_core *c)
+{
+	bool fua = list_empty(&c->flushes) || (c->fuas_turn && !list_empty(&c->fuas));
+	struct list *from = fua ? &c->fuas : &c->flushes;
+
+	if (c->settling || list_empty(from))
+		return;
+	to_front_locked(c, from);
+	c->fuas_turn = !fua;
+}
+
 static struct work *next_locked(struct bd_core *c)
 {
-	struct work *w;
-
-	if (!c->flush_out && !list_empty(&c->flushes))
-		return list_first(&c->flushes, struct work, link);
-	if (!list_empty(&c->stalled)) {
-		w = list_first(&c->stalled, struct work, link);
-		if (start_locked(c, w)) {
-			list_del(&w->link);
-			list_push_front(&c->waiting, &w->link);
-			return w;
-		}
-	}
+	settle_next_locked(c);
+	if (!list_empty(&c->stalled) && start_locked(c, list_first(&c->stalled, struct work, link)))
+		to_front_locked(c, &c->stalled);
 	while (!list_empty(&c->waiting)) {
-		bool flush;
+		struct work *w = list_first(&c->waiting, struct work, link);
+		struct list *to = &c->stalled;
 
-		w = list_first(&c->waiting, struct work, link);
-		flush = is_flush(w);
-		if (flush ? !c->flush_out : start_locked(c, w))
-			return w;
+		/* Only then it is known whether it goes with BD_FUA. */
+		if (is_flush(w) || start_locked(c, w)) {
+			if (!bdc_must_wait_locked(c, w))
+				return w;
+			to = is_flush(w) ? &c->flushes : &c->fuas;
+		}
 		list_del(&w->link);
-		list_push_back(flush ? &c->flushes : &c->stalled, &w->link);
+		list_push_back(to, &w->link);
 	}
 	return forced_locked(c);
 }
@@ -513,8 +537,8 @@ void bdc_back_locked(struct bd_core *c, struct work *w, struct bd_req *rq)
 	assert(w->out > 0 && c->in_flight > 0);
 	w->out--;
 	c->in_flight--;
-	if (rq->op == BD_FLUSH)
-		c->flush_out = false;
+	if (c->settling == w && w->out == 0)
+		c->settling = NULL;
 	if (rq != w->rq)
 		list_push_front(&c->parts, &part_of(rq)->link);
 	if (c->in_flight == 0)

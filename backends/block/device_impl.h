@@ -34,7 +34,7 @@ struct kept;
 /* A request that was taken, until its done(). */
 struct work {
 	struct list
-		link; /* waiting, stalled, flushes, riders, again, ended, free; alone while all of it is sent */
+		link; /* waiting, stalled, flushes, fuas, riders, again, ended, free; alone while all of it is sent */
 	struct bd_req *rq;
 	enum work_kind kind;
 	unsigned slot;     /* in core.ranges and core.works; not of WORK_KEPT */
@@ -85,8 +85,8 @@ struct bd_core {
 	uint64_t max_transfer, max_zero, max_discard; /* multiples of what may be cut */
 	uint64_t keep_max;
 	uint32_t timeout_ms, resume_ms; /* the latter RESUME_MS; tests have less */
-	struct bd_ledger *ledger; /* borrowed */
-	unsigned ledger_max;      /* records that we use at most */
+	struct bd_ledger *ledger;       /* borrowed */
+	unsigned ledger_max;            /* records that we use at most */
 	bool readonly, keeps;
 	uint8_t *zeros;          /* owned, as the next two; NULL without */
 	struct part *part_array; /* limits.depth of them */
@@ -105,10 +105,10 @@ struct bd_core {
 	enum core_state state;
 	struct list waiting; /* works, in the order of submission */
 	struct list stalled; /* writes for which there is no room in the ledger or among the kept */
+	struct list flushes; /* wait for settling; also works whose flush in place of BD_FUA does */
+	struct list fuas;    /* the same, writes with BD_FUA at the transport */
 	struct list
-		flushes; /* wait until no flush is out; also works whose flush in place of BD_FUA does */
-	struct list
-		riders; /* the same, and the flush that is out was sent after them: it is theirs, too */
+		riders; /* flushes, and the one that is out was sent after them: it is theirs, too */
 	struct list again;         /* given back by the transport, by stamp */
 	struct list ended;         /* done() is the thread's */
 	struct list free;          /* works */
@@ -121,7 +121,9 @@ struct bd_core {
 	uint64_t stamp, done_seq;
 	int failed;
 	bool cancelled, stop;
-	bool flush_out; /* at the transport: one at a time, so that no success passes a failure (B3) */
+	/* Its flush, or its write with BD_FUA, is at the transport: one at a time, so that no success passes a failure (B3) */
+	const struct work *settling;
+	bool fuas_turn;
 	bool no_zero;  /* the transport said so, in spite of limits */
 	bool progress; /* something was answered since the last resume */
 	unsigned ledger_used, ledger_at;
@@ -148,6 +150,8 @@ void bdc_pump_locked(struct bd_core *c, struct list *out);
 void bdc_send(struct bd_core *c, struct list *out);
 /* Calls done() of what ended; no lock held. */
 void bdc_run_ended(struct bd_core *c, struct list *ended);
+/* w's next request is a flush or has BD_FUA, and another's is out. */
+bool bdc_must_wait_locked(const struct bd_core *c, const struct work *w);
 /* Nothing of w is out any more: what comes next. */
 void bdc_step_locked(struct bd_core *c, struct work *w, struct list *ended);
 /* w leaves the core with error; its done() is due. */

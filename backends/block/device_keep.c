@@ -240,7 +240,7 @@ struct work *bdc_resend_next_locked(struct bd_core *c)
 	}
 	if (!list_empty(&c->again)) {
 		w = list_first(&c->again, struct work, link);
-		if (c->flush_out && (w->flushing || w->rq->op == BD_FLUSH))
+		if (bdc_must_wait_locked(c, w))
 			return NULL;
 		if (w->issued == 0 && !w->flushing)
 			c->counts.resent++;

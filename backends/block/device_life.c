@@ -133,8 +133,9 @@ static void take_limits(struct bd_core *c, const struct bd_env *env)
 
 static void core_init(struct bd_core *c)
 {
-	struct list *lists[] = { &c->waiting, &c->stalled, &c->flushes, &c->riders, &c->again,
-				 &c->ended,   &c->free,    &c->parts,   &c->kept,   &c->sending };
+	struct list *lists[] = { &c->waiting, &c->stalled, &c->flushes, &c->fuas,
+				 &c->riders,  &c->again,   &c->ended,   &c->free,
+				 &c->parts,   &c->kept,    &c->sending };
 
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
 		list_init(lists[i]);

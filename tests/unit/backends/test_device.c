@@ -557,52 +557,6 @@ static void test_a_failed_flush_in_place_of_fua_fails_the_device(void **state)
 	assert_int_equal(fake_device_count_op(t.f, BD_FLUSH), 1);
 }
 
-/* Whatever the number: servers make one of many, and any of them may be that of older writes. */
-static void test_a_write_with_fua_that_fails_fails_the_device(void **state)
-{
-	static const int errors[] = { -EIO, -ENOSPC, -EROFS, -EINVAL, -ENOMEM, -ENOTSUP };
-	struct fake_device_conf conf = { .limits = { .fua = true, .max_transfer = 512 } };
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(errors); i++) {
-		reopen(&conf, NULL);
-		fake_device_fail(t.f, BD_WRITE, 1, 2, errors[i]);
-		assert_int_equal(treq_end(treq_submit(t.dev, BD_WRITE, 0, 0, 512, 1)), errors[i]);
-		assert_int_equal(bd_failed(t.dev), 0);
-		/* The second part of it succeeds. */
-		assert_int_equal(treq_end(treq_submit(t.dev, BD_WRITE, BD_FUA, 0, 1024, 1)),
-				 errors[i]);
-		assert_int_equal(bd_failed(t.dev), errors[i]);
-		assert_int_equal(refusal(t.dev, BD_FLUSH, 0, 0, 0), errors[i]);
-		assert_int_equal(treq_end(treq_submit(t.dev, BD_READ, 0, 0, 512, 0)), 0);
-	}
-}
-
-/* Nothing of it is a flush's. */
-static void test_without_a_volatile_cache_a_write_with_fua_fails_alone(void **state)
-{
-	(void)state;
-	reopen(&(struct fake_device_conf){ .limits = { .fua = true }, .write_through = true },
-	       NULL);
-	fake_device_fail(t.f, BD_WRITE, 1, 1, -EIO);
-	assert_int_equal(treq_end(treq_submit(t.dev, BD_WRITE, BD_FUA, 0, 512, 1)), -EIO);
-	assert_int_equal(bd_failed(t.dev), 0);
-}
-
-static void test_a_cancelled_write_with_fua_fails_no_device(void **state)
-{
-	struct treq *r;
-
-	(void)state;
-	reopen(&(struct fake_device_conf){ .limits = { .fua = true } }, NULL);
-	fake_device_hold(t.f, true);
-	r = treq_submit(t.dev, BD_WRITE, BD_FUA, 0, 512, 1);
-	fake_device_wait(t.f, 1);
-	bd_cancel(t.dev);
-	assert_int_equal(treq_end(r), -ECANCELED);
-	assert_int_equal(bd_failed(t.dev), 0);
-}
-
 static void test_the_first_failure_is_the_one_that_stays(void **state)
 {
 	(void)state;
@@ -852,9 +806,6 @@ int main(void)
 		T(test_a_flush_that_succeeds_on_a_device_that_failed_is_none),
 		T(test_a_cancel_ends_flushes_that_wait_for_another),
 		T(test_a_failed_flush_in_place_of_fua_fails_the_device),
-		T(test_a_write_with_fua_that_fails_fails_the_device),
-		T(test_without_a_volatile_cache_a_write_with_fua_fails_alone),
-		T(test_a_cancelled_write_with_fua_fails_no_device),
 		T(test_the_first_failure_is_the_one_that_stays),
 		T(test_a_cut_write_on_a_device_that_failed_stops),
 		T(test_done_may_submit),
