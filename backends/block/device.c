@@ -10,8 +10,8 @@
  *
  * 1. A work is in ranges and works from bd_submit() until it ends; two that overlap and of which one changes data
  *    are never in it together (B2).
- * 2. It is in exactly one of waiting, stalled and again while something of it is to be sent, and in none
- *    while all that can be sent is out.
+ * 2. It is in exactly one of waiting, stalled, flushes, fuas, riders and again while something of it is to be sent, and
+ *    in none while all that can be sent is out.
  * 3. in_flight is the sum of out over all works, and never above limits.depth; so there is always a free part.
  * 4. done() and the transport's functions are called without the lock. */
 #include "backends/block/device.h"

@@ -13,7 +13,8 @@
  * 3. A write that is durable when done is kept nevertheless while an older one of the same bytes is: else a
  *    reconnect would bring the old bytes back.
  * 4. A request of several parts, or with a flush in place of BD_FUA, starts anew after a reconnect: what of it was
- *    answered is neither kept nor flushed. */
+ *    answered is neither kept nor flushed.
+ * 5. What bd_resume() waited for in vain is out in RUNS, and the device has failed: nothing is kept or sent again. */
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
