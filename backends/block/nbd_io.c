@@ -134,13 +134,16 @@ static int on_answer(void *user, int *error)
 	struct bd_req *rq = user;
 	struct bdn_conn *c = rq_conn(rq);
 	struct bdn_dev *d = c->dev;
+	bool lost = is_loss(*error);
 
 	mutex_lock(&d->lock);
 	answered_locked(d, c, rq, *error);
 	mutex_unlock(&d->lock);
 	if (bdn_here != d)
 		bdn_wake(d);
-	return 1; /* libnbd forgets the command */
+	/* 1: libnbd forgets the command. That of a lost connection goes with its handle: libnbd may have found the loss
+	 * while it sent this one, and then reads its cookie. */
+	return !lost;
 }
 
 /* ---- sending ----------------------------------------------------------- */

@@ -424,19 +424,17 @@ static void test_requests_expire_while_the_server_is_away(void **state)
 static void test_time_goes_on_over_reconnects_that_bring_nothing(void **state)
 {
 	struct treq *r;
-	uint64_t begin;
 
 	(void)state;
 	open_with((struct fake_device_conf){ .size = 0 }, (struct bd_env){ .timeout_ms = 60000 });
 	fake_device_hold(t.f, true);
 	r = treq_submit(t.dev, BD_READ, 0, 0, 512, 0);
 	fake_device_wait(t.f, 1);
-	begin = clock_ms();
 	fake_device_disconnect(t.f);
 	atomic_fetch_add(&clock_skew_ms, 40000);
 	fake_device_connect(t.f);
 	fake_device_disconnect(t.f);
-	assert_in_range(bd_expire(t.dev, begin + 40000), 1, 20000);
+	assert_in_range(bd_expire(t.dev, clock_ms()), 1, 20000);
 	/* One that brought something begins anew. */
 	fake_device_hold(t.f, false);
 	fake_device_connect(t.f);

@@ -133,7 +133,7 @@ static void what_is_mounted_inside_is_refused(void **state)
 	listing_done(&l);
 	assert_int_equal(umount(inside(f, "d")), 0);
 	/* The same file system at another place counts as well. */
-	assert_int_equal(mount(f->folder, inside(f, "d"), NULL, MS_BIND, NULL), 0);
+	assert_int_equal(mount(f->folder, inside(f, "d"), "none", MS_BIND, NULL), 0);
 	assert_int_equal(lookup(f, f->root, "d", &e), -EXDEV);
 	assert_int_equal(umount(inside(f, "d")), 0);
 	assert_ptr_equal(find(f, f->root, "d"), d);
@@ -403,6 +403,6 @@ int main(void)
 	umask(0);
 	/* Mounts of these tests are nobody else's business. */
 	if (unshare(CLONE_NEWNS) == 0)
-		mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
+		mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
