@@ -120,7 +120,7 @@ $(DEVTEST): $(patsubst %.c,$(B)/%.o,$(wildcard tests/device/*.c)) $(LIB)
 $(POWERCUT): tests/nbd/powercut.c
 	$(Q)mkdir -p $(@D) && $(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) $(if $(CI),-Werror) $(FLAGS_release) -shared -fPIC -o $@ $<
 $(B)/tests/tools/%: tests/tools/%.c
-	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -MMD -MP -MF $@.d -MT $@ -o $@ $< -pthread
+	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) $(LDFLAGS) -MMD -MP -MF $@.d -MT $@ -o $@ $< $(LIBS)
 $(B)/%.o: %.c
 	$(Q)mkdir -p $(@D) && $(CC) $(C_ALL) -MMD -MP -c -o $@ $<
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
@@ -167,10 +167,11 @@ check-tsan: ## the same with ThreadSanitizer
 check-crash: ## 200,000 states that a power cut can leave, each judged four ways, and every broken rule found
 	$(PAR) $(CRASH)
 	$(call RUN,long,tests/integration/52_crash_journal.sh)
+# One thread at a time, and io_uring_enter() keeps the others from running: hence noring.
 check-valgrind: ## unit tests under valgrind
-	$(PAR) VARIANT=debug unit-build
+	$(PAR) VARIANT=debug unit-build build/debug/tests/tools/noring
 	$(Q)for t in $(UNIT:$(B)/%=build/debug/%); do \
-		valgrind -q --leak-check=full --error-exitcode=9 $$t || exit; done
+		build/debug/tests/tools/noring valgrind -q --leak-check=full --error-exitcode=9 $$t || exit; done
 cov: ## line coverage of check-short, a file a line
 	$(Q)$(MAKE) VARIANT=cov check-short
 	$(Q)find build/cov -name '*.gcda' | xargs gcov -n 2>/dev/null | sed -n "s/^File '\(.*\.c\)'/\1/p; \
