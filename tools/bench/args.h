@@ -10,6 +10,26 @@
 
 #include "common/opt.h"
 
+/* Rows that programs have in common. */
+#define ARGS_DEVICE(member)                                                                        \
+	{                                                                                          \
+		.name = "device", .type = OPT_STRING, .offset = member, .help = "what is measured" \
+	}
+#define ARGS_LAYERS(member)                                                                        \
+	{                                                                                          \
+		.name = "layers", .type = OPT_STRING, .offset = member, .help = "above the device" \
+	}
+#define ARGS_RUNTIME(member, text, what)                                                         \
+	{                                                                                        \
+		.name = "runtime", .type = OPT_TIME, .offset = member, .min = 1, .max = 3600000, \
+		.dflt = text, .help = what                                                       \
+	}
+#define ARGS_JSON(member)                                                         \
+	{                                                                         \
+		.name = "json", .type = OPT_BOOL, .offset = member, .dflt = "no", \
+		.help = "for programs"                                            \
+	}
+
 static inline void args_set(const char *usage, const struct opt_def *table, void *base,
 			    const char *name, const char *value)
 {

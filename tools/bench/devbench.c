@@ -166,7 +166,7 @@ static void measure(struct run *r)
 
 #define AT(member) offsetof(struct run, member)
 static const struct opt_def table[] = {
-	{ .name = "device", .type = OPT_STRING, .offset = AT(uri), .help = "what is measured" },
+	ARGS_DEVICE(AT(uri)),
 	{ .name = "rw",
 	  .type = OPT_ENUM,
 	  .offset = AT(rw),
@@ -187,19 +187,9 @@ static const struct opt_def table[] = {
 	  .max = 4096,
 	  .dflt = "1",
 	  .help = "requests in flight" },
-	{ .name = "runtime",
-	  .type = OPT_TIME,
-	  .offset = AT(runtime_ms),
-	  .min = 1,
-	  .max = 3600000,
-	  .dflt = "3s",
-	  .help = "how long" },
-	{ .name = "layers", .type = OPT_STRING, .offset = AT(layers), .help = "above the device" },
-	{ .name = "json",
-	  .type = OPT_BOOL,
-	  .offset = AT(json),
-	  .dflt = "no",
-	  .help = "for programs" },
+	ARGS_RUNTIME(AT(runtime_ms), "3s", "how long"),
+	ARGS_LAYERS(AT(layers)),
+	ARGS_JSON(AT(json)),
 	{ .name = NULL },
 };
 

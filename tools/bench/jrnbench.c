@@ -247,7 +247,7 @@ static void measure(struct run *r)
 
 #define AT(member) offsetof(struct run, member)
 static const struct opt_def table[] = {
-	{ .name = "device", .type = OPT_STRING, .offset = AT(uri), .help = "what is measured" },
+	ARGS_DEVICE(AT(uri)),
 	{ .name = "threads",
 	  .type = OPT_UINT,
 	  .offset = AT(threads),
@@ -255,13 +255,7 @@ static const struct opt_def table[] = {
 	  .max = 256,
 	  .dflt = "1",
 	  .help = "that commit at once" },
-	{ .name = "runtime",
-	  .type = OPT_TIME,
-	  .offset = AT(runtime_ms),
-	  .min = 1,
-	  .max = 3600000,
-	  .dflt = "3s",
-	  .help = "how long" },
+	ARGS_RUNTIME(AT(runtime_ms), "3s", "how long"),
 	{ .name = "blocks",
 	  .type = OPT_UINT,
 	  .offset = AT(blocks),
@@ -273,12 +267,8 @@ static const struct opt_def table[] = {
 	  .type = OPT_UINT,
 	  .offset = AT(first),
 	  .help = "block; 0: the last ones of the file system" },
-	{ .name = "layers", .type = OPT_STRING, .offset = AT(layers), .help = "above the device" },
-	{ .name = "json",
-	  .type = OPT_BOOL,
-	  .offset = AT(json),
-	  .dflt = "no",
-	  .help = "for programs" },
+	ARGS_LAYERS(AT(layers)),
+	ARGS_JSON(AT(json)),
 	{ .name = NULL },
 };
 

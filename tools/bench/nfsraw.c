@@ -283,13 +283,7 @@ static const struct opt_def table[] = {
 	  .max = 1ULL << 40,
 	  .dflt = "1g",
 	  .help = "write: of the file" },
-	{ .name = "runtime",
-	  .type = OPT_TIME,
-	  .offset = AT(runtime_ms),
-	  .min = 1,
-	  .max = 3600000,
-	  .dflt = "5s",
-	  .help = "rread: how long" },
+	ARGS_RUNTIME(AT(runtime_ms), "5s", "rread: how long"),
 	{ .name = NULL },
 };
 

@@ -91,9 +91,7 @@ static void six_parallel_mounts_are_one_mount_with_count_six(void **state)
 
 	(void)state;
 	create("a");
-	fake_mounts_hold(&fx.mounts, true);
-	start_mounts(m, 6, "a");
-	fake_mounts_wait_holding(&fx.mounts, 1);
+	start_held_mounts(m, 6);
 	fake_mounts_hold(&fx.mounts, false);
 	join_mounts(m, 6);
 	for (int i = 0; i < 6; i++)
@@ -206,9 +204,7 @@ static void r8_list_get_and_path_answer_while_a_mount_hangs(void **state)
 	(void)state;
 	create("a");
 	create("b");
-	fake_mounts_hold(&fx.mounts, true);
-	start_mounts(&m, 1, "a");
-	fake_mounts_wait_holding(&fx.mounts, 1);
+	start_held_mounts(&m, 1);
 	assert_int_equal(volumes_list(fx.vs, &all), 2);
 	volume_infos_free(all, 2);
 	assert_int_equal(count_of("a"), 0);
@@ -273,9 +269,7 @@ static void r12_client_that_hangs_up_leaves_nothing(void **state)
 
 	(void)state;
 	create("a");
-	fake_mounts_hold(&fx.mounts, true);
-	start_mounts(&m, 1, "a");
-	fake_mounts_wait_holding(&fx.mounts, 1);
+	start_held_mounts(&m, 1);
 	m.gone = true;
 	join_mounts(&m, 1); /* though the mount would hang for ever */
 	assert_int_equal(m.rc, -ECANCELED);
@@ -302,9 +296,7 @@ static void r12_mount_of_one_who_hung_up_serves_who_still_waits(void **state)
 
 	(void)state;
 	create("a");
-	fake_mounts_hold(&fx.mounts, true);
-	start_mounts(m, 1, "a");
-	fake_mounts_wait_holding(&fx.mounts, 1);
+	start_held_mounts(m, 1);
 	start_mounts(m + 1, 2, "a");
 	m[0].gone = true;
 	m[1].gone = true;

@@ -135,9 +135,7 @@ static void r12_mount_is_on_disk_before_it_is_begun(void **state)
 
 	(void)state;
 	create("a");
-	fake_mounts_hold(&fx.mounts, true);
-	start_mounts(&m, 1, "a");
-	fake_mounts_wait_holding(&fx.mounts, 1);
+	start_held_mounts(&m, 1);
 	assert_non_null(strstr(fx.saved, "\"mounting\""));
 	fake_mounts_hold(&fx.mounts, false);
 	join_mounts(&m, 1);

@@ -161,6 +161,14 @@ static inline void start_mounts(struct mounter *m, size_t n, const char *name)
 	}
 }
 
+/* Of "a": one of them is under way until fake_mounts_hold() lets it go. */
+static inline void start_held_mounts(struct mounter *m, size_t n)
+{
+	fake_mounts_hold(&fx.mounts, true);
+	start_mounts(m, n, "a");
+	fake_mounts_wait_holding(&fx.mounts, 1);
+}
+
 static inline void join_mounts(struct mounter *m, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
