@@ -490,14 +490,15 @@ static int flush_pass(struct cache_file *f, bool nowait, bool *skipped)
 	return rc;
 }
 
-static uint64_t cred_turns(struct cache_file *f)
+/* *n, a count of f's that its lock guards. */
+static uint64_t count_of(struct cache_file *f, const uint64_t *n)
 {
-	uint64_t n;
+	uint64_t now;
 
 	mutex_lock(&f->lock);
-	n = f->cred_turns;
+	now = *n;
 	mutex_unlock(&f->lock);
-	return n;
+	return now;
 }
 
 int cache_flush(struct cache_file *f, bool nowait)
@@ -510,7 +511,7 @@ int cache_flush(struct cache_file *f, bool nowait)
 	 * first; more are for writes refused with one writer's credential. */
 	for (int pass = 0; !rc; pass++) {
 		bool skipped = false, refused;
-		uint64_t turns = cred_turns(f);
+		uint64_t turns = count_of(f, &f->cred_turns);
 
 		rc = flush_pass(f, nowait, &skipped);
 		mutex_lock(&f->lock);
@@ -566,16 +567,6 @@ static int commit_wait(struct cache_file *f, bool datasync, const struct be_cred
 	return rc;
 }
 
-static uint64_t file_losses(struct cache_file *f)
-{
-	uint64_t n;
-
-	mutex_lock(&f->lock);
-	n = f->losses;
-	mutex_unlock(&f->lock);
-	return n;
-}
-
 static void want_sure(struct cache_file *f, int more)
 {
 	mutex_lock(&f->lock);
@@ -593,11 +584,11 @@ int cache_fsync(struct cache_file *f, bool datasync, const struct be_cred *cred,
 	for (tries = 0; tries < FSYNC_TRIES; tries++) {
 		if (tries == SURE_AFTER)
 			want_sure(f, 1);
-		losses = file_losses(f);
+		losses = count_of(f, &f->losses);
 		rc = cache_flush(f, nowait);
 		if (rc)
 			break;
-		if (file_losses(f) != losses) {
+		if (count_of(f, &f->losses) != losses) {
 			rc = -EIO; /* told by a write: what was flushed before is dirty again */
 			continue;
 		}
@@ -609,7 +600,7 @@ int cache_fsync(struct cache_file *f, bool datasync, const struct be_cred *cred,
 		}
 		rc = commit_wait(f, datasync, cred);
 		first = false;
-		if (rc || file_losses(f) == losses)
+		if (rc || count_of(f, &f->losses) == losses)
 			break; /* what is dirty now was written after we began */
 		rc = -EIO;     /* the server lost what it had: once more */
 	}

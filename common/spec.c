@@ -152,6 +152,16 @@ int spec_number(const char *who, const char *key, const char *value, double max,
 	return 0;
 }
 
+int spec_seed(const char *who, const char *value, uint64_t *out, struct err *err)
+{
+	double seed = 0;
+	int rc = spec_number(who, "seed", value, 1e15, &seed, err);
+
+	if (!rc)
+		*out = (uint64_t)seed;
+	return rc;
+}
+
 /* ---- rules ------------------------------------------------------------- */
 
 static int error_parse(const char *text, int *out)
@@ -214,6 +224,30 @@ bool spec_rule_hits(struct spec_rule *r, struct spec_dice *d)
 	if (r->random && spec_draw(d) < d->p)
 		return true;
 	return r->nth && r->calls >= r->nth && r->calls - r->nth < r->count;
+}
+
+int spec_fault(const char *key, const char *value, const char *const *names, unsigned nall,
+	       struct spec_rule *rules, struct spec_dice *d, struct err *err)
+{
+	unsigned first, end;
+	int rc;
+
+	if (!value)
+		return err_set(err, -EINVAL, "fault: '%.100s' is not OPERATION=N:ERROR", key);
+	if (!strcmp(key, "p"))
+		return spec_number("fault", key, value, 1, &d->p, err);
+	if (!strcmp(key, "seed"))
+		return spec_seed("fault", value, &d->seed, err);
+	rc = spec_find("fault", key, names, &first, &end, err);
+	if (!rc && end > first + 1)
+		end = nall;
+	for (; !rc && first < end; first++)
+		if (spec_rule(value, &rules[first]))
+			return err_set(
+				err, -EINVAL,
+				"fault: %.20s=%.100s is not N:ERROR, N+:ERROR, NxCOUNT:ERROR or *:ERROR",
+				key, value);
+	return rc;
 }
 
 void spec_rules_default(struct spec_rule *rules, unsigned n, const struct spec_dice *d)

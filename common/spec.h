@@ -35,6 +35,9 @@ int spec_time_us(const char *text, uint64_t *out);
 int spec_number(const char *who, const char *key, const char *value, double max, double *out,
 		struct err *err);
 
+/* The seed of dice, a number up to 1e15. -EINVAL with a sentence. */
+int spec_seed(const char *who, const char *value, uint64_t *out, struct err *err);
+
 /* Which of many calls fail: "3:EIO" the 3rd, "3+:EIO" it and all later ones, "3x2:EIO" it and the
  * next, "*:EIO" each with a probability. */
 struct spec_rule {
@@ -55,6 +58,10 @@ struct spec_dice {
 double spec_draw(struct spec_dice *d);
 /* Counts one more call: does it fail? */
 bool spec_rule_hits(struct spec_rule *r, struct spec_dice *d);
+/* One parameter of "fault": "p=" and "seed=" of the dice, or OPERATION=RULE, names being the operations of rules and "all" the
+ * first nall of them. value as of spec_value(). -EINVAL with a sentence. */
+int spec_fault(const char *key, const char *value, const char *const *names, unsigned nall,
+	       struct spec_rule *rules, struct spec_dice *d, struct err *err);
 /* p without a rule that uses it stands for all n of them, with EIO. */
 void spec_rules_default(struct spec_rule *rules, unsigned n, const struct spec_dice *d);
 

@@ -12,7 +12,7 @@ enum {
 		256u << 20, /* one zero or discard: a worker of the kernel is busy with it */
 };
 
-struct file_pool;
+struct pool;
 struct file_ring;
 
 struct file {
@@ -21,7 +21,7 @@ struct file {
 	int fd; /* owned */
 	bool is_block;
 	enum bd_engine engine;  /* that was asked for */
-	struct file_pool *pool; /* owned */
+	struct pool *pool;      /* owned */
 	struct file_ring *ring; /* owned; NULL: the pool does all */
 
 	_Atomic bool no_punch; /* the file has no holes: zeros without BD_UNMAP */
@@ -48,11 +48,11 @@ void file_free(struct file *f);
 
 extern const struct bd_ops file_threads_ops;
 
-int file_pool_new(struct file *f, unsigned threads_max, struct file_pool **out);
+int file_pool_new(struct file *f, unsigned threads_max, struct pool **out);
 /* Executes rq and completes it. */
-void file_pool_add(struct file_pool *p, struct bd_req *rq);
+void file_pool_add(struct pool *p, struct bd_req *rq);
 /* No request is inside. NULL is fine. */
-void file_pool_free(struct file_pool *p);
+void file_pool_free(struct pool *p);
 
 /* ---- uring.c: requests in a ring ---- */
 

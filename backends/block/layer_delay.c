@@ -61,17 +61,13 @@ static int delay_param(struct delay *d, char *param, struct err *err)
 {
 	char *value = spec_value(param);
 	unsigned first, end;
-	double number = 0;
 	uint64_t us;
 	int rc;
 
 	if (!value)
 		return err_set(err, -EINVAL, "delay: '%.100s' is not OPERATION=TIME", param);
-	if (!strcmp(param, "seed")) {
-		rc = spec_number("delay", "seed", value, 1e15, &number, err);
-		d->dice.seed = (uint64_t)number;
-		return rc;
-	}
+	if (!strcmp(param, "seed"))
+		return spec_seed("delay", value, &d->dice.seed, err);
 	if (spec_time_us(value, &us))
 		return err_set(err, -EINVAL,
 			       "delay: %.20s=%.100s is no time up to an hour, as in 5ms", param,

@@ -70,44 +70,19 @@ static void fault_work(struct bd_layer *l, struct list *jobs)
 
 /* ---- description ----------------------------------------------------- */
 
-static int rule_param(struct fault *f, const char *op, const char *value, struct err *err)
-{
-	unsigned first, end;
-	int rc = spec_find("fault", op, bd_layer_op_names, &first, &end, err);
-
-	/* "all" is each operation; FUA would count its write twice. */
-	if (!rc && end > first + 1)
-		end = BD_OPS;
-	for (; !rc && first < end; first++)
-		if (spec_rule(value, &f->rules[first]))
-			return err_set(
-				err, -EINVAL,
-				"fault: %.20s=%.100s is not N:ERROR, N+:ERROR, NxCOUNT:ERROR or *:ERROR",
-				op, value);
-	return rc;
-}
-
 static int fault_param(struct fault *f, char *param, struct err *err)
 {
-	char *value = spec_value(param);
-	double number = 0;
+	const char *value = spec_value(param);
+	double after = 0;
 	int rc;
 
-	if (!value)
-		return err_set(err, -EINVAL, "fault: '%.100s' is not OPERATION=N:ERROR", param);
-	if (!strcmp(param, "p"))
-		return spec_number("fault", "p", value, 1, &f->dice.p, err);
-	if (!strcmp(param, "seed")) {
-		rc = spec_number("fault", "seed", value, 1e15, &number, err);
-		f->dice.seed = (uint64_t)number;
+	if (value && !strcmp(param, "after")) {
+		rc = spec_number("fault", "after", value, 1, &after, err);
+		f->after = after != 0;
 		return rc;
 	}
-	if (!strcmp(param, "after")) {
-		rc = spec_number("fault", "after", value, 1, &number, err);
-		f->after = number != 0;
-		return rc;
-	}
-	return rule_param(f, param, value, err);
+	/* "all" is each operation; FUA would count its write twice. */
+	return spec_fault(param, value, bd_layer_op_names, BD_OPS, f->rules, &f->dice, err);
 }
 
 static int fault_open(char **params, struct bd *below, struct bd **out, struct err *err)

@@ -421,7 +421,7 @@ int bd_powercut_open(struct bd *below_take, uint64_t seed, struct bd **out, stru
 
 static int powercut_open(char **params, struct bd *below_dev, struct bd **out, struct err *err)
 {
-	double seed = 0;
+	uint64_t seed = 0;
 	int rc = 0;
 
 	for (; *params && !rc; params++) {
@@ -429,9 +429,9 @@ static int powercut_open(char **params, struct bd *below_dev, struct bd **out, s
 
 		if (!value || strcmp(*params, "seed") != 0)
 			return err_set(err, -EINVAL, "powercut: '%.100s' is not seed=N", *params);
-		rc = spec_number("powercut", "seed", value, 1e15, &seed, err);
+		rc = spec_seed("powercut", value, &seed, err);
 	}
-	return rc ? rc : bd_powercut_open(below_dev, (uint64_t)seed, out, err);
+	return rc ? rc : bd_powercut_open(below_dev, seed, out, err);
 }
 
 const struct bd_layer_type bd_layer_powercut = {

@@ -28,6 +28,7 @@
 #include "backends/dir/dir_impl.h"
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "common/pool.h"
 #include "common/uri.h"
 
 #define FDS_MIN 16
@@ -268,11 +269,10 @@ static int dir_start(struct dir *d, uint64_t fds, bool no_handles, struct err *e
 	rc = root_make(d);
 	if (rc)
 		return err_set(err, rc, "dir: cannot look at the folder: %s", strerror(-rc));
-	d->data_pool = pool_new("dir-data", DIR_DATA_THREADS);
-	d->commit_pool = pool_new("dir-commit", DIR_COMMIT_THREADS);
-	if (!d->data_pool || !d->commit_pool)
-		return err_set(err, -EAGAIN, "dir: cannot start threads");
-	return 0;
+	rc = dir_pool_new("dir-data", DIR_DATA_THREADS, &d->data_pool);
+	if (!rc)
+		rc = dir_pool_new("dir-commit", DIR_COMMIT_THREADS, &d->commit_pool);
+	return rc ? err_set(err, rc, "dir: cannot start threads") : 0;
 }
 
 static int folder_fd_of(const char *text, struct err *err)

@@ -4,7 +4,7 @@
  *   dir.c    opening, closing, the table     who.c      acting as the caller
  *   node.c   the table of nodes              fds.c      descriptors of nodes and of their data
  *   names.c  lookup, make, remove, rename    attr.c     attributes, access, statfs
- *   file.c   create, open, ranges            io.c       data; pool.c: threads for it
+ *   file.c   create, open, ranges            io.c       data, and threads for it
  *   readdir.c  xattr.c
  *
  * A node is (device, inode number) plus a way back to the object: an O_PATH
@@ -179,13 +179,10 @@ void dnode_opened_take(struct dnode *n, struct dfile *file);
 struct dfile *dfile_new_take(int fd, bool writable);
 void dir_release(struct backend *be, struct be_node *node, int oflags);
 
-/* ---- pool.c ----------------------------------------------------------- */
+/* ---- io.c ------------------------------------------------------------- */
 
-/* Runs work(io) on one of its threads. */
-struct pool *pool_new(const char *name, unsigned threads);
-void pool_free(struct pool *p); /* after its last job */
-/* False without memory: nothing will run. */
-bool pool_submit(struct pool *p, void (*work)(struct be_io *io), struct be_io *io);
+/* Threads for transfers that wait for a disk. */
+int dir_pool_new(const char *name, unsigned threads, struct pool **out);
 
 /* ---- operations; see backend.h ---------------------------------------- */
 

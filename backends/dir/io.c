@@ -14,12 +14,60 @@
  * set-user-id bit when somebody else writes it. */
 #include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "backends/dir/dir_impl.h"
+#include "common/pool.h"
 
 #define WRITE_INLINE_MAX (64u * 1024)
+
+/* ---- threads ---------------------------------------------------------- */
+
+struct job {
+	struct list link;
+	void (*work)(struct be_io *io);
+	struct be_io *io; /* borrowed until work is done */
+};
+
+static void job_run(void *arg, struct list *link)
+{
+	struct job *job = list_entry(link, struct job, link);
+
+	(void)arg;
+	job->work(job->io);
+	free(job);
+}
+
+int dir_pool_new(const char *name, unsigned threads, struct pool **out)
+{
+	/* All at once: one that starts later inherits a caller's identity. */
+	struct pool_conf conf = {
+		.name = name,
+		.rank = LOCK_be_queue,
+		.threads_min = threads,
+		.threads_max = threads,
+		.work = job_run,
+	};
+
+	return pool_new(&conf, out);
+}
+
+/* False without memory: nothing will run. */
+static bool job_add(struct pool *p, void (*work)(struct be_io *io), struct be_io *io)
+{
+	struct job *job = malloc(sizeof *job);
+
+	if (!job)
+		return false;
+	job->work = work;
+	job->io = io;
+	pool_add(p, &job->link);
+	return true;
+}
+
+/* ---- what reads and writes share ---------------------------------------- */
 
 static struct dfile *file_of(const struct be_io *io)
 {
@@ -130,7 +178,7 @@ enum be_submit dir_submit_read(struct backend *be, struct be_io *io)
 		return BE_DONE;
 	}
 	io->result = (ssize_t)done; /* so far */
-	if (pool_submit(d->data_pool, read_work, io))
+	if (job_add(d->data_pool, read_work, io))
 		return BE_QUEUED;
 	read_finish(io);
 	return BE_DONE;
@@ -202,7 +250,7 @@ enum be_submit dir_submit_write(struct backend *be, struct be_io *io)
 		return BE_DONE;
 	}
 	if ((io->want != BE_UNSTABLE || (!io->background && io->len > WRITE_INLINE_MAX)) &&
-	    pool_submit(d->data_pool, write_work, io))
+	    job_add(d->data_pool, write_work, io))
 		return BE_QUEUED;
 	write_finish(io);
 	return BE_DONE;
@@ -232,7 +280,7 @@ static void commit_work(struct be_io *io)
 
 enum be_submit dir_submit_commit(struct backend *be, struct be_io *io)
 {
-	if (pool_submit(dir_of(be)->commit_pool, commit_work, io))
+	if (job_add(dir_of(be)->commit_pool, commit_work, io))
 		return BE_QUEUED;
 	commit_finish(io);
 	return BE_DONE;

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "backends/layer/layer_impl.h"
 #include "common/lock.h"
@@ -43,32 +42,6 @@ static const struct layer_ops fault_ops = { .before = fault_before, .free = faul
 
 /* ---- description ----------------------------------------------------- */
 
-static int param_parse(struct fault *f, char *param, struct err *err)
-{
-	char *value = spec_value(param);
-	unsigned first, end;
-	double number = 0;
-	int rc;
-
-	if (!value)
-		return err_set(err, -EINVAL, "fault: '%.100s' is not OPERATION=N:ERROR", param);
-	if (!strcmp(param, "p"))
-		return spec_number("fault", "p", value, 1, &f->dice.p, err);
-	if (!strcmp(param, "seed")) {
-		rc = spec_number("fault", "seed", value, 1e15, &number, err);
-		f->dice.seed = (uint64_t)number;
-		return rc;
-	}
-	rc = spec_find("fault", param, layer_op_names, &first, &end, err);
-	for (; !rc && first < end; first++)
-		if (spec_rule(value, &f->rules[first]))
-			return err_set(
-				err, -EINVAL,
-				"fault: '%.100s' is not N:ERROR, N+:ERROR, NxCOUNT:ERROR or *:ERROR",
-				value);
-	return rc;
-}
-
 static int fault_open(char **params, struct layer **out, struct err *err)
 {
 	struct fault *f = calloc(1, sizeof *f);
@@ -78,8 +51,11 @@ static int fault_open(char **params, struct layer **out, struct err *err)
 		return err_set(err, -ENOMEM, "fault: out of memory");
 	f->layer.lops = &fault_ops;
 	mutex_init(&f->lock, LOCK_layer);
-	for (; *params && !rc; params++)
-		rc = param_parse(f, *params, err);
+	for (; *params && !rc; params++) {
+		const char *value = spec_value(*params);
+
+		rc = spec_fault(*params, value, layer_op_names, LAYER_OPS, f->rules, &f->dice, err);
+	}
 	spec_rules_default(f->rules, LAYER_OPS, &f->dice);
 	if (rc) {
 		fault_free(&f->layer);

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -551,67 +550,23 @@ static int local_mount_config(struct provider *p, const struct provider_ref *ref
 	return bad ? err_set(err, -ENOMEM, "out of memory") : 0;
 }
 
-static const char *identity(const struct provider_host *h)
-{
-	const char *id = h->sdc_guid ? h->sdc_guid : h->nqn ? h->nqn : h->address;
-
-	return id && *id && strlen(id) < NAME_MAX ? id : NULL;
-}
-
-/* Who has it; "" nobody. */
-static void read_holder(int root, const char *name, char *buf, size_t cap)
-{
-	char side[LOCAL_SIDE_MAX];
-	ssize_t n;
-
-	local_side_name("map", name, side);
-	n = readlinkat(root, side, buf, cap - 1);
-	buf[n > 0 ? n : 0] = '\0';
-}
-
-static int map_image(int root, const char *name, const char *id, struct provider_mapping *out,
-		     struct err *err)
-{
-	char side[LOCAL_SIDE_MAX], holder[NAME_MAX + 1];
-	struct stat st;
-
-	local_side_name("map", name, side);
-	if (!symlinkat(id, root, side))
-		return 0;
-	if (errno != EEXIST)
-		return local_failed(err, "make", side);
-	read_holder(root, name, holder, sizeof holder);
-	out->was_mapped = !strcmp(holder, id);
-	if (out->was_mapped)
-		return 0;
-	snprintf(out->holder, sizeof out->holder, "%.120s", holder);
-	snprintf(out->holder_guid, sizeof out->holder_guid, "%.60s", holder);
-	out->holder_connected = true; /* a file cannot tell: nobody is to be fenced for that */
-	if (local_has_side(root, "map", name, &st))
-		out->holder_since = (uint64_t)st.st_mtim.tv_sec;
-	return err_set(err, -EBUSY, "volume %s is used by %.100s", name, holder);
-}
-
 static int local_map(struct provider *p, const struct provider_ref *ref,
 		     const struct provider_host *host, struct provider_mapping *out,
 		     struct err *err)
 {
 	char name[PROVIDER_NAME_MAX];
 	AUTO_FD int root = open_root(of(p), err);
-	const char *id = identity(host);
 	struct stat st;
 	int rc;
 
 	memset(out, 0, sizeof *out);
 	if (root < 0)
 		return root;
-	if (is_image(ref->plan) && !id)
-		return err_set(err, -EINVAL, "a machine without a name cannot use volumes");
 	local_name_of(p, ref->owner, name);
 	rc = look(root, name, ref->plan, &st, err);
 	if (!rc && S_ISREG(st.st_mode)) {
 		out->size = (uint64_t)st.st_size;
-		rc = map_image(root, name, id, out, err);
+		rc = local_map_image(root, name, host, out, err);
 	}
 	if (!rc)
 		source_of(of(p), name, ref->plan, out->source, sizeof out->source);
@@ -621,16 +576,13 @@ static int local_map(struct provider *p, const struct provider_ref *ref,
 static int local_unmap(struct provider *p, const struct provider_ref *ref,
 		       const struct provider_host *host, struct err *err)
 {
-	char name[PROVIDER_NAME_MAX], holder[NAME_MAX + 1];
+	char name[PROVIDER_NAME_MAX];
 	AUTO_FD int root = open_root(of(p), err);
-	const char *id = identity(host);
 
 	if (root < 0)
 		return root;
 	local_name_of(p, ref->owner, name);
-	read_holder(root, name, holder, sizeof holder);
-	if (id && !strcmp(holder, id))
-		local_drop_side(root, "map", name);
+	local_unmap_image(root, name, host);
 	return 0;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* local_impl.h - parts of the provider "local": deleting trees, and quotas of folders */
+/* local_impl.h - parts of the provider "local": notes, deleting trees, quotas of folders, who uses an image */
 #ifndef BACKENDS_PROVIDERS_LOCAL_IMPL_H
 #define BACKENDS_PROVIDERS_LOCAL_IMPL_H
 
@@ -29,6 +29,12 @@ struct local_note {
 int local_write_note(int root, const char *name, const struct local_note *n, struct err *err);
 /* Zeros when there is none that makes sense. */
 void local_read_note(int root, const char *name, struct local_note *n);
+
+/* The image *name is host's; fills out's part about who had it. -EBUSY: another's; -EINVAL: host has no name. */
+int local_map_image(int root, const char *name, const struct provider_host *host,
+		    struct provider_mapping *out, struct err *err);
+/* Only what is host's. */
+void local_unmap_image(int root, const char *name, const struct provider_host *host);
 
 /* -errno. The file to is new and empty. */
 int local_copy_data(int from, int to, uint64_t size);

@@ -48,7 +48,7 @@ scenario() {
 	target_mount
 	mkdir "$mnt/posix"
 	chmod 755 "$mnt" "$mnt/posix"
-	for prog in posix_name posix_race posix_data posix_perm posix_lock; do
+	for prog in posix_name posix_dir posix_race posix_data posix_time posix_perm posix_lock; do
 		# shellcheck disable=SC2207 # words on purpose
 		only=($(comm -12 <("$(tool $prog)" --list | sort) <(tr ' ' '\n' <<<"${ONLY:-}" | sort)))
 		[ -z "${ONLY:-}" ] || [ ${#only[@]} -gt 0 ] || continue

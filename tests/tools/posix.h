@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #define EXIT_SKIP 77
+#define FRAME 65536u       /* unit of the cache */
 #define SUBTEST_SECONDS 90 /* a sub-test that lasts longer hangs */
 
 struct subtest {
@@ -199,6 +200,12 @@ static inline bool has_feature(const char *feature)
 /* ---- small helpers ---------------------------------------------------- */
 
 /* A new file with this text. */
+/* A new, empty one, open for both. */
+static inline int new_file(const char *name)
+{
+	return OK_INT(open(name, O_CREAT | O_EXCL | O_RDWR, 0644));
+}
+
 static inline void make_file(const char *path, const char *text, mode_t mode)
 {
 	int fd = OK_INT(open(path, O_CREAT | O_EXCL | O_WRONLY, 0600));

@@ -29,15 +29,20 @@ static void rename_over_a_name_is_atomic_for_others(void)
 	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
+static void make_target(void)
+{
+	int fd = OK_INT(open("new", O_CREAT | O_EXCL | O_WRONLY, 0600));
+
+	pattern_write(fd, 0, WHOLE, 3);
+	OK(close(fd));
+	OK(rename("new", "target"));
+}
+
 static void make_and_unlink(void *arg)
 {
 	(void)arg;
 	for (int i = 0; i < ROUNDS; i++) {
-		int fd = OK_INT(open("new", O_CREAT | O_EXCL | O_WRONLY, 0600));
-
-		pattern_write(fd, 0, WHOLE, 3);
-		OK(close(fd));
-		OK(rename("new", "target"));
+		make_target();
 		OK(unlink("target"));
 	}
 }
@@ -45,13 +50,8 @@ static void make_and_unlink(void *arg)
 static void make_and_replace(void *arg)
 {
 	(void)arg;
-	for (int i = 0; i < ROUNDS; i++) {
-		int fd = OK_INT(open("new", O_CREAT | O_EXCL | O_WRONLY, 0600));
-
-		pattern_write(fd, 0, WHOLE, 3);
-		OK(close(fd));
-		OK(rename("new", "target"));
-	}
+	for (int i = 0; i < ROUNDS; i++)
+		make_target();
 }
 
 /* Whoever got it open finds all that was written before, on disk or not. */

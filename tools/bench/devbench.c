@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* devbench.c - how fast a block device is through our transports alone: no file system, no copies
  *
- *   devbench --device URI --rw randread|randwrite|read|write [--bs BYTES] [--depth N] [--runtime SECONDS] [--json]
+ *   devbench --device URI [--rw randread|randwrite|read|write] [--bs BYTES] [--depth N] [--runtime TIME] [--layers LAYERS] [--json]
  *
  * Keeps depth requests in flight; each is submitted anew by its own done(), as a file system with work enough does.
  * Writes destroy what the device holds. */
 #include <errno.h>
-#include <getopt.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -18,6 +17,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "tools/bench/args.h"
 
 #define LINE 64 /* bytes that CPUs exchange */
 #define WAIT_MS 60000u
@@ -33,18 +33,29 @@ struct slot {
 
 struct run {
 	/* set at start, then read only */
-	const char *uri, *layers;
-	enum bd_op op;
-	bool random, json;
+	char *uri, *layers; /* owned */
+	unsigned rw;        /* see rw_names */
+	bool json;
 	uint64_t bytes; /* of a request */
-	unsigned depth;
-	double seconds;
+	uint64_t depth, runtime_ms;
 	uint64_t blocks; /* of bytes each */
 	struct bd *dev;
 	struct slot *slots;
 
 	_Atomic bool stop;
 };
+
+static const char *const rw_names[] = { "randread", "randwrite", "read", "write", NULL };
+
+static bool is_random(const struct run *r)
+{
+	return r->rw < 2;
+}
+
+static enum bd_op op_of(const struct run *r)
+{
+	return r->rw % 2 ? BD_WRITE : BD_READ;
+}
 
 static void die(const char *what, int rc)
 {
@@ -64,7 +75,7 @@ static void place(struct slot *s)
 {
 	struct run *r = s->run;
 
-	if (r->random) {
+	if (is_random(r)) {
 		s->rq.off = random_block(s) * r->bytes;
 		return;
 	}
@@ -120,7 +131,7 @@ static void make_slots(struct run *r)
 		s->run = r;
 		s->seed = clock_us() * 2654435761u + i + 1;
 		s->first = s->next = i;
-		s->rq = (struct bd_req){ .op = r->op,
+		s->rq = (struct bd_req){ .op = op_of(r),
 					 .len = r->bytes,
 					 .iov = &s->iov,
 					 .niov = 1,
@@ -131,11 +142,11 @@ static void make_slots(struct run *r)
 
 static void measure(struct run *r)
 {
-	struct timespec span = { .tv_sec = (time_t)r->seconds };
+	struct timespec span = { .tv_sec = (time_t)(r->runtime_ms / 1000),
+				 .tv_nsec = (long)(r->runtime_ms % 1000 * 1000000) };
 	uint64_t start = clock_us(), total = 0;
 	double took;
 
-	span.tv_nsec = (long)((r->seconds - (double)span.tv_sec) * 1e9);
 	for (unsigned i = 0; i < r->depth; i++)
 		submit(&r->slots[i]);
 	while (nanosleep(&span, &span) && errno == EINTR)
@@ -153,87 +164,53 @@ static void measure(struct run *r)
 	       (double)total / took, (double)(total * r->bytes) / took / 1048576);
 }
 
-static void usage(void)
-{
-	fputs("usage: devbench --device URI --rw randread|randwrite|read|write [--bs BYTES] [--depth N]\n"
-	      "                [--runtime SECONDS] [--layers LAYERS] [--json]\n",
-	      stderr);
-	exit(2);
-}
+#define AT(member) offsetof(struct run, member)
+static const struct opt_def table[] = {
+	ARGS_DEVICE(AT(uri)),
+	{ .name = "rw",
+	  .type = OPT_ENUM,
+	  .offset = AT(rw),
+	  .choices = rw_names,
+	  .dflt = "randread",
+	  .help = "what the requests do" },
+	{ .name = "bs",
+	  .type = OPT_SIZE,
+	  .offset = AT(bytes),
+	  .min = BD_BLOCK_MIN,
+	  .max = 64u << 20,
+	  .dflt = "4k",
+	  .help = "of a request" },
+	{ .name = "depth",
+	  .type = OPT_UINT,
+	  .offset = AT(depth),
+	  .min = 1,
+	  .max = 4096,
+	  .dflt = "1",
+	  .help = "requests in flight" },
+	ARGS_RUNTIME(AT(runtime_ms), "3s", "how long"),
+	ARGS_LAYERS(AT(layers)),
+	ARGS_JSON(AT(json)),
+	{ .name = NULL },
+};
 
-static void parse_rw(struct run *r, const char *text)
-{
-	r->random = strncmp(text, "rand", 4) == 0;
-	text += r->random ? 4 : 0;
-	if (strcmp(text, "read") == 0)
-		r->op = BD_READ;
-	else if (strcmp(text, "write") == 0)
-		r->op = BD_WRITE;
-	else
-		usage();
-}
-
-static uint64_t parse_number(const char *text, uint64_t min, uint64_t max)
-{
-	char *end;
-	unsigned long long v = strtoull(text, &end, 10);
-
-	if (end == text || *end || v < min || v > max)
-		usage();
-	return v;
-}
-
-static void parse(struct run *r, int argc, char **argv)
-{
-	static const struct option options[] = {
-		{ "device", required_argument, NULL, 'd' },
-		{ "rw", required_argument, NULL, 'w' },
-		{ "bs", required_argument, NULL, 'b' },
-		{ "depth", required_argument, NULL, 'q' },
-		{ "runtime", required_argument, NULL, 't' },
-		{ "layers", required_argument, NULL, 'l' },
-		{ "json", no_argument, NULL, 'j' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int c;
-
-	*r = (struct run){ .op = BD_OPS, .bytes = 4096, .depth = 1, .seconds = 3 };
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (c == 'd')
-			r->uri = optarg;
-		else if (c == 'w')
-			parse_rw(r, optarg);
-		else if (c == 'b')
-			r->bytes = parse_number(optarg, BD_BLOCK_MIN, 64 << 20);
-		else if (c == 'q')
-			r->depth = (unsigned)parse_number(optarg, 1, 4096);
-		else if (c == 't')
-			r->seconds = (double)parse_number(optarg, 1, 3600);
-		else if (c == 'l')
-			r->layers = optarg;
-		else if (c == 'j')
-			r->json = true;
-		else
-			usage();
-	}
-	if (!r->uri || r->op == BD_OPS || optind != argc)
-		usage();
-}
+static const char usage[] = "devbench --device URI [OPTION...]";
 
 int main(int argc, char **argv)
 {
-	struct run r;
+	struct run r = { .stop = false };
 	struct err err = { "" };
 
-	parse(&r, argc, argv);
+	args_parse(usage, table, &r, argc, argv, 0);
+	if (!r.uri)
+		args_usage(usage);
 	if (bd_open(r.uri, r.layers, NULL, &r.dev, &err)) {
 		fprintf(stderr, "devbench: %s\n", err.text);
 		return 1;
 	}
 	r.blocks = r.dev->size / r.bytes;
 	if (r.blocks < 2ull * r.depth) {
-		fprintf(stderr, "devbench: %s is too small for %u requests of %llu bytes\n", r.uri,
-			r.depth, (unsigned long long)r.bytes);
+		fprintf(stderr, "devbench: %s is too small for %llu requests of %llu bytes\n",
+			r.uri, (unsigned long long)r.depth, (unsigned long long)r.bytes);
 		return 1;
 	}
 	make_slots(&r);
@@ -242,5 +219,6 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; i < r.depth; i++)
 		free(r.slots[i].iov.iov_base);
 	free(r.slots);
+	opt_done(table, &r);
 	return 0;
 }

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* jrnbench.c - how many commits a second the journal makes, alone: no file system above it
  *
- *   jrnbench --device URI [--threads N] [--runtime SECONDS] [--blocks N] [--first BLOCK] [--json]
+ *   jrnbench --device URI [--threads N] [--runtime TIME] [--blocks N] [--first BLOCK] [--layers LAYERS] [--json]
  *
  * The device holds an ext4 file system made by mke2fs, with a journal, that nobody uses. Each thread does what fsync()
  * of a changed inode costs: a handle that changes blocks (1) of its own, then jrn_wait(). The blocks are free ones: from
  * --first on, else the last of the file system. They have to be zero, and are zero again at the end. */
 #include <errno.h>
-#include <getopt.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,6 +18,7 @@
 #include "backends/block/ext4/journal.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "tools/bench/args.h"
 
 #define BUFFERS_BYTES (64u << 20)
 #define SAMPLES_MAX 1000000u /* latencies kept of a thread */
@@ -37,10 +37,10 @@ struct worker {
 
 struct run {
 	/* set at start, then read only */
-	const char *uri, *layers;
-	unsigned threads, blocks;
+	char *uri, *layers; /* owned */
+	uint64_t threads, blocks;
 	uint64_t first;
-	double seconds;
+	uint64_t runtime_ms;
 	bool json;
 	struct bd *dev;
 	struct ext4_super super;
@@ -114,7 +114,7 @@ static bool is_zero(const uint8_t *p, size_t n)
 static void check_free(struct run *r)
 {
 	struct buf_owner plain = { .type = BUF_PLAIN };
-	uint64_t n = (uint64_t)r->threads * r->blocks;
+	uint64_t n = r->threads * r->blocks;
 
 	if (!r->first)
 		r->first = n < r->super.blocks ? r->super.blocks - n : 0;
@@ -212,7 +212,8 @@ static void report(struct run *r, double took, const struct jrn_counts *c)
 
 static void measure(struct run *r)
 {
-	struct timespec span = { .tv_sec = (time_t)r->seconds };
+	struct timespec span = { .tv_sec = (time_t)(r->runtime_ms / 1000),
+				 .tv_nsec = (long)(r->runtime_ms % 1000 * 1000000) };
 	uint64_t begin = clock_us();
 	struct jrn_counts c;
 	double took;
@@ -221,7 +222,7 @@ static void measure(struct run *r)
 		struct worker *w = &r->workers[i];
 
 		w->run = r;
-		w->first = r->first + (uint64_t)i * r->blocks;
+		w->first = r->first + i * r->blocks;
 		w->us = malloc(SAMPLES_MAX * sizeof *w->us);
 		if (!w->us)
 			die("memory", strerror(ENOMEM));
@@ -244,66 +245,42 @@ static void measure(struct run *r)
 
 /* ---- the command line ------------------------------------------------------------ */
 
-static void usage(void)
-{
-	fputs("usage: jrnbench --device URI [--threads N] [--runtime SECONDS] [--blocks N] [--first BLOCK]\n"
-	      "                [--layers LAYERS] [--json]\n",
-	      stderr);
-	exit(2);
-}
+#define AT(member) offsetof(struct run, member)
+static const struct opt_def table[] = {
+	ARGS_DEVICE(AT(uri)),
+	{ .name = "threads",
+	  .type = OPT_UINT,
+	  .offset = AT(threads),
+	  .min = 1,
+	  .max = 256,
+	  .dflt = "1",
+	  .help = "that commit at once" },
+	ARGS_RUNTIME(AT(runtime_ms), "3s", "how long"),
+	{ .name = "blocks",
+	  .type = OPT_UINT,
+	  .offset = AT(blocks),
+	  .min = 1,
+	  .max = 1000,
+	  .dflt = "1",
+	  .help = "that a handle changes" },
+	{ .name = "first",
+	  .type = OPT_UINT,
+	  .offset = AT(first),
+	  .help = "block; 0: the last ones of the file system" },
+	ARGS_LAYERS(AT(layers)),
+	ARGS_JSON(AT(json)),
+	{ .name = NULL },
+};
 
-static uint64_t parse_number(const char *text, uint64_t min, uint64_t max)
-{
-	char *end;
-	unsigned long long v = strtoull(text, &end, 10);
-
-	if (end == text || *end || v < min || v > max)
-		usage();
-	return v;
-}
-
-static void parse(struct run *r, int argc, char **argv)
-{
-	static const struct option options[] = {
-		{ "device", required_argument, NULL, 'd' },
-		{ "threads", required_argument, NULL, 'n' },
-		{ "runtime", required_argument, NULL, 't' },
-		{ "blocks", required_argument, NULL, 'b' },
-		{ "first", required_argument, NULL, 'f' },
-		{ "layers", required_argument, NULL, 'l' },
-		{ "json", no_argument, NULL, 'j' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int c;
-
-	*r = (struct run){ .threads = 1, .blocks = 1, .seconds = 3 };
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (c == 'd')
-			r->uri = optarg;
-		else if (c == 'n')
-			r->threads = (unsigned)parse_number(optarg, 1, 256);
-		else if (c == 't')
-			r->seconds = (double)parse_number(optarg, 1, 3600);
-		else if (c == 'b')
-			r->blocks = (unsigned)parse_number(optarg, 1, 1000);
-		else if (c == 'f')
-			r->first = parse_number(optarg, 1, UINT64_MAX - 1);
-		else if (c == 'l')
-			r->layers = optarg;
-		else if (c == 'j')
-			r->json = true;
-		else
-			usage();
-	}
-	if (!r->uri || optind != argc)
-		usage();
-}
+static const char usage[] = "jrnbench --device URI [OPTION...]";
 
 int main(int argc, char **argv)
 {
-	struct run r;
+	struct run r = { .stop = false };
 
-	parse(&r, argc, argv);
+	args_parse(usage, table, &r, argc, argv, 0);
+	if (!r.uri)
+		args_usage(usage);
 	start(&r);
 	r.workers = calloc(r.threads, sizeof *r.workers);
 	if (!r.workers)
@@ -311,5 +288,6 @@ int main(int argc, char **argv)
 	measure(&r);
 	finish(&r);
 	free(r.workers);
+	opt_done(table, &r);
 	return 0;
 }

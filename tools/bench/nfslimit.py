@@ -89,8 +89,8 @@ class Limit:
 
     def run_raw(self, mode, depth, nconnect, keep=False):
         name = "big.dat" if mode.endswith("read") else "raw-out"
-        cmd = [self.stage.program("nfsraw"), "-d", str(depth), "-n", str(nconnect), "-s",
-               str(self.args.size_mib), "-t", str(self.args.runtime)] + ["-k"] * keep
+        cmd = [self.stage.program("nfsraw"), "--depth", str(depth), "--nconnect", str(nconnect), "--size",
+               "%dm" % self.args.size_mib, "--runtime", str(self.args.runtime)] + ["--keep"] * keep
         out = rows.run(cmd + [self.server.uri, name, mode], stdout=subprocess.PIPE,
                        timeout=self.args.limit)
         return json.loads(out)["iops" if mode == "rread" else "mib_s"]

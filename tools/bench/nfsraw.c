@@ -7,7 +7,6 @@
  * they complete the main thread submits anew. */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,6 +20,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "tools/bench/args.h"
 
 #define DEPTH_MAX 256
 
@@ -38,8 +38,8 @@ struct run {
 	const char *uri, *name;
 	enum mode mode;
 	uint64_t size, bytes; /* of the file; of one request */
-	unsigned depth, nconnect;
-	double seconds; /* of random reads */
+	uint64_t depth, nconnect;
+	uint64_t runtime_ms; /* of random reads */
 	bool keep;
 	uint8_t *kept; /* with keep: the whole file's memory */
 
@@ -133,7 +133,7 @@ static struct slot *take_done(struct run *r)
 
 static void pump(struct run *r)
 {
-	uint64_t until = clock_us() + (uint64_t)(r->seconds * 1e6), off;
+	uint64_t until = clock_us() + r->runtime_ms * 1000, off;
 
 	for (unsigned i = 0; i < r->depth && next_place(r, &off, until); i++)
 		submit(r, &r->slots[i], off);
@@ -181,7 +181,7 @@ static int truncate_file(struct run *r, const struct be_call *call, struct be_no
 
 static void open_file(struct run *r)
 {
-	struct be_env env = { .nconnect = r->nconnect };
+	struct be_env env = { .nconnect = (unsigned)r->nconnect };
 	struct be_call call = { .cred = r->cred };
 	struct be_entry root, e;
 	struct err err;
@@ -249,25 +249,43 @@ static void make_kept(struct run *r)
 static const char usage[] =
 	"nfsraw [OPTION...] URI NAME read|rread|write|rewrite\n"
 	"Moves the file NAME in the root of URI without a mount and prints one line of JSON.\n"
-	"write makes it anew, rewrite goes over what is there.\n"
-	"  -b BYTES    of a request; default 1048576, rread 4096\n"
-	"  -d DEPTH    requests in flight, 1 to 256; default 16\n"
-	"  -k          read: into memory for the whole file, not into DEPTH buffers again and again\n"
-	"  -n N        connections, 1 to 16; default 1\n"
-	"  -s MIB      write: size of the file; default 1024\n"
-	"  -t SECONDS  rread: for how long; default 5\n";
+	"write makes it anew, rewrite goes over what is there.";
 
-static uint64_t number(char letter, const char *text, uint64_t min, uint64_t max)
-{
-	char *end;
-	unsigned long long v = strtoull(text, &end, 10);
-
-	if (*text && !*end && v >= min && v <= max)
-		return v;
-	fprintf(stderr, "nfsraw: option -%c %s: want %llu to %llu\n", letter, text,
-		(unsigned long long)min, (unsigned long long)max);
-	exit(2);
-}
+#define AT(member) offsetof(struct run, member)
+static const struct opt_def table[] = {
+	{ .name = "bs",
+	  .type = OPT_SIZE,
+	  .offset = AT(bytes),
+	  .max = 1 << 20,
+	  .help = "of a request; 0: 1m, for rread 4k" },
+	{ .name = "depth",
+	  .type = OPT_UINT,
+	  .offset = AT(depth),
+	  .min = 1,
+	  .max = DEPTH_MAX,
+	  .dflt = "16",
+	  .help = "requests in flight" },
+	{ .name = "keep",
+	  .type = OPT_BOOL,
+	  .offset = AT(keep),
+	  .help = "read into memory for the whole file, not into DEPTH buffers again and again" },
+	{ .name = "nconnect",
+	  .type = OPT_UINT,
+	  .offset = AT(nconnect),
+	  .min = 1,
+	  .max = 16,
+	  .dflt = "1",
+	  .help = "connections" },
+	{ .name = "size",
+	  .type = OPT_SIZE,
+	  .offset = AT(size),
+	  .min = 1 << 20,
+	  .max = 1ULL << 40,
+	  .dflt = "1g",
+	  .help = "write: of the file" },
+	ARGS_RUNTIME(AT(runtime_ms), "5s", "rread: how long"),
+	{ .name = NULL },
+};
 
 static enum mode mode_of(const char *text)
 {
@@ -280,40 +298,18 @@ static enum mode mode_of(const char *text)
 
 static void parse(struct run *r, int argc, char **argv)
 {
-	int c;
+	int at = args_parse(usage, table, r, argc, argv, 3);
 
-	while ((c = getopt(argc, argv, "b:d:kn:s:t:h")) != -1) {
-		if (c == 'b')
-			r->bytes = number('b', optarg, 1, 1 << 20);
-		else if (c == 'd')
-			r->depth = (unsigned)number('d', optarg, 1, DEPTH_MAX);
-		else if (c == 'k')
-			r->keep = true;
-		else if (c == 'n')
-			r->nconnect = (unsigned)number('n', optarg, 1, 16);
-		else if (c == 's')
-			r->size = number('s', optarg, 1, 1 << 20) << 20;
-		else if (c == 't')
-			r->seconds = (double)number('t', optarg, 1, 3600);
-		else
-			exit(fputs(usage, c == 'h' ? stdout : stderr) < 0 || c != 'h' ? 2 : 0);
-	}
-	if (argc - optind != 3)
-		exit(fputs(usage, stderr) < 0 ? 3 : 2);
-	r->uri = argv[optind];
-	r->name = argv[optind + 1];
-	r->mode = mode_of(argv[optind + 2]);
+	r->uri = argv[at];
+	r->name = argv[at + 1];
+	r->mode = mode_of(argv[at + 2]);
 	if (!r->bytes)
 		r->bytes = is_random(r) ? 4096 : 1 << 20;
 }
 
 int main(int argc, char **argv)
 {
-	static struct run r = { .depth = 16,
-				.nconnect = 1,
-				.size = 1024ULL << 20,
-				.seconds = 5,
-				.seed = 1,
+	static struct run r = { .seed = 1,
 				.lock = PTHREAD_MUTEX_INITIALIZER,
 				.cond = PTHREAD_COND_INITIALIZER };
 	uint64_t start, us;
@@ -332,10 +328,10 @@ int main(int argc, char **argv)
 	us = clock_us() - start;
 	close_file(&r);
 	be_cred_put(r.cred);
-	printf("{\"mode\": \"%s\", \"depth\": %u, \"nconnect\": %u, \"bytes\": %llu, \"mib_s\": %.1f, "
+	printf("{\"mode\": \"%s\", \"depth\": %llu, \"nconnect\": %llu, \"bytes\": %llu, \"mib_s\": %.1f, "
 	       "\"iops\": %.0f}\n",
-	       mode_names[r.mode], r.depth, r.nconnect, (unsigned long long)r.bytes,
-	       (double)r.moved / (1 << 20) / ((double)us / 1e6),
+	       mode_names[r.mode], (unsigned long long)r.depth, (unsigned long long)r.nconnect,
+	       (unsigned long long)r.bytes, (double)r.moved / (1 << 20) / ((double)us / 1e6),
 	       (double)r.requests / ((double)us / 1e6));
 	return 0;
 }

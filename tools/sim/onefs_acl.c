@@ -67,47 +67,42 @@ json_t *onefs_group(gid_t gid)
 			 "group");
 }
 
-/* "UID:7", "USER:name" or a name alone -> an id. */
+/* "UID:7", "USER:name" or a name alone: NULL with *id, which is -1 when it is none of them, or the name to look up. */
+static const char *id_or_name(const json_t *who, const char *kinds, int64_t *id)
+{
+	const json_t *persona = json_object_get(who, "id");
+	const char *text = json_string_value(persona);
+
+	*id = -1;
+	if (!text)
+		return json_string_value(json_object_get(who, "name"));
+	if (!onefs_persona(persona, kinds, id)) {
+		*id = -1;
+		return NULL;
+	}
+	return *id >= 0 ? NULL : strchr(text, ':') + 1;
+}
+
 static bool user_id(const json_t *who, int64_t *id)
 {
-	const char *text = json_string_value(json_object_get(who, "id"));
+	const char *name = id_or_name(who, " UID USER ", id);
 	char buf[4096];
 	struct passwd pw, *found = NULL;
 
-	if (text && onefs_persona(json_object_get(who, "id"), " UID USER ", id)) {
-		if (*id >= 0)
-			return true;
-		text = strchr(text, ':') + 1;
-	} else if (!text) {
-		text = json_string_value(json_object_get(who, "name"));
-	} else {
-		return false;
-	}
-	if (!text || getpwnam_r(text, &pw, buf, sizeof buf, &found) || !found)
-		return false;
-	*id = pw.pw_uid;
-	return true;
+	if (name && !getpwnam_r(name, &pw, buf, sizeof buf, &found) && found)
+		*id = pw.pw_uid;
+	return *id >= 0;
 }
 
 static bool group_id(const json_t *who, int64_t *id)
 {
-	const char *text = json_string_value(json_object_get(who, "id"));
+	const char *name = id_or_name(who, " GID GROUP ", id);
 	char buf[4096];
 	struct group gr, *found = NULL;
 
-	if (text && onefs_persona(json_object_get(who, "id"), " GID GROUP ", id)) {
-		if (*id >= 0)
-			return true;
-		text = strchr(text, ':') + 1;
-	} else if (!text) {
-		text = json_string_value(json_object_get(who, "name"));
-	} else {
-		return false;
-	}
-	if (!text || getgrnam_r(text, &gr, buf, sizeof buf, &found) || !found)
-		return false;
-	*id = gr.gr_gid;
-	return true;
+	if (name && !getgrnam_r(name, &gr, buf, sizeof buf, &found) && found)
+		*id = gr.gr_gid;
+	return *id >= 0;
 }
 
 /* --- access control --------------------------------------------------------- */

@@ -7,6 +7,16 @@
 
 /* ---- B7: the order ------------------------------------------------------------- */
 
+/* What was not answered is lost, and what comes then is answered. */
+static void lose_and_connect(void)
+{
+	fake_device_disconnect(t.f);
+	fake_device_lose(t.f);
+	fake_device_clear(t.f);
+	fake_device_hold(t.f, false);
+	fake_device_connect(t.f);
+}
+
 static void test_kept_then_unanswered_then_new(void **state)
 {
 	struct treq *unanswered[3], *fresh[2];
@@ -117,11 +127,7 @@ static void test_an_unanswered_flush_follows_the_kept_writes(void **state)
 	fake_device_hold(t.f, true);
 	flush = treq_submit(t.dev, BD_FLUSH, 0, 0, 0, 0);
 	fake_device_wait(t.f, 1);
-	fake_device_disconnect(t.f);
-	fake_device_lose(t.f);
-	fake_device_clear(t.f);
-	fake_device_hold(t.f, false);
-	fake_device_connect(t.f);
+	lose_and_connect();
 	assert_int_equal(treq_end(flush), 0);
 	assert_int_equal(fake_device_seen(t.f, 0).op, BD_WRITE);
 	assert_int_equal(fake_device_seen(t.f, 1).op, BD_FLUSH);
@@ -145,11 +151,7 @@ static void test_flushes_that_wait_for_an_unanswered_one_go_with_its_repetition(
 	fake_device_release(t.f, 0);
 	assert_int_equal(treq_end(first), 0);
 	fake_device_wait(t.f, 1);
-	fake_device_disconnect(t.f);
-	fake_device_lose(t.f);
-	fake_device_clear(t.f);
-	fake_device_hold(t.f, false);
-	fake_device_connect(t.f);
+	lose_and_connect();
 	for (unsigned i = 0; i < 2; i++)
 		assert_int_equal(treq_end(flush[i]), 0);
 	assert_int_equal(treq_end(fua), 0);
@@ -171,11 +173,7 @@ static void test_fua_whose_flush_was_not_answered_is_written_again(void **state)
 	fake_device_release(t.f, 0);
 	fake_device_wait(t.f, 1);
 	assert_int_equal(fake_device_at(t.f, 0).op, BD_FLUSH);
-	fake_device_disconnect(t.f);
-	fake_device_lose(t.f);
-	fake_device_clear(t.f);
-	fake_device_hold(t.f, false);
-	fake_device_connect(t.f);
+	lose_and_connect();
 	assert_int_equal(treq_end(r), 0);
 	assert_int_equal(fake_device_seen(t.f, 0).op, BD_WRITE);
 	assert_true(all_are(fake_device_durable(t.f), 512, 1));
@@ -193,11 +191,7 @@ static void test_a_cut_write_starts_anew_with_the_parts_that_were_answered(void 
 	fake_device_wait(t.f, 2);
 	fake_device_release(t.f, 0);
 	fake_device_wait(t.f, 2);
-	fake_device_disconnect(t.f);
-	fake_device_lose(t.f);
-	fake_device_clear(t.f);
-	fake_device_hold(t.f, false);
-	fake_device_connect(t.f);
+	lose_and_connect();
 	assert_int_equal(treq_end(r), 0);
 	bytes_are(0, 8192, 1);
 	assert_int_equal(fake_device_count(t.f), 8);

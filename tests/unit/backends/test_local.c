@@ -312,12 +312,14 @@ static void an_image_has_one_host(void **state)
 	struct provider_host a = { .address = "10.0.0.1" }, b = { .address = "10.0.0.2" };
 	struct provider_host nobody = { NULL, NULL, NULL };
 	struct provider_ref ref = { .owner = "i", .plan = fx.image };
+	struct provider_ref bare = { .owner = "i" }; /* whose plan is not known */
 	struct provider_mapping m;
 	struct provider_volume v;
 
 	(void)state;
 	assert_int_equal(create(fx.image, "i", 32 * MIB), 0);
 	assert_int_equal(fx.p->ops->map(fx.p, &ref, &nobody, &m, &fx.err), -EINVAL);
+	assert_int_equal(fx.p->ops->map(fx.p, &bare, &nobody, &m, &fx.err), -EINVAL);
 	assert_int_equal(fx.p->ops->map(fx.p, &ref, &a, &m, &fx.err), 0);
 	assert_false(m.was_mapped);
 	assert_int_equal(m.size, 32 * MIB);

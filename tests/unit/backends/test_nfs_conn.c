@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A connection against a server that the test plays itself, over socket pairs:
- * each dial() hands out one end and keeps the other. */
+/* A connection against a server that the test plays itself (tests/fake/fake_peers.h). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,8 +15,8 @@
 
 #include "backends/nfs/conn.h"
 #include "common/clock.h"
+#include "tests/fake/fake_peers.h"
 
-#define DIALS_MAX 8
 #define WAIT_MS 10000
 #define REPLY_MS 400
 
@@ -26,34 +25,14 @@ static struct {
 	struct ncall_pool pool;
 	_Atomic uint32_t xids;
 	struct nconn *conn;
-	_Atomic int dials;
-	_Atomic int refuse;  /* so many dials fail */
-	int peer[DIALS_MAX]; /* our ends */
+	struct fake_peers peers;
 } t;
-
-static int dial(void *arg, const struct be_dial *want, struct err *err)
-{
-	int pair[2];
-
-	(void)arg;
-	(void)want;
-	(void)err;
-	if (atomic_load(&t.refuse) > 0) {
-		atomic_fetch_sub(&t.refuse, 1);
-		return -ECONNREFUSED;
-	}
-	if (t.dials == DIALS_MAX || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
-		return -EMFILE;
-	t.peer[t.dials] = pair[1];
-	atomic_fetch_add(&t.dials, 1); /* publishes the peer */
-	return pair[0];
-}
 
 /* ---- a dialler that answers later --------------------------------------- */
 
-static int late_ends[DIALS_MAX]; /* written to: the outcome is known */
+static int late_ends[FAKE_PEERS_MAX]; /* written to: the outcome is known */
 static _Atomic int lates;
-static unsigned late_first[DIALS_MAX];
+static unsigned late_first[FAKE_PEERS_MAX];
 
 static int late_dial(void *arg, const struct be_dial *want, struct err *err)
 {
@@ -61,7 +40,7 @@ static int late_dial(void *arg, const struct be_dial *want, struct err *err)
 
 	(void)arg;
 	(void)err;
-	if (i == DIALS_MAX || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+	if (i == FAKE_PEERS_MAX || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
 		return -EMFILE;
 	late_first[i] = want->first;
 	late_ends[i] = pair[1];
@@ -75,7 +54,8 @@ static int late_dialled(int fd_take, struct err *err)
 	ssize_t n = read(fd_take, &c, 1);
 
 	close(fd_take);
-	return n == 1 ? dial(NULL, NULL, err) : err_set(err, -ETIMEDOUT, "nobody answered");
+	return n == 1 ? fake_peers_dial(&t.peers, NULL, err) :
+			err_set(err, -ETIMEDOUT, "nobody answered");
 }
 
 static int late_end(int i)
@@ -94,7 +74,8 @@ static int up_with(uint64_t reply_ms)
 
 	memset(&t, 0, sizeof t);
 	strcpy(t.target.host, "test");
-	t.target.dial = dial;
+	t.target.dial = fake_peers_dial;
+	t.target.dial_arg = &t.peers;
 	t.xids = 1000;
 	if (ncall_pool_init(&t.pool, 4))
 		return -1;
@@ -134,40 +115,21 @@ static int down(void **state)
 
 	(void)state;
 	nconn_free(t.conn);
-	for (int i = 0; i < t.dials; i++)
-		if (t.peer[i] >= 0)
-			close(t.peer[i]);
+	fake_peers_done(&t.peers);
 	n = t.pool.nfree;
 	ncall_pool_done(&t.pool);
 	return n >= 4 ? 0 : -1;
 }
 
-/* The server's end of connection i, once it was dialled. */
 static int peer(int i)
 {
-	for (int ms = 0; ms < WAIT_MS && atomic_load(&t.dials) <= i; ms++)
-		poll(NULL, 0, 1);
-	assert_true(atomic_load(&t.dials) > i);
-	return t.peer[i];
+	return fake_peers_wait(&t.peers, i);
 }
 
 static void hang_up(int i)
 {
-	close(peer(i));
-	t.peer[i] = -1;
-}
-
-static void read_all(int fd, void *buf, size_t n)
-{
-	for (size_t got = 0; got < n;) {
-		struct pollfd p = { .fd = fd, .events = POLLIN };
-		ssize_t r;
-
-		assert_int_equal(poll(&p, 1, WAIT_MS), 1);
-		r = read(fd, (char *)buf + got, n - got);
-		assert_true(r > 0);
-		got += (size_t)r;
-	}
+	peer(i);
+	fake_peers_hang_up(&t.peers, i);
 }
 
 static uint32_t get_u32(const uint8_t *p)
@@ -183,10 +145,10 @@ static uint32_t take_request(int fd, uint8_t *buf, size_t cap, size_t *len)
 {
 	uint8_t mark[4];
 
-	read_all(fd, mark, 4);
+	assert_true(fake_peers_read(fd, mark, 4));
 	*len = get_u32(mark) & 0x7fffffff;
 	assert_true(*len <= cap);
-	read_all(fd, buf, *len);
+	assert_true(fake_peers_read(fd, buf, *len));
 	return get_u32(buf);
 }
 
@@ -271,7 +233,7 @@ static void replies_find_their_calls_in_any_order(void **state)
 	finish(a, 0, 1);
 	finish(b, 0, 2);
 	finish(c, 0, 3);
-	assert_int_equal(t.dials, 1);
+	assert_int_equal(t.peers.n, 1);
 }
 
 static void a_lost_connection_is_made_anew_and_keeps_the_xids(void **state)
@@ -283,7 +245,7 @@ static void a_lost_connection_is_made_anew_and_keeps_the_xids(void **state)
 	(void)state;
 	reply(fd, xa, 1);
 	finish(a, 0, 1);
-	t.refuse = 2; /* back-off, then success */
+	t.peers.refuse = 2; /* back-off, then success */
 	hang_up(0);
 	fd = peer(1);
 	assert_int_equal(take_xid(fd), xb);
@@ -302,7 +264,7 @@ static void an_idle_connection_is_made_anew_only_when_needed(void **state)
 	finish(a, 0, 1);
 	hang_up(0);
 	poll(NULL, 0, 50);
-	assert_int_equal(t.dials, 1);
+	assert_int_equal(t.peers.n, 1);
 	a = submitted();
 	reply(peer(1), take_xid(peer(1)), 2);
 	assert_true(ncall_wait(a, clock_ms() + WAIT_MS));
@@ -377,12 +339,12 @@ static void a_lost_reply_is_asked_for_again(void **state)
 	uint64_t start = clock_ms();
 
 	(void)state;
-	while (atomic_load(&t.dials) == 1 && clock_ms() < start + WAIT_MS) {
+	while (atomic_load(&t.peers.n) == 1 && clock_ms() < start + WAIT_MS) {
 		struct ncall *b = submitted();
 		struct pollfd p = { .fd = peer(0), .events = POLLIN };
 
 		/* This one may have come too late for the first connection. */
-		if (poll(&p, 1, 50) == 1 && atomic_load(&t.dials) == 1)
+		if (poll(&p, 1, 50) == 1 && atomic_load(&t.peers.n) == 1)
 			reply(peer(0), take_xid(peer(0)), 2);
 		if (!ncall_wait(b, clock_ms() + 50)) {
 			assert_int_equal(take_xid(peer(1)), xa);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Locks at the server: the bytes, the table of what is held, and the client
- * against a lock service that the test plays itself, over socket pairs. */
+ * against a lock service that the test plays itself (tests/fake/fake_peers.h). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,8 +16,8 @@
 
 #include "backends/nfs/nlm_impl.h"
 #include "common/clock.h"
+#include "tests/fake/fake_peers.h"
 
-#define PEERS_MAX 8
 #define WAIT_MS 10000
 
 /* ---- the wire --------------------------------------------------------- */
@@ -262,9 +262,9 @@ static void lost_piece_is_lost_until_unlocked(void **state)
 
 static struct {
 	pthread_t thread;
+	struct fake_peers peers; /* hung up under lock */
 	pthread_mutex_t lock;
 	/* guarded by lock */
-	int peers[PEERS_MAX], npeers;
 	bool stop, silent, no_nm_lock;
 	uint32_t lock_status, reclaim_status, unlock_status;
 	unsigned locks, nm_locks, reclaims, unlocks, tests;
@@ -273,33 +273,6 @@ static struct {
 
 static struct be_call call;
 static atomic_bool interrupted;
-
-static int dial(void *arg, const struct be_dial *want, struct err *err)
-{
-	int pair[2];
-
-	(void)arg;
-	(void)want;
-	(void)err;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
-		return -EMFILE;
-	pthread_mutex_lock(&srv.lock);
-	srv.peers[srv.npeers++] = pair[1];
-	pthread_mutex_unlock(&srv.lock);
-	return pair[0];
-}
-
-static bool read_all(int fd, void *buf, size_t n)
-{
-	for (size_t got = 0; got < n;) {
-		ssize_t r = read(fd, (char *)buf + got, n - got);
-
-		if (r <= 0)
-			return false;
-		got += (size_t)r;
-	}
-	return true;
-}
 
 /* What is said to a call whose arguments d is at; the ranges are remembered. */
 static uint32_t judge(uint32_t proc, struct dec *d)
@@ -373,15 +346,15 @@ static void *server_main(void *arg)
 {
 	(void)arg;
 	for (;;) {
-		struct pollfd p[PEERS_MAX];
+		struct pollfd p[FAKE_PEERS_MAX];
 		int n;
 		bool stop;
 
 		pthread_mutex_lock(&srv.lock);
-		n = srv.npeers;
+		n = srv.peers.n;
 		stop = srv.stop;
 		for (int i = 0; i < n; i++)
-			p[i] = (struct pollfd){ .fd = srv.peers[i], .events = POLLIN };
+			p[i] = (struct pollfd){ .fd = srv.peers.fd[i], .events = POLLIN };
 		pthread_mutex_unlock(&srv.lock);
 		if (stop)
 			return NULL;
@@ -394,14 +367,13 @@ static void *server_main(void *arg)
 			if (!p[i].revents)
 				continue;
 			pthread_mutex_lock(&srv.lock);
-			if (srv.peers[i] == p[i].fd && read_all(p[i].fd, mark, 4)) {
+			if (srv.peers.fd[i] == p[i].fd && fake_peers_read(p[i].fd, mark, 4)) {
 				dec_init(&d, mark, 4);
 				len = dec_u32(&d) & 0x7fffffff;
-				if (len <= sizeof msg && read_all(p[i].fd, msg, len))
+				if (len <= sizeof msg && fake_peers_read(p[i].fd, msg, len))
 					serve(p[i].fd, msg, len);
-			} else if (srv.peers[i] >= 0) {
-				close(srv.peers[i]);
-				srv.peers[i] = -1;
+			} else {
+				fake_peers_hang_up(&srv.peers, i);
 			}
 			pthread_mutex_unlock(&srv.lock);
 		}
@@ -417,8 +389,8 @@ static int up(void **state)
 	table_up(state);
 	strcpy(b.target.host, "test");
 	strcpy(b.machine, "cell");
-	b.target.dial = dial;
-	srv.npeers = 0;
+	b.target.dial = fake_peers_dial;
+	b.target.dial_arg = &srv.peers;
 	srv.stop = srv.silent = srv.no_nm_lock = false;
 	srv.lock_status = srv.reclaim_status = srv.unlock_status = NLM_GRANTED;
 	srv.locks = srv.nm_locks = srv.reclaims = srv.unlocks = srv.tests = 0;
@@ -437,9 +409,7 @@ static int down(void **state)
 	srv.stop = true;
 	pthread_mutex_unlock(&srv.lock);
 	pthread_join(srv.thread, NULL);
-	for (int i = 0; i < srv.npeers; i++)
-		if (srv.peers[i] >= 0)
-			close(srv.peers[i]);
+	fake_peers_done(&srv.peers);
 	ncall_pool_done(&b.pool);
 	be_cred_put(b.self);
 	return nodes[0].base.refs == 1 ? 0 : -1;
@@ -450,11 +420,8 @@ static void hang_up(uint32_t reclaim_status, uint32_t lock_status)
 	pthread_mutex_lock(&srv.lock);
 	srv.reclaim_status = reclaim_status;
 	srv.lock_status = lock_status;
-	for (int i = 0; i < srv.npeers; i++) {
-		if (srv.peers[i] >= 0)
-			close(srv.peers[i]);
-		srv.peers[i] = -1;
-	}
+	for (int i = 0; i < srv.peers.n; i++)
+		fake_peers_hang_up(&srv.peers, i);
 	pthread_mutex_unlock(&srv.lock);
 }
 

@@ -162,6 +162,13 @@ static struct treq *flush(void)
 	return treq_submit(t.dev, BD_FLUSH, 0, 0, 0, 0);
 }
 
+/* The device answers its i-th request, which is rq's. */
+static void answer(unsigned i, struct treq *rq)
+{
+	fake_device_release(t.f, i);
+	assert_int_equal(treq_end(rq), 0);
+}
+
 static int write_now(uint64_t sector, int fill)
 {
 	return treq_end(write_at(sector, fill));
@@ -218,13 +225,11 @@ static void a_large_zero_is_a_row_of_holes(void **state)
 static void blocks_of_4096_have_entries_of_4096(void **state)
 {
 	const struct fake_device_conf conf = { .limits = { .block = 4096 } };
-	struct treq *r;
 
 	(void)state;
 	down(NULL);
 	open_with(&conf);
-	r = treq_submit(t.dev, BD_WRITE, 0, 4096, 8192, 0x44);
-	assert_int_equal(treq_end(r), 0);
+	assert_int_equal(treq_end(treq_submit(t.dev, BD_WRITE, 0, 4096, 8192, 0x44)), 0);
 	assert_int_equal(bd_record_mark(t.dev, "m"), 0);
 	assert_int_equal(bd_flush(t.dev), 0);
 	assert_string_equal(log_text(), "W8+16=44 M(m) F");
@@ -235,13 +240,11 @@ static void blocks_of_4096_have_entries_of_4096(void **state)
 static void flushes_of_a_disk_that_needs_none_are_seen(void **state)
 {
 	const struct fake_device_conf conf = { .write_through = true };
-	struct treq *r;
 
 	(void)state;
 	down(NULL);
 	open_with(&conf);
-	r = treq_submit(t.dev, BD_WRITE, BD_FUA, 0, 512, 1);
-	assert_int_equal(treq_end(r), 0);
+	assert_int_equal(treq_end(treq_submit(t.dev, BD_WRITE, BD_FUA, 0, 512, 1)), 0);
 	assert_int_equal(bd_flush(t.dev), 0);
 	assert_string_equal(log_text(), "W0+1=01! F");
 	assert_int_equal(fake_device_count_op(t.f, BD_FLUSH), 0);
@@ -259,12 +262,9 @@ static void entries_stand_in_the_order_of_ends(void **state)
 	b = write_at(2, 0xb);
 	c = write_at(3, 0xc);
 	fake_device_wait(t.f, 3);
-	fake_device_release(t.f, 2);
-	assert_int_equal(treq_end(c), 0);
-	fake_device_release(t.f, 0);
-	assert_int_equal(treq_end(a), 0);
-	fake_device_release(t.f, 0);
-	assert_int_equal(treq_end(b), 0);
+	answer(2, c);
+	answer(0, a);
+	answer(0, b);
 	assert_string_equal(log_text(), "W3+1=0c W1+1=0a W2+1=0b");
 }
 
@@ -278,20 +278,16 @@ static void a_flush_stands_where_it_was_submitted(void **state)
 	a = write_at(1, 0xa);
 	b = write_at(2, 0xb);
 	fake_device_wait(t.f, 2);
-	fake_device_release(t.f, 0);
-	assert_int_equal(treq_end(a), 0);
+	answer(0, a);
 	fl = flush();
 	fake_device_wait(t.f, 2);
-	fake_device_release(t.f, 0); /* b, before the flush is done */
-	assert_int_equal(treq_end(b), 0);
+	answer(0, b); /* b, before the flush is done */
 	assert_string_equal(log_text(), "W1+1=0a - W2+1=0b~1");
 	c = write_at(3, 0xc); /* sent while the flush is not done */
 	fake_device_wait(t.f, 2);
-	fake_device_release(t.f, 0);
-	assert_int_equal(treq_end(fl), 0);
+	answer(0, fl);
 	assert_int_equal(bd_record_mark(t.dev, "flushed"), 0);
-	fake_device_release(t.f, 0);
-	assert_int_equal(treq_end(c), 0);
+	answer(0, c);
 	fake_device_hold(t.f, false);
 	assert_int_equal(write_now(4, 0xd), 0);
 	assert_string_equal(log_text(), "W1+1=0a F W2+1=0b~1 M(flushed) W3+1=0c~1 W4+1=0d");
@@ -311,18 +307,14 @@ static void a_write_counts_the_flushes_it_may_have_overtaken(void **state)
 	f2 = flush();
 	w = write_at(1, 1); /* f1 is not done */
 	fake_device_wait(t.f, 3);
-	fake_device_release(t.f, 1);
-	assert_int_equal(treq_end(f1), 0);
+	answer(1, f1);
 	fake_device_wait(t.f, 3);
 	assert_int_equal(fake_device_at(t.f, 2).op, BD_FLUSH); /* f2, sent after w */
 	x = write_at(2, 2);
 	fake_device_wait(t.f, 4);
-	fake_device_release(t.f, 2);
-	assert_int_equal(treq_end(f2), 0);
-	fake_device_release(t.f, 1);
-	assert_int_equal(treq_end(w), 0);
-	fake_device_release(t.f, 1);
-	assert_int_equal(treq_end(x), 0);
+	answer(2, f2);
+	answer(1, w);
+	answer(1, x);
 	fake_device_hold(t.f, false);
 	assert_int_equal(treq_end(late), 0);
 	assert_string_equal(log_text(), "F F W1+1=01~2 W2+1=02~1 W7+1=07~2");

@@ -35,17 +35,23 @@ static void fsync_makes_durable(void **state)
 	fx_done(x);
 }
 
+static void submit(struct fx *x)
+{
+	bool skipped;
+
+	assert_int_equal(wb_submit_file(x->f, false, true, &skipped), 0);
+}
+
 /* More is dirty, and stays so: the store holds back the last write. */
 static void much_unstable_data_is_committed_unasked(void **state)
 {
 	struct fx *x = unstable_fx(FAKE_QUEUED);
-	bool skipped = false;
 	struct call c;
 
 	(void)state;
 	x->c->commit_bytes = 4 * PAGE;
 	put(x, 0, 4 * PAGE, 1);
-	assert_int_equal(wb_submit_file(x->f, false, true, &skipped), 0);
+	submit(x);
 	fake_complete_all(x->fb);
 	put(x, 4 * PAGE, PAGE, 1);
 	mutex_lock(&x->f->lock);
@@ -204,16 +210,15 @@ static void commit_overtaken_by_a_write_to_a_new_instance_is_no_proof(void **sta
 {
 	struct fx *x = unstable_fx(FAKE_QUEUED);
 	struct call c;
-	bool skipped;
 
 	(void)state;
 	put(x, 0, UNIT, 5);
-	assert_int_equal(wb_submit_file(x->f, false, true, &skipped), 0);
+	submit(x);
 	assert_true(fake_complete_kind(x->fb, FAKE_WRITE));
 	assert_true(wb_commit_start(x->f, true, x->cred));
 	fake_crash(x->fb);
 	put(x, UNIT, UNIT, 6);
-	assert_int_equal(wb_submit_file(x->f, false, true, &skipped), 0);
+	submit(x);
 	assert_true(fake_complete_kind(x->fb, FAKE_WRITE));
 	assert_true(fake_complete_kind(x->fb, FAKE_COMMIT));
 	fsync_begin(&c, x);
@@ -227,15 +232,14 @@ static void units_rewritten_during_a_commit_wait_for_the_next(void **state)
 {
 	struct fx *x = unstable_fx(FAKE_QUEUED);
 	struct call c;
-	bool skipped;
 
 	(void)state;
 	put(x, 0, UNIT, 5);
-	assert_int_equal(wb_submit_file(x->f, false, true, &skipped), 0);
+	submit(x);
 	fake_complete_all(x->fb);
 	assert_true(wb_commit_start(x->f, true, x->cred));
 	put(x, 0, UNIT, 6);
-	assert_int_equal(wb_submit_file(x->f, false, true, &skipped), 0);
+	submit(x);
 	assert_true(fake_complete_kind(x->fb, FAKE_WRITE));
 	assert_true(fake_complete_kind(x->fb, FAKE_COMMIT));
 	assert_int_equal(x->c->unstable_units, 1);
@@ -400,11 +404,10 @@ static void nowait_fsync_leaves_a_slow_commit_to_others(void **state)
 static void discarded_file_forgets_a_commit_that_fails(void **state)
 {
 	struct fx *x = unstable_fx(FAKE_QUEUED);
-	bool skipped;
 
 	(void)state;
 	put(x, 0, UNIT, 1);
-	assert_int_equal(wb_submit_file(x->f, false, true, &skipped), 0);
+	submit(x);
 	fake_complete_all(x->fb);
 	assert_true(wb_commit_start(x->f, true, x->cred));
 	cache_file_discard(x->f);
@@ -420,7 +423,6 @@ static void commit_releases_writers_that_were_held(void **state)
 	struct fx *x = fx_backend(FAKE_QUEUED);
 	struct writing w;
 	uint8_t byte = 1;
-	bool skipped;
 
 	(void)state;
 	x->fb->stable = BE_UNSTABLE;
@@ -432,7 +434,7 @@ static void commit_releases_writers_that_were_held(void **state)
 	assert_false(waiting_over(&w.w));
 	mutex_lock(&x->c->wb_lock);
 	mutex_unlock(&x->c->wb_lock);
-	assert_int_equal(wb_submit_file(x->f, false, true, &skipped), 0);
+	submit(x);
 	while (fake_complete_kind(x->fb, FAKE_WRITE))
 		;
 	wb_commit_start(x->f, true, x->cred);
@@ -440,7 +442,7 @@ static void commit_releases_writers_that_were_held(void **state)
 	assert_true(waiting_over(&w.w));
 	assert_int_equal(write_end(&w), 1);
 	x->fb->stable = BE_FILE_SYNC;
-	assert_int_equal(wb_submit_file(x->f, false, true, &skipped), 0);
+	submit(x);
 	fake_complete_all(x->fb);
 	fx_done(x);
 }

@@ -202,6 +202,38 @@ static void p_alone_is_for_all(void **state)
 	assert_false(r[0].random);
 }
 
+static void faults_are_dice_and_rules_of_operations(void **state)
+{
+	static const char *const ops[] = { "read", "write", "sync", NULL };
+	static const struct {
+		const char *key, *value, *says;
+	} wrong[] = {
+		{ "write", NULL, "fault: 'write' is not OPERATION=N:ERROR" },
+		{ "p", "2", "fault: p=2 is no number from 0 to 1" },
+		{ "seed", "x", "fault: seed=x is no number from 0 to 1000000000000000" },
+		{ "open", "1:EIO", "fault: no operation 'open'" },
+		{ "sync", "EIO",
+		  "fault: sync=EIO is not N:ERROR, N+:ERROR, NxCOUNT:ERROR or *:ERROR" },
+	};
+	struct spec_rule r[3] = { { .nth = 0 } };
+	struct spec_dice d = { .seed = 1 };
+	struct err err = { "" };
+
+	(void)state;
+	assert_int_equal(spec_fault("all", "2:ENOSPC", ops, 2, r, &d, &err), 0);
+	assert_true(r[0].nth == 2 && r[1].error == ENOSPC && r[2].nth == 0);
+	assert_int_equal(spec_fault("sync", "4:EIO", ops, 2, r, &d, &err), 0);
+	assert_true(r[2].nth == 4 && r[1].nth == 2);
+	assert_int_equal(spec_fault("p", "0.5", ops, 2, r, &d, &err), 0);
+	assert_int_equal(spec_fault("seed", "9", ops, 2, r, &d, &err), 0);
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		assert_int_equal(spec_fault(wrong[i].key, wrong[i].value, ops, 2, r, &d, &err),
+				 -EINVAL);
+		assert_string_equal(err.text, wrong[i].says);
+	}
+	assert_true(d.p == 0.5 && d.seed == 9);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -214,6 +246,7 @@ int main(void)
 		cmocka_unit_test(rules_hit_what_they_name),
 		cmocka_unit_test(dice_repeat_with_their_seed),
 		cmocka_unit_test(p_alone_is_for_all),
+		cmocka_unit_test(faults_are_dice_and_rules_of_operations),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,35 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a bind tells the driver of a volume that cells ask an array about. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka wants the four above first */
-#include <cmocka.h>
-#include <stdio.h>
-#include <string.h>
+#include "tests/unit/tools/broker_test.h"
 
-#include "common/cleanup.h"
-#include "tests/fake/fake_broker.h"
-#include "tests/fake/fake_provider.h"
-
-#define I "/v2/service_instances/"
 #define CONTEXT "\"context\":{\"platform\":\"cloudfoundry\"}"
-
-static struct fake_broker f;
-
-static int start(void **state)
-{
-	(void)state;
-	return fake_broker_start(&f, NULL);
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	fake_broker_stop(&f);
-	return 0;
-}
 
 /* Creates instance a of the plan, if need be, and binds it; the mount_config is the caller's. */
 static json_t *bind_new(const char *ids, const char *binding)

@@ -1,42 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sweeping, and the page about an instance. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka wants the four above first */
-#include <cmocka.h>
+#include "tests/unit/tools/broker_test.h"
+
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
-#include "tests/fake/fake_broker.h"
-#include "tests/fake/fake_provider.h"
 #include "tools/broker/sweep.h"
 
-#define I "/v2/service_instances/"
-#define ASYNC "?accepts_incomplete=true"
 #define MAKE "{\"service_id\":\"s-files\",\"plan_id\":\"big\",\"context\":{}}"
 #define OLD 1000000000 /* seconds since 1970 */
 #define GIB (1ULL << 30)
-
-static struct fake_broker f;
-
-static int start(void **state)
-{
-	(void)state;
-	/* One provider of made volumes, or each would find what the other has. */
-	return fake_broker_start(&f, NULL);
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	fake_broker_stop(&f);
-	return 0;
-}
 
 static void make(const char *id, const char *context)
 {
@@ -397,8 +371,6 @@ static void operations_before_the_last_are_shown(void **state)
 	ask_for(link, 200, "<dt>Update</dt><dd class=\"good\">succeeded");
 	ask_for(link, 200, "<li>Creation <span class=\"good\">succeeded</span> <small><time>20");
 }
-
-#define T(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
 int main(void)
 {

@@ -1,168 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The rules of the volume plugin protocol that the table of volumes keeps, on a fake mounter. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka wants the four above first */
-#include <cmocka.h>
-#include <errno.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "common/cleanup.h"
-#include "common/log.h"
-#include "tests/fake/fake_mounts.h"
-#include "tools/driver/volumes.h"
-
-#define ROOT "/root"
-
-static struct fixture {
-	struct fake_mounts mounts;
-	struct mountopts_rules rules;
-	struct volumes_env env;
-	struct volumes *vs;
-	char *saved; /* what a restart would find */
-	int save_fails;
-	unsigned saves;
-	pthread_mutex_t save_lock;
-	struct failure f;
-} fx;
-
-static int save(void *arg, const char *text)
-{
-	struct fixture *x = arg;
-
-	pthread_mutex_lock(&x->save_lock);
-	x->saves++;
-	if (!x->save_fails) {
-		free(x->saved);
-		x->saved = strdup(text);
-	}
-	pthread_mutex_unlock(&x->save_lock);
-	return x->save_fails;
-}
-
-static int fresh(void **state)
-{
-	static const char *const sources[] = { "nfs://" };
-
-	(void)state;
-	memset(&fx, 0, sizeof fx);
-	log_level = LOG_LEVEL_ERROR;
-	pthread_mutex_init(&fx.save_lock, NULL);
-	fake_mounts_init(&fx.mounts);
-	fx.rules = (struct mountopts_rules){ .sources = sources, .nsources = 1 };
-	fx.env = (struct volumes_env){ .root = ROOT,
-				       .reserved = "driver-state.json",
-				       .mounts = &fake_mounts_ops,
-				       .mounts_arg = &fx.mounts,
-				       .rules = &fx.rules,
-				       .unmount_wait_ms = 777,
-				       .save = save,
-				       .save_arg = &fx };
-	fx.vs = volumes_new(&fx.env);
-	return fx.vs ? 0 : -1;
-}
-
-static int finish(void **state)
-{
-	(void)state;
-	volumes_free(fx.vs);
-	fake_mounts_done(&fx.mounts);
-	free(fx.saved);
-	return 0;
-}
-
-/* --- helpers --------------------------------------------------------------- */
-
-static void create(const char *name)
-{
-	json_t *opts = json_pack("{s:s}", "source", "nfs://nas/export");
-
-	assert_int_equal(volumes_create(fx.vs, name, opts, &fx.f), 0);
-	json_decref(opts);
-}
-
-static int mount_as(const char *name, bool has_id)
-{
-	const struct caller caller = { .has_id = has_id };
-	char *point = NULL, want[300];
-	int rc = volumes_mount(fx.vs, name, &caller, &point, &fx.f);
-
-	if (!rc) {
-		snprintf(want, sizeof want, ROOT "/%s", name);
-		assert_string_equal(point, want);
-	}
-	free(point);
-	return rc;
-}
-
-static int count_of(const char *name)
-{
-	struct volume_info i;
-	int n;
-
-	if (volumes_get(fx.vs, name, &i, &fx.f))
-		return -1;
-	n = (int)i.count;
-	assert_true((*i.point != '\0') == (n > 0));
-	volume_info_done(&i);
-	return n;
-}
-
-/* As if the driver had been killed and started again. */
-static void restart(void)
-{
-	AUTO_FREE char *text = fx.saved ? strdup(fx.saved) : NULL;
-	json_t *state = text ? json_loads(text, 0, NULL) : NULL;
-	struct err err;
-
-	volumes_free(fx.vs);
-	fx.vs = volumes_new(&fx.env);
-	assert_int_equal(volumes_restore(fx.vs, state, &err), 0);
-	json_decref(state);
-}
-
-struct mounter {
-	pthread_t thread;
-	const char *name;
-	_Atomic bool gone;
-	int rc;
-};
-
-static bool is_gone(void *arg)
-{
-	return ((struct mounter *)arg)->gone;
-}
-
-static void *mounter_main(void *arg)
-{
-	struct mounter *m = arg;
-	const struct caller caller = { .gone = is_gone, .arg = m };
-	struct failure f;
-	char *point = NULL;
-
-	m->rc = volumes_mount(fx.vs, m->name, &caller, &point, &f);
-	free(point);
-	return NULL;
-}
-
-static void start_mounts(struct mounter *m, size_t n, const char *name)
-{
-	for (size_t i = 0; i < n; i++) {
-		m[i].name = name;
-		assert_int_equal(pthread_create(&m[i].thread, NULL, mounter_main, &m[i]), 0);
-	}
-}
-
-static void join_mounts(struct mounter *m, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		pthread_join(m[i].thread, NULL);
-}
+#include "tests/unit/tools/volumes_test.h"
 
 /* --- mounting -------------------------------------------------------------- */
 
@@ -253,9 +91,7 @@ static void six_parallel_mounts_are_one_mount_with_count_six(void **state)
 
 	(void)state;
 	create("a");
-	fake_mounts_hold(&fx.mounts, true);
-	start_mounts(m, 6, "a");
-	fake_mounts_wait_holding(&fx.mounts, 1);
+	start_held_mounts(m, 6);
 	fake_mounts_hold(&fx.mounts, false);
 	join_mounts(m, 6);
 	for (int i = 0; i < 6; i++)
@@ -368,9 +204,7 @@ static void r8_list_get_and_path_answer_while_a_mount_hangs(void **state)
 	(void)state;
 	create("a");
 	create("b");
-	fake_mounts_hold(&fx.mounts, true);
-	start_mounts(&m, 1, "a");
-	fake_mounts_wait_holding(&fx.mounts, 1);
+	start_held_mounts(&m, 1);
 	assert_int_equal(volumes_list(fx.vs, &all), 2);
 	volume_infos_free(all, 2);
 	assert_int_equal(count_of("a"), 0);
@@ -435,9 +269,7 @@ static void r12_client_that_hangs_up_leaves_nothing(void **state)
 
 	(void)state;
 	create("a");
-	fake_mounts_hold(&fx.mounts, true);
-	start_mounts(&m, 1, "a");
-	fake_mounts_wait_holding(&fx.mounts, 1);
+	start_held_mounts(&m, 1);
 	m.gone = true;
 	join_mounts(&m, 1); /* though the mount would hang for ever */
 	assert_int_equal(m.rc, -ECANCELED);
@@ -464,9 +296,7 @@ static void r12_mount_of_one_who_hung_up_serves_who_still_waits(void **state)
 
 	(void)state;
 	create("a");
-	fake_mounts_hold(&fx.mounts, true);
-	start_mounts(m, 1, "a");
-	fake_mounts_wait_holding(&fx.mounts, 1);
+	start_held_mounts(m, 1);
 	start_mounts(m + 1, 2, "a");
 	m[0].gone = true;
 	m[1].gone = true;
@@ -618,177 +448,6 @@ static void r14_nasty_names_are_refused_in_every_operation(void **state)
 	assert_int_equal(fx.mounts.mounts, 0);
 }
 
-/* --- R15, R16: state ------------------------------------------------------- */
-
-static void r15_secrets_are_not_in_the_state_and_are_missed_after_a_restart(void **state)
-{
-	json_t *opts = json_pack("{s:s, s:s, s:s}", "source", "nfs://nas/export", "username",
-				 "mallory", "password", "hunter2");
-
-	(void)state;
-	assert_int_equal(volumes_create(fx.vs, "a", opts, &fx.f), 0);
-	assert_null(strstr(fx.saved, "hunter2"));
-	assert_null(strstr(fx.saved, "mallory"));
-	restart();
-	assert_int_equal(mount_as("a", false), -ESTALE);
-	assert_non_null(strstr(fx.f.err.text, "must be created again"));
-	json_object_del(opts, "username");
-	json_object_del(opts, "password");
-	assert_int_equal(volumes_create(fx.vs, "a", opts, &fx.f), 0);
-	assert_int_equal(mount_as("a", false), 0);
-	json_decref(opts);
-}
-
-static void r16_restart_keeps_mounts_counts_and_options(void **state)
-{
-	(void)state;
-	create("a");
-	create("b");
-	assert_int_equal(mount_as("a", true), 0);
-	assert_int_equal(mount_as("a", true), 0);
-	restart();
-	assert_true(fake_mounts_has(&fx.mounts, ROOT "/a"));
-	assert_int_equal(fx.mounts.mounts, 1);
-	assert_int_equal(count_of("a"), 2);
-	assert_int_equal(count_of("b"), 0);
-	assert_int_equal(mount_as("b", false), 0);
-	assert_int_equal(volumes_unmount(fx.vs, "a", &fx.f), 0);
-	assert_int_equal(volumes_unmount(fx.vs, "a", &fx.f), 0);
-	assert_int_equal(count_of("a"), 0); /* still Docker's: known */
-}
-
-static void restart_knows_what_vanished_meanwhile(void **state)
-{
-	(void)state;
-	create("a");
-	assert_int_equal(mount_as("a", true), 0);
-	fake_mounts_vanish(&fx.mounts, ROOT "/a");
-	restart();
-	assert_int_equal(count_of("a"), 0);
-	assert_int_equal(mount_as("a", true), 0);
-}
-
-static void restart_takes_over_mounts_without_a_state(void **state)
-{
-	(void)state;
-	create("a");
-	assert_int_equal(mount_as("a", false), 0);
-	free(fx.saved);
-	fx.saved = NULL;
-	restart();
-	volumes_adopt(fx.vs, "a");
-	assert_int_equal(count_of("a"), 1);
-	assert_int_equal(volumes_unmount(fx.vs, "a", &fx.f), 0); /* the rep's purge */
-	assert_int_equal(fake_mounts_count(&fx.mounts), 0);
-}
-
-static void restart_looks_once_for_all_volumes(void **state)
-{
-	unsigned looks;
-
-	(void)state;
-	for (char n[] = "a"; *n < 'a' + 20; ++*n)
-		create(n);
-	assert_int_equal(mount_as("b", true), 0);
-	looks = fx.mounts.looks;
-	restart();
-	assert_int_equal(fx.mounts.looks, looks + 1);
-	assert_int_equal(count_of("b"), 1);
-}
-
-static void state_that_is_good_until_its_middle_knows_what_is_mounted(void **state)
-{
-	json_t *j = json_loads("{\"Version\":1,\"Volumes\":[{\"Name\":\"a\",\"Count\":2},{}]}", 0,
-			       NULL);
-	struct err err;
-
-	(void)state;
-	create("a");
-	assert_int_equal(mount_as("a", true), 0);
-	volumes_free(fx.vs);
-	fx.vs = volumes_new(&fx.env);
-	assert_int_not_equal(volumes_restore(fx.vs, j, &err), 0);
-	json_decref(j);
-	volumes_adopt(fx.vs, "a");
-	assert_int_equal(count_of("a"), 2);
-	assert_int_equal(volumes_unmount(fx.vs, "a", &fx.f), 0);
-}
-
-static void mount_with_a_name_of_no_text_is_left_alone(void **state)
-{
-	(void)state;
-	volumes_adopt(fx.vs, "\xff");
-	create("a"); /* is saved */
-}
-
-/* As if the driver had died while it mounted the volume that was created last. */
-static void die_while_mounting(void)
-{
-	json_t *j = json_loads(fx.saved, 0, NULL), *list = json_object_get(j, "Volumes");
-	json_t *last = json_array_get(list, json_array_size(list) - 1);
-
-	json_object_set_new(last, "State", json_string("mounting"));
-	free(fx.saved);
-	fx.saved = json_dumps(j, 0);
-	json_decref(j);
-}
-
-static void r12_mount_that_was_begun_when_the_driver_died_is_undone(void **state)
-{
-	(void)state;
-	create("a");
-	assert_int_equal(mount_as("a", true), 0);
-	die_while_mounting();
-	restart();
-	assert_int_equal(count_of("a"), 0);
-	assert_false(fake_mounts_has(&fx.mounts, ROOT "/a"));
-	assert_int_equal(mount_as("a", true), 0);
-	assert_int_equal(count_of("a"), 1);
-}
-
-/* The state on disk while a mount runs, as a successor would find it. */
-static void r12_mount_is_on_disk_before_it_is_begun(void **state)
-{
-	struct mounter m = { 0 };
-
-	(void)state;
-	create("a");
-	fake_mounts_hold(&fx.mounts, true);
-	start_mounts(&m, 1, "a");
-	fake_mounts_wait_holding(&fx.mounts, 1);
-	assert_non_null(strstr(fx.saved, "\"mounting\""));
-	fake_mounts_hold(&fx.mounts, false);
-	join_mounts(&m, 1);
-	assert_null(strstr(fx.saved, "\"mounting\""));
-	assert_non_null(strstr(fx.saved, "\"mounted\""));
-}
-
-static void state_of_a_stranger_is_refused(void **state)
-{
-	static const char *const texts[] = {
-		"[]",
-		"{}",
-		"{\"Version\":2,\"Volumes\":[]}",
-		"{\"Version\":1,\"Volumes\":{}}",
-		"{\"Version\":1,\"Volumes\":[1]}",
-		"{\"Version\":1,\"Volumes\":[{\"Name\":\"../x\"}]}",
-		"{\"Version\":1,\"Volumes\":[{\"Name\":\"a\"},{\"Name\":\"a\"}]}",
-	};
-	struct err err;
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-		json_t *j = json_loads(texts[i], 0, NULL);
-		struct volumes *vs = volumes_new(&fx.env);
-
-		assert_int_not_equal(volumes_restore(vs, j, &err), 0);
-		volumes_free(vs);
-		json_decref(j);
-	}
-}
-
-#define TEST(f) cmocka_unit_test_setup_teardown(f, fresh, finish)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -818,16 +477,6 @@ int main(void)
 		TEST(r7_remove_with_a_count_above_zero_unmounts),
 		TEST(create_of_a_mounted_volume_disturbs_nothing),
 		TEST(r14_nasty_names_are_refused_in_every_operation),
-		TEST(r15_secrets_are_not_in_the_state_and_are_missed_after_a_restart),
-		TEST(r16_restart_keeps_mounts_counts_and_options),
-		TEST(restart_knows_what_vanished_meanwhile),
-		TEST(restart_takes_over_mounts_without_a_state),
-		TEST(restart_looks_once_for_all_volumes),
-		TEST(state_that_is_good_until_its_middle_knows_what_is_mounted),
-		TEST(mount_with_a_name_of_no_text_is_left_alone),
-		TEST(r12_mount_that_was_begun_when_the_driver_died_is_undone),
-		TEST(r12_mount_is_on_disk_before_it_is_begun),
-		TEST(state_of_a_stranger_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
