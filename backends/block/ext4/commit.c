@@ -401,21 +401,47 @@ static int write_blocks(struct jrn *j, struct sealed *s, const uint8_t *commit)
 	return jlog_write(j->dev, runs, (unsigned)n, 0);
 }
 
-static int write_commit(struct jrn *j, const struct sealed *s, const uint8_t *commit)
+static uint64_t commit_off(const struct jrn *j, const struct sealed *s)
 {
 	uint32_t pos = jlog_next(&j->disk, s->pos, s->blocks - 1), run;
-	uint64_t off = ext4_journal_block(&j->super, pos, &run) * j->super.block_size;
+
+	return ext4_journal_block(&j->super, pos, &run) * j->super.block_size;
+}
+
+static int write_commit(struct jrn *j, const struct sealed *s, const uint8_t *commit)
+{
 	size_t len = MUTANT(torn_commit_accepted) ? j->super.block_size : j->dev->limits.block;
 
-	return bd_write(j->dev, commit, len, off, MUTANT(no_fua_commit) ? 0 : BD_FUA);
+	return bd_write(j->dev, commit, len, commit_off(j, s), MUTANT(no_fua_commit) ? 0 : BD_FUA);
 }
 
 static int commit_before_flush_done(struct jrn *j, const struct sealed *s, const uint8_t *commit)
 {
-	struct early_flush f;
-	int rc = early_flush_begin(j->dev, &f);
+	struct early flush = { .rq = { .op = BD_FLUSH } };
+	int rc = early_begin(j->dev, &flush);
 
-	return rc ? rc : early_flush_end(&f, write_commit(j, s, commit));
+	return rc ? rc : early_end(&flush, write_commit(j, s, commit));
+}
+
+/* Who waits for the transaction is told already. */
+static int ack_before_fua(struct jrn *j, const struct sealed *s, uint8_t *commit)
+{
+	struct iovec iov = { .iov_base = commit, .iov_len = j->dev->limits.block };
+	struct early write = { .rq = { .op = BD_WRITE,
+				       .flags = BD_FUA,
+				       .off = commit_off(j, s),
+				       .len = iov.iov_len,
+				       .iov = &iov,
+				       .niov = 1 } };
+	int rc = early_begin(j->dev, &write);
+
+	if (rc)
+		return rc;
+	mutex_lock(&j->lock);
+	j->durable = s->tid;
+	cond_broadcast(&j->settled);
+	mutex_unlock(&j->lock);
+	return early_end(&write, 0);
 }
 
 static int write_home_now(struct jrn *j, const struct sealed *s)
@@ -448,6 +474,8 @@ static int write_transaction(struct jrn *j, struct sealed *s)
 		return commit_before_flush_done(j, s, commit);
 	if (!rc)
 		rc = MUTANT(no_flush_before_commit) ? jrn_may_write(j) : jrn_flush(j);
+	if (!rc && MUTANT(ack_before_fua))
+		return ack_before_fua(j, s, commit);
 	return rc ? rc : write_commit(j, s, commit);
 }
 

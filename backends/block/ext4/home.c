@@ -182,10 +182,10 @@ static int tail_write(struct jrn *j, const struct round *r)
 
 static int tail_before_flush_done(struct jrn *j, const struct round *r)
 {
-	struct early_flush f;
-	int rc = early_flush_begin(j->dev, &f);
+	struct early flush = { .rq = { .op = BD_FLUSH } };
+	int rc = early_begin(j->dev, &flush);
 
-	return rc ? rc : early_flush_end(&f, tail_write(j, r));
+	return rc ? rc : early_end(&flush, tail_write(j, r));
 }
 
 static void log_free(struct jrn *j, const struct round *r)
