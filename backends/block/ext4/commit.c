@@ -359,11 +359,6 @@ static int place(struct jrn *j, struct sealed *s)
 		j->used += s->blocks;
 	}
 	mutex_unlock(&j->lock);
-	/* The log was empty, and its superblock says so until now. */
-	if (!rc && !j->begun)
-		rc = jrn_super_write(j, s->pos, s->tid, BD_FUA);
-	if (!rc)
-		j->begun = true;
 	return rc;
 }
 
@@ -415,11 +410,13 @@ static int write_commit(struct jrn *j, const struct sealed *s, const uint8_t *co
 	return bd_write(j->dev, commit, len, commit_off(j, s), MUTANT(no_fua_commit) ? 0 : BD_FUA);
 }
 
-static int commit_before_flush_done(struct jrn *j, const struct sealed *s, const uint8_t *commit)
+static int commit_before_flush_done(struct jrn *j, struct sealed *s, const uint8_t *commit)
 {
 	struct early flush = { .rq = { .op = BD_FLUSH } };
-	int rc = early_begin(j->dev, &flush);
+	int rc = jrn_log_begin(j, s);
 
+	if (!rc)
+		rc = early_begin(j->dev, &flush);
 	return rc ? rc : early_end(&flush, write_commit(j, s, commit));
 }
 
@@ -474,6 +471,8 @@ static int write_transaction(struct jrn *j, struct sealed *s)
 		return commit_before_flush_done(j, s, commit);
 	if (!rc)
 		rc = MUTANT(no_flush_before_commit) ? jrn_may_write(j) : jrn_flush(j);
+	if (!rc)
+		rc = jrn_log_begin(j, s);
 	if (!rc && MUTANT(ack_before_fua))
 		return ack_before_fua(j, s, commit);
 	return rc ? rc : write_commit(j, s, commit);
