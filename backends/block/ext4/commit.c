@@ -420,8 +420,14 @@ static int commit_before_flush_done(struct jrn *j, struct sealed *s, const uint8
 	return rc ? rc : early_end(&flush, write_commit(j, s, commit));
 }
 
-/* Who waits for the transaction is told already. */
-static int ack_before_fua(struct jrn *j, const struct sealed *s, uint8_t *commit)
+static void tell_client(struct jrn *j, uint32_t tid)
+{
+	if (j->client && j->client->committed)
+		j->client->committed(j->client_arg, tid);
+}
+
+/* Somebody is told already. */
+static int told_before_fua(struct jrn *j, const struct sealed *s, uint8_t *commit)
 {
 	struct iovec iov = { .iov_base = commit, .iov_len = j->dev->limits.block };
 	struct early write = { .rq = { .op = BD_WRITE,
@@ -434,8 +440,11 @@ static int ack_before_fua(struct jrn *j, const struct sealed *s, uint8_t *commit
 
 	if (rc)
 		return rc;
+	if (MUTANT(freed_before_fua))
+		tell_client(j, s->tid);
 	mutex_lock(&j->lock);
-	j->durable = s->tid;
+	if (MUTANT(ack_before_fua))
+		j->durable = s->tid;
 	cond_broadcast(&j->settled);
 	mutex_unlock(&j->lock);
 	return early_end(&write, 0);
@@ -473,8 +482,8 @@ static int write_transaction(struct jrn *j, struct sealed *s)
 		rc = MUTANT(no_flush_before_commit) ? jrn_may_write(j) : jrn_flush(j);
 	if (!rc)
 		rc = jrn_log_begin(j, s);
-	if (!rc && MUTANT(ack_before_fua))
-		return ack_before_fua(j, s, commit);
+	if (!rc && (MUTANT(ack_before_fua) || MUTANT(freed_before_fua)))
+		return told_before_fua(j, s, commit);
 	return rc ? rc : write_commit(j, s, commit);
 }
 
@@ -526,12 +535,6 @@ static bool revoked_homing(struct jrn *j, const struct list *revokes)
 	}
 	mutex_unlock(&j->bufs->image_lock);
 	return homing;
-}
-
-static void tell_client(struct jrn *j, uint32_t tid)
-{
-	if (j->client && j->client->committed)
-		j->client->committed(j->client_arg, tid);
 }
 
 static void become_durable(struct jrn *j, struct sealed *s)

@@ -16,6 +16,7 @@
 	X(commit_before_flush_done, "the commit block is sent before the flush is answered")      \
 	X(no_fua_commit, "the commit block is written without FUA")                               \
 	X(ack_before_fua, "a commit is acknowledged while its commit block is in flight")         \
+	X(freed_before_fua, "freed blocks are given out while the commit block is in flight")     \
 	X(commit_early, "the commit block is sent while log blocks are in flight")                \
 	X(revoke_forgotten, "a freed block is not revoked")                                       \
 	X(revoke_not_cancelled, "a block logged again in its transaction stays revoked")          \
