@@ -135,13 +135,18 @@ static int super_write(struct jrn *j, uint32_t start, uint32_t sequence, unsigne
 
 int jrn_log_begin(struct jrn *j, struct sealed *s)
 {
-	int rc = 0;
+	int rc;
 
+	mutex_lock(&j->lock);
+	s->begun = !j->log_empty;
+	mutex_unlock(&j->lock);
+	if (s->begun)
+		return 0;
 	super_take(j);
-	if (!j->disk.start)
-		rc = super_write(j, s->pos, s->tid, BD_FUA);
+	rc = super_write(j, s->pos, s->tid, BD_FUA);
 	mutex_lock(&j->lock);
 	s->begun = !rc;
+	j->log_empty = rc;
 	mutex_unlock(&j->lock);
 	super_give(j);
 	return rc;
@@ -159,6 +164,7 @@ int jrn_log_tail(struct jrn *j, const struct sealed *last, unsigned flags)
 		next = list_entry(last->link.next, struct sealed, link);
 	if (next && next->begun)
 		start = next->pos;
+	j->log_empty = !start;
 	mutex_unlock(&j->lock);
 	rc = super_write(j, start, start ? last->tid + 1 : last->tid, flags);
 	super_give(j);
@@ -426,6 +432,7 @@ static struct jrn *jrn_alloc(const struct jrn_conf *conf)
 	cond_init(&j->home_work);
 	cond_init(&j->settled);
 	list_init(&j->log);
+	j->log_empty = true;
 	run_init(&j->run, 0);
 	return j;
 }

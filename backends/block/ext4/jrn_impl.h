@@ -81,6 +81,7 @@ struct jrn {
 	uint32_t durable; /* tid */
 	struct list log;  /* struct sealed */
 	uint32_t head, used;
+	bool log_empty;          /* the journal superblock says so, or is about to */
 	bool space_wanted;       /* a transaction waits for room */
 	bool home_asked, homing; /* a checkpoint up to home_upto is wanted; a round is under way */
 	uint32_t home_upto;
