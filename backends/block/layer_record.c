@@ -38,7 +38,7 @@ static_assert(sizeof(struct record_entry) == 32, "as the kernel's");
 static_assert(sizeof(struct record_entry) + BD_MARK_MAX <= BD_BLOCK_MIN, "a mark is one sector");
 
 enum job_kind { JOB_IO, JOB_SLOT, JOB_MARK };
-enum mine { MINE_FLUSH, MINE_OLDEST, MINE_SPAN, MINE_SLOT_AT }; /* of layer_io.mine */
+enum mine { MINE_FLUSH, MINE_COVERED, MINE_SPAN, MINE_SLOT_AT }; /* of layer_io.mine */
 
 struct mark {
 	struct layer_job job;
@@ -56,9 +56,9 @@ struct record {
 	uint64_t entries;
 	uint8_t head[BD_BLOCK_MAX];
 	/* guarded by l.lock */
-	uint64_t flushes;            /* slots that were queued */
-	uint64_t open[BD_DEPTH_MAX]; /* their numbers, of those not done */
-	unsigned nopen, nmarks;
+	uint64_t flushes; /* slots that were queued */
+	uint64_t covered; /* slots up to the newest that was done: what stands before them is durable (R1) */
+	unsigned nmarks;
 	struct cond fewer; /* marks */
 	int error;         /* of the log */
 };
@@ -249,22 +249,10 @@ static void record_work(struct bd_layer *l, struct list *jobs)
 
 /* ---- order, on all threads ------------------------------------------------- */
 
-static uint64_t oldest_open_locked(const struct record *r)
-{
-	uint64_t oldest = r->flushes;
-
-	for (unsigned i = 0; i < r->nopen; i++)
-		if (r->open[i] < oldest)
-			oldest = r->open[i];
-	return oldest;
-}
-
 static void slot_queue_locked(struct record *r, struct layer_io *io)
 {
-	assert(r->nopen < BD_DEPTH_MAX);
 	io->extra.kind = JOB_SLOT;
-	io->mine[MINE_FLUSH] = r->flushes;
-	r->open[r->nopen++] = r->flushes++;
+	io->mine[MINE_FLUSH] = ++r->flushes;
 	layer_queue_locked(&r->l, &io->extra, 0);
 }
 
@@ -276,18 +264,9 @@ static void record_submit(struct bd_layer *l, struct layer_io *io)
 	if (io->rq->op == BD_FLUSH)
 		slot_queue_locked(r, io); /* R1 */
 	else
-		io->mine[MINE_OLDEST] = oldest_open_locked(r);
+		io->mine[MINE_COVERED] = r->covered;
 	mutex_unlock(&l->lock);
 	layer_send(io);
-}
-
-static void flush_done_locked(struct record *r, const struct layer_io *io)
-{
-	unsigned i = 0;
-
-	while (r->open[i] != io->mine[MINE_FLUSH])
-		i++;
-	r->open[i] = r->open[--r->nopen];
 }
 
 static void record_done(struct bd_layer *l, struct layer_io *io)
@@ -299,10 +278,10 @@ static void record_done(struct bd_layer *l, struct layer_io *io)
 		return;
 	}
 	mutex_lock(&l->lock);
-	if (io->rq->op == BD_FLUSH)
-		flush_done_locked(r, io);
-	else
-		io->mine[MINE_SPAN] = r->flushes - io->mine[MINE_OLDEST];
+	if (io->rq->op != BD_FLUSH)
+		io->mine[MINE_SPAN] = r->flushes - io->mine[MINE_COVERED];
+	else if (!io->low.result && io->mine[MINE_FLUSH] > r->covered)
+		r->covered = io->mine[MINE_FLUSH];
 	layer_queue_locked(l, &io->job, 0); /* R2, R3 */
 	mutex_unlock(&l->lock);
 }

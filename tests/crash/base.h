@@ -14,6 +14,10 @@
 
 #define BASE_BLOCKS 256u   /* of payload */
 #define BASE_JOURNAL 1024u /* of the journal */
+/* Fields of the superblock that transactions change. */
+#define BASE_SUPER_LABEL_AT 0x78u    /* s_volume_name; empty at first */
+#define BASE_SUPER_LABEL 16u         /* bytes */
+#define BASE_SUPER_WRITTEN_AT 0x178u /* s_kbytes_written */
 
 struct base_kind {
 	const char *name, *what;

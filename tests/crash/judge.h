@@ -6,8 +6,8 @@
  *   kernel   a loop mount, read and write, and umount; then e2fsck -fn
  *   oracle   the bytes of the payload (oracle.h)
  *
- * All leave the same bytes everywhere but in the journal and the superblock, where times and the state of the log
- * are. The image lies in a memory file that is written only where it differs; the loop device is kept.
+ * All leave the same bytes everywhere but in the journal, where the state of the log is, and in some fields of the
+ * superblock (judge.c, own_fields). The image lies in a memory file that is written only where it differs; the loop device is kept.
  *
  * Threads: one judge, one thread. The kernel's judge needs root, and makes a mount namespace for the process. */
 #ifndef TESTS_CRASH_JUDGE_H

@@ -15,7 +15,6 @@ enum { SECTOR = 512, LONG_AGO = 1000000000, NONE = BASE_JOURNAL };
 
 struct litter {
 	struct base *b;
-	const struct record_log *log;
 	bool used[BASE_JOURNAL]; /* written by the run, or by us */
 	unsigned *index;         /* of a block of the file system; NONE: not of the journal */
 	uint64_t seq;
@@ -27,25 +26,6 @@ static unsigned index_of(const struct litter *l, uint64_t sector)
 	uint64_t block = sector * SECTOR / l->b->kind->block_size;
 
 	return block < l->b->size / l->b->kind->block_size ? l->index[block] : (unsigned)NONE;
-}
-
-/* Does an entry let the log begin at block at, with transaction number? */
-static bool begins_at(const struct litter *l, unsigned at, uint32_t number)
-{
-	uint64_t super = l->b->journal[0] * l->b->kind->block_size / SECTOR;
-
-	for (unsigned i = 0; i < l->log->n; i++) {
-		const struct record_item *it = &l->log->items[i];
-		struct jbd2_super s;
-
-		if (it->e.flags & (RECORD_MARK | RECORD_DISCARD) || it->e.sector != super ||
-		    !it->e.nr_sectors)
-			continue;
-		memcpy(&s, it->data, offsetof(struct jbd2_super, error));
-		if (ntohl(s.start) == at && ntohl(s.sequence) == number)
-			return true;
-	}
-	return false;
 }
 
 /* What the journal's checksums begin with. */
@@ -95,8 +75,6 @@ static void put_behind(struct litter *l, unsigned c, uint32_t number)
 		if (l->used[c])
 			return;
 	}
-	if (begins_at(l, at[0], number))
-		return;
 	put(l, at, number);
 	for (unsigned i = 0; i < 3; i++)
 		l->used[at[i]] = true;
@@ -109,7 +87,6 @@ unsigned litter_put(struct base *b, const struct record_log *log)
 	unsigned n;
 
 	l->b = b;
-	l->log = log;
 	l->seq = log->n;
 	l->index = xalloc(nblocks, sizeof *l->index);
 	for (uint64_t i = 0; i < nblocks; i++)

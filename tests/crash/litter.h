@@ -4,8 +4,8 @@
  * Such a log has a transaction with the right number in the right place seldom, and then only the checksums and the time
  * of its commit tell that it is over. In one half of them all checksums are wrong, in the other that of the commit
  * block alone. The places are chosen by the run: behind commits of the first round through the log, where the run
- * had not written yet. Nothing is put where the journal superblock ever lets the log begin: a leftover there
- * stops the kernel's recovery as well, for it has no commit of ours before it to compare times with. */
+ * had not written yet. Where the log begins nothing of it may ever be found (jrn_log_begin()):
+ * no commit of ours is before it to compare times with, and every recovery would stop. */
 #ifndef TESTS_CRASH_LITTER_H
 #define TESTS_CRASH_LITTER_H
 

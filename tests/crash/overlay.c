@@ -14,6 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/clock.h"
+
 void die(const char *fmt, ...)
 {
 	va_list ap;
@@ -200,7 +202,7 @@ unsigned overlay_copy(const struct overlay *o, uint8_t *flat, uint64_t len)
 
 /* ---- the device ------------------------------------------------------- */
 
-enum { DEPTH = 32, SLOW_BYTES = 32768, SLOW_US = 300 };
+enum { DEPTH = 32, SLOW_BYTES = 32768, SLOW_US = 300, LATE_US = 1000, ONE_IN_LATE = 4 };
 
 struct odev {
 	struct bd bd; /* first */
@@ -212,6 +214,8 @@ struct odev {
 	struct bd_req *queue[DEPTH];
 	unsigned n;
 	uint64_t shuffle;
+	struct bd_req *late; /* with FUA, behind all that come until late_us; NULL: none */
+	uint64_t late_us;
 	bool slow, ending;
 };
 
@@ -237,15 +241,37 @@ static void odev_do(struct odev *d, const struct bd_req *rq)
 	}
 }
 
+/* The late one, when its time has come. */
+static struct bd_req *late_locked(struct odev *d)
+{
+	struct bd_req *rq = d->late;
+
+	if (!rq || (!d->ending && clock_us() < d->late_us))
+		return NULL;
+	d->late = NULL;
+	return rq;
+}
+
+static void wait_locked(struct odev *d)
+{
+	struct timespec until = { .tv_sec = (time_t)(d->late_us / 1000000),
+				  .tv_nsec = (long)(d->late_us % 1000000) * 1000 };
+
+	if (d->late)
+		pthread_cond_clockwait(&d->more, &d->lock, CLOCK_MONOTONIC, &until);
+	else
+		pthread_cond_wait(&d->more, &d->lock);
+}
+
 static struct bd_req *odev_next(struct odev *d, bool *slow)
 {
-	struct bd_req *rq = NULL;
+	struct bd_req *rq;
 	unsigned i = 0;
 
 	pthread_mutex_lock(&d->lock);
-	while (!d->n && !d->ending)
-		pthread_cond_wait(&d->more, &d->lock);
-	if (d->n) {
+	while (!(rq = late_locked(d)) && !d->n && !d->ending)
+		wait_locked(d);
+	if (!rq && d->n) {
 		if (d->slow)
 			i = d->n - 1;
 		else if (d->shuffle)
@@ -280,7 +306,12 @@ static void odev_submit(struct bd *dev, struct bd_req *rq)
 
 	pthread_mutex_lock(&d->lock);
 	assert(d->n < DEPTH);
-	d->queue[d->n++] = rq;
+	if (rq->flags & BD_FUA && d->shuffle && !d->late && !rand_below(&d->shuffle, ONE_IN_LATE)) {
+		d->late = rq;
+		d->late_us = clock_us() + LATE_US;
+	} else {
+		d->queue[d->n++] = rq;
+	}
 	pthread_cond_signal(&d->more);
 	pthread_mutex_unlock(&d->lock);
 }

@@ -39,7 +39,8 @@ void overlay_write(struct overlay *o, const void *buf, size_t len, uint64_t off)
 unsigned overlay_copy(const struct overlay *o, uint8_t *flat, uint64_t len);
 
 /* A device over o, volatile, with FUA, whose requests end in another order than they came when shuffle is not 0
- * (a seed). Its thread: "overlay". */
+ * (a seed). Then one write with FUA in four takes its time, too, and others overtake it: so who does not wait for it
+ * shows in the order of what was done. Its thread: "overlay". */
 int overlay_open(struct overlay *o, uint64_t shuffle, struct bd **out, struct err *err);
 /* Of such a device: from now on small writes without FUA take their time, and the newest request ends first: who sends
  * many of them waits, and others overtake. */

@@ -359,11 +359,6 @@ static int place(struct jrn *j, struct sealed *s)
 		j->used += s->blocks;
 	}
 	mutex_unlock(&j->lock);
-	/* The log was empty, and its superblock says so until now. */
-	if (!rc && !j->begun)
-		rc = jrn_super_write(j, s->pos, s->tid, BD_FUA);
-	if (!rc)
-		j->begun = true;
 	return rc;
 }
 
@@ -401,21 +396,58 @@ static int write_blocks(struct jrn *j, struct sealed *s, const uint8_t *commit)
 	return jlog_write(j->dev, runs, (unsigned)n, 0);
 }
 
-static int write_commit(struct jrn *j, const struct sealed *s, const uint8_t *commit)
+static uint64_t commit_off(const struct jrn *j, const struct sealed *s)
 {
 	uint32_t pos = jlog_next(&j->disk, s->pos, s->blocks - 1), run;
-	uint64_t off = ext4_journal_block(&j->super, pos, &run) * j->super.block_size;
-	size_t len = MUTANT(torn_commit_accepted) ? j->super.block_size : j->dev->limits.block;
 
-	return bd_write(j->dev, commit, len, off, MUTANT(no_fua_commit) ? 0 : BD_FUA);
+	return ext4_journal_block(&j->super, pos, &run) * j->super.block_size;
 }
 
-static int commit_before_flush_done(struct jrn *j, const struct sealed *s, const uint8_t *commit)
+static int write_commit(struct jrn *j, const struct sealed *s, const uint8_t *commit)
 {
-	struct early_flush f;
-	int rc = early_flush_begin(j->dev, &f);
+	size_t len = MUTANT(torn_commit_accepted) ? j->super.block_size : j->dev->limits.block;
 
-	return rc ? rc : early_flush_end(&f, write_commit(j, s, commit));
+	return bd_write(j->dev, commit, len, commit_off(j, s), MUTANT(no_fua_commit) ? 0 : BD_FUA);
+}
+
+static int commit_before_flush_done(struct jrn *j, struct sealed *s, const uint8_t *commit)
+{
+	struct early flush = { .rq = { .op = BD_FLUSH } };
+	int rc = jrn_log_begin(j, s);
+
+	if (!rc)
+		rc = early_begin(j->dev, &flush);
+	return rc ? rc : early_end(&flush, write_commit(j, s, commit));
+}
+
+static void tell_client(struct jrn *j, uint32_t tid)
+{
+	if (j->client && j->client->committed)
+		j->client->committed(j->client_arg, tid);
+}
+
+/* Somebody is told already. */
+static int told_before_fua(struct jrn *j, const struct sealed *s, uint8_t *commit)
+{
+	struct iovec iov = { .iov_base = commit, .iov_len = j->dev->limits.block };
+	struct early write = { .rq = { .op = BD_WRITE,
+				       .flags = BD_FUA,
+				       .off = commit_off(j, s),
+				       .len = iov.iov_len,
+				       .iov = &iov,
+				       .niov = 1 } };
+	int rc = early_begin(j->dev, &write);
+
+	if (rc)
+		return rc;
+	if (MUTANT(freed_before_fua))
+		tell_client(j, s->tid);
+	mutex_lock(&j->lock);
+	if (MUTANT(ack_before_fua))
+		j->durable = s->tid;
+	cond_broadcast(&j->settled);
+	mutex_unlock(&j->lock);
+	return early_end(&write, 0);
 }
 
 static int write_home_now(struct jrn *j, const struct sealed *s)
@@ -448,6 +480,10 @@ static int write_transaction(struct jrn *j, struct sealed *s)
 		return commit_before_flush_done(j, s, commit);
 	if (!rc)
 		rc = MUTANT(no_flush_before_commit) ? jrn_may_write(j) : jrn_flush(j);
+	if (!rc)
+		rc = jrn_log_begin(j, s);
+	if (!rc && (MUTANT(ack_before_fua) || MUTANT(freed_before_fua)))
+		return told_before_fua(j, s, commit);
 	return rc ? rc : write_commit(j, s, commit);
 }
 
@@ -499,12 +535,6 @@ static bool revoked_homing(struct jrn *j, const struct list *revokes)
 	}
 	mutex_unlock(&j->bufs->image_lock);
 	return homing;
-}
-
-static void tell_client(struct jrn *j, uint32_t tid)
-{
-	if (j->client && j->client->committed)
-		j->client->committed(j->client_arg, tid);
 }
 
 static void become_durable(struct jrn *j, struct sealed *s)

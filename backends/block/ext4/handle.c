@@ -181,17 +181,22 @@ void run_revoke_drop(struct running *r, struct jrn_revoke *v)
 }
 
 /* A block each JRN_REVOKES_PER_CREDIT, whichever handles they are of: a handle that counted its own so has enough. */
-static void revoke_locked(struct txn *t, struct jrn_revoke *v)
+static int revoke_locked(struct txn *t, uint64_t block)
 {
 	struct running *r = &t->j->run;
+	struct jrn_revoke *v = malloc(sizeof *v);
 
+	if (!v)
+		return -ENOMEM;
+	v->block = block;
 	if (r->nrevokes == r->revokes_charged) {
 		charge(t);
 		r->revokes_charged += JRN_REVOKES_PER_CREDIT;
 	}
 	r->nrevokes++;
 	list_push_back(&r->revokes, &v->link);
-	list_push_front(revoke_bucket(r, v->block), &v->bucket);
+	list_push_front(revoke_bucket(r, block), &v->bucket);
+	return 0;
 }
 
 /* Out of the transaction; its credit is free again for others. */
@@ -219,15 +224,10 @@ static void ranges_forget(struct txn *t, uint64_t block)
 void txn_forget(struct txn *t, uint64_t block)
 {
 	struct jrn *j = t->j;
-	struct jrn_revoke *v = malloc(sizeof *v);
 	struct buf *b;
 	bool was_dirty = false;
+	int rc = 0;
 
-	if (!v) {
-		jrn_fail(j, -ENOMEM, "no memory for a revoke");
-		return;
-	}
-	v->block = block;
 	ranges_forget(t, block);
 	mutex_lock(&j->lock);
 	b = bufs_detach(j->bufs, block);
@@ -237,15 +237,14 @@ void txn_forget(struct txn *t, uint64_t block)
 	}
 	/* J3: until the tail has passed it, an image of the block is found. */
 	if (!MUTANT(revoke_forgotten) && !run_revoke_find(&j->run, block) &&
-	    image_exists(j->bufs, block)) {
-		revoke_locked(t, v);
-		v = NULL;
-	}
+	    image_exists(j->bufs, block))
+		rc = revoke_locked(t, block);
 	mutex_unlock(&j->lock);
+	if (rc)
+		jrn_fail(j, rc, "no memory for a revoke");
 	if (was_dirty) /* the transaction's hold */
 		buf_put(b);
 	buf_put(b);
-	free(v);
 }
 
 /* ---- changes --------------------------------------------------------------------- */

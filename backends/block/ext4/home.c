@@ -165,27 +165,17 @@ static void round_settle(struct jrn *j, struct round *r, bool home)
 
 /* ---- the tail ----------------------------------------------------------------------- */
 
-/* The log begins behind the transactions of the round. One that is sealed and has no place yet gets the head. */
 static int tail_write(struct jrn *j, const struct round *r)
 {
-	const struct sealed *next = NULL;
-	uint32_t start, sequence;
-
-	mutex_lock(&j->lock);
-	if (r->last->link.next != &j->log)
-		next = list_entry(r->last->link.next, struct sealed, link);
-	start = next && next->pos ? next->pos : j->head;
-	sequence = r->last->tid + 1;
-	mutex_unlock(&j->lock);
-	return jrn_super_write(j, start, sequence, MUTANT(tail_without_fua) ? 0 : BD_FUA);
+	return jrn_log_tail(j, r->last, MUTANT(tail_without_fua) ? 0 : BD_FUA);
 }
 
 static int tail_before_flush_done(struct jrn *j, const struct round *r)
 {
-	struct early_flush f;
-	int rc = early_flush_begin(j->dev, &f);
+	struct early flush = { .rq = { .op = BD_FLUSH } };
+	int rc = early_begin(j->dev, &flush);
 
-	return rc ? rc : early_flush_end(&f, tail_write(j, r));
+	return rc ? rc : early_end(&flush, tail_write(j, r));
 }
 
 static void log_free(struct jrn *j, const struct round *r)

@@ -121,17 +121,52 @@ static void super_give(struct jrn *j)
 	mutex_unlock(&j->lock);
 }
 
-int jrn_super_write(struct jrn *j, uint32_t start, uint32_t sequence, unsigned flags)
+/* With super_busy. */
+static int super_write(struct jrn *j, uint32_t start, uint32_t sequence, unsigned flags)
+{
+	int rc = jrn_may_write(j);
+
+	if (rc)
+		return rc;
+	j->disk.start = start;
+	j->disk.sequence = sequence;
+	return jlog_super_write(j->dev, &j->super, &j->disk, flags);
+}
+
+int jrn_log_begin(struct jrn *j, struct sealed *s)
 {
 	int rc;
 
+	mutex_lock(&j->lock);
+	s->begun = !j->log_empty;
+	mutex_unlock(&j->lock);
+	if (s->begun)
+		return 0;
 	super_take(j);
-	rc = jrn_may_write(j);
-	if (!rc) {
-		j->disk.start = start;
-		j->disk.sequence = sequence;
-		rc = jlog_super_write(j->dev, &j->super, &j->disk, flags);
-	}
+	rc = super_write(j, s->pos, s->tid, BD_FUA);
+	mutex_lock(&j->lock);
+	s->begun = !rc;
+	j->log_empty = rc;
+	mutex_unlock(&j->lock);
+	super_give(j);
+	return rc;
+}
+
+int jrn_log_tail(struct jrn *j, const struct sealed *last, unsigned flags)
+{
+	const struct sealed *next = NULL;
+	uint32_t start = 0;
+	int rc;
+
+	super_take(j);
+	mutex_lock(&j->lock);
+	if (last->link.next != &j->log)
+		next = list_entry(last->link.next, struct sealed, link);
+	if (next && next->begun)
+		start = next->pos;
+	j->log_empty = !start;
+	mutex_unlock(&j->lock);
+	rc = super_write(j, start, start ? last->tid + 1 : last->tid, flags);
 	super_give(j);
 	return rc;
 }
@@ -337,16 +372,6 @@ static int open_log(struct jrn *j, bool needs_recovery, struct err *err)
 	return 0;
 }
 
-/* Where the log will begin may lie a transaction of whoever had the disk before, with just the number that ours gets:
- * a cut before ours is there must not bring it to life. */
-static int clear_first(struct jrn *j)
-{
-	uint32_t bs = j->super.block_size, run;
-	uint64_t phys = ext4_journal_block(&j->super, j->disk.first, &run);
-
-	return bd_zero(j->dev, phys * bs, bs, BD_FUA);
-}
-
 /* J6: the flag is durable before anything is logged. A superblock that is in memory has it not: it is read again. */
 static int mark_open(struct jrn *j, struct err *err)
 {
@@ -354,9 +379,7 @@ static int mark_open(struct jrn *j, struct err *err)
 
 	if (!bufs_drop_unheld(j->bufs, EXT4_SUPER_OFFSET / j->super.block_size))
 		return err_set(err, -EBUSY, "somebody holds the superblock's buffer");
-	rc = clear_first(j);
-	if (!rc)
-		rc = jlog_super_write(j->dev, &j->super, &j->disk, BD_FUA);
+	rc = jlog_super_write(j->dev, &j->super, &j->disk, BD_FUA);
 	if (!rc)
 		rc = ext4_super_set_recovery(j->dev, &j->super, true);
 	return rc ? err_set(err, rc, "cannot open the journal for writing: %s", strerror(-rc)) : 0;
@@ -409,6 +432,7 @@ static struct jrn *jrn_alloc(const struct jrn_conf *conf)
 	cond_init(&j->home_work);
 	cond_init(&j->settled);
 	list_init(&j->log);
+	j->log_empty = true;
 	run_init(&j->run, 0);
 	return j;
 }
@@ -492,7 +516,7 @@ static void drop_running(struct jrn *j)
 
 static int mark_clean(struct jrn *j)
 {
-	int rc = jrn_super_write(j, 0, j->run.tid - 1, BD_FUA);
+	int rc = super_write(j, 0, j->run.tid - 1, BD_FUA); /* the threads have ended */
 
 	if (!rc)
 		rc = ext4_super_set_recovery(j->dev, &j->super, false);

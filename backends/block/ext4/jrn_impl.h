@@ -48,7 +48,7 @@ struct sealed {
 	unsigned nimages, nrevokes;
 	struct jrn_image *images; /* owned */
 	struct list revokes;      /* owned; until it is durable */
-	bool durable;
+	bool durable, begun;      /* begun: jrn_log_begin() */
 	/* guarded by the images' lock */
 	uint8_t *area; /* all its blocks as the log has them, one piece; freed with the last live image */
 	unsigned live; /* images with data */
@@ -81,6 +81,7 @@ struct jrn {
 	uint32_t durable; /* tid */
 	struct list log;  /* struct sealed */
 	uint32_t head, used;
+	bool log_empty;          /* the journal superblock says so, or is about to */
 	bool space_wanted;       /* a transaction waits for room */
 	bool home_asked, homing; /* a checkpoint up to home_upto is wanted; a round is under way */
 	uint32_t home_upto;
@@ -91,7 +92,6 @@ struct jrn {
 	struct jrn_counts counts;
 
 	/* owned by the commit thread */
-	bool begun; /* the journal superblock says where the log begins */
 	uint64_t last_seconds;
 	uint32_t last_nanoseconds;
 };
@@ -102,8 +102,11 @@ void jrn_fail(struct jrn *j, int error, const char *what);
 int jrn_may_write(struct jrn *j);
 /* Group flush: returns when one that began after the call is done. */
 int jrn_flush(struct jrn *j);
-/* Writes the journal superblock with this start and number. */
-int jrn_super_write(struct jrn *j, uint32_t start, uint32_t sequence, unsigned flags);
+/* The blocks of s are durable, but for the commit block, which comes next: makes it the first one of the log if that is
+ * empty. So nothing that lay there before is ever taken for its beginning. */
+int jrn_log_begin(struct jrn *j, struct sealed *s);
+/* The log begins behind last from now on. It is empty when the next one has not come to jrn_log_begin(). */
+int jrn_log_tail(struct jrn *j, const struct sealed *last, unsigned flags);
 /* Adds the runs of n blocks at mem to the log from pos on; returns how many, at most cap (else -E2BIG). */
 int jrn_log_runs(const struct jrn *j, uint32_t pos, uint8_t *mem, uint32_t n, struct jlog_run *runs,
 		 struct iovec *iov, unsigned cap);

@@ -4,40 +4,42 @@
 
 static void early_done(struct bd_req *rq)
 {
-	struct early_flush *f = rq->arg;
+	struct early *e = rq->arg;
 
-	mutex_lock(&f->lock);
-	f->done = true;
+	mutex_lock(&e->lock);
+	e->done = true;
 	/* Under the lock: whoever waits frees it. */
-	cond_signal(&f->ended);
-	mutex_unlock(&f->lock);
+	cond_signal(&e->ended);
+	mutex_unlock(&e->lock);
 }
 
-static void early_free(struct early_flush *f)
+static void early_free(struct early *e)
 {
-	cond_done(&f->ended);
-	mutex_done(&f->lock);
+	cond_done(&e->ended);
+	mutex_done(&e->lock);
 }
 
-int early_flush_begin(struct bd *dev, struct early_flush *f)
+int early_begin(struct bd *dev, struct early *e)
 {
 	int rc;
 
-	*f = (struct early_flush){ .rq = { .op = BD_FLUSH, .done = early_done, .arg = f } };
-	mutex_init(&f->lock, LOCK_jrn_io);
-	cond_init(&f->ended);
-	rc = bd_submit(dev, &f->rq);
+	e->rq.done = early_done;
+	e->rq.arg = e;
+	e->done = false;
+	mutex_init(&e->lock, LOCK_jrn_io);
+	cond_init(&e->ended);
+	rc = bd_submit(dev, &e->rq);
 	if (rc)
-		early_free(f);
+		early_free(e);
 	return rc;
 }
 
-int early_flush_end(struct early_flush *f, int rc)
+int early_end(struct early *e, int rc)
 {
-	mutex_lock(&f->lock);
-	while (!f->done)
-		cond_wait(&f->ended, &f->lock);
-	mutex_unlock(&f->lock);
-	early_free(f);
-	return rc ? rc : f->rq.result;
+	mutex_lock(&e->lock);
+	while (!e->done)
+		cond_wait(&e->ended, &e->lock);
+	mutex_unlock(&e->lock);
+	early_free(e);
+	return rc ? rc : e->rq.result;
 }

@@ -15,6 +15,8 @@
 	X(no_flush_before_commit, "the commit block follows without a flush")                     \
 	X(commit_before_flush_done, "the commit block is sent before the flush is answered")      \
 	X(no_fua_commit, "the commit block is written without FUA")                               \
+	X(ack_before_fua, "a commit is acknowledged while its commit block is in flight")         \
+	X(freed_before_fua, "freed blocks are given out while the commit block is in flight")     \
 	X(commit_early, "the commit block is sent while log blocks are in flight")                \
 	X(revoke_forgotten, "a freed block is not revoked")                                       \
 	X(revoke_not_cancelled, "a block logged again in its transaction stays revoked")          \
@@ -47,16 +49,16 @@ extern enum jrn_mutant_id jrn_mutant; /* set before anything runs */
 #define MUTANT(name) 0
 #endif
 
-/* A flush that is not waited for at once, as a rule wants it. One that began has to end. */
-struct early_flush {
-	struct bd_req rq;
+/* A request that is not waited for at once, as a rule wants it. One that began has to end. */
+struct early {
+	struct bd_req rq; /* op, flags, off, len, iov, niov: the caller's */
 	struct mutex lock;
 	struct cond ended;
 	bool done; /* guarded by lock */
 };
 /* Sends it. An error: nothing was sent. */
-int early_flush_begin(struct bd *dev, struct early_flush *f);
-/* Waits for it. rc, or where that is 0, what became of the flush. */
-int early_flush_end(struct early_flush *f, int rc);
+int early_begin(struct bd *dev, struct early *e);
+/* Waits for it. rc, or where that is 0, what became of the request. */
+int early_end(struct early *e, int rc);
 
 #endif

@@ -143,6 +143,39 @@ static void test_j1_nothing_is_acknowledged_while_the_flush_is_under_way(void **
 	assert_false(jrn_durable(x.j, tid + 1));
 }
 
+/* What the disk says: where the log begins. */
+static uint32_t durable_start(void)
+{
+	struct image im = fixture_durable(&x);
+	struct jbd2_super s;
+
+	memcpy(&s, log_at(im.bytes, &x.super, 0), offsetof(struct jbd2_super, error));
+	image_done(&im);
+	return be32toh(s.start);
+}
+
+/* What lies there before may look like a transaction with just the number that is next. */
+static void test_a_log_is_empty_until_its_first_transaction_is_durable(void **state)
+{
+	int flush, begin, commit;
+
+	(void)state;
+	fixture_open(&x, 1 << 20);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(durable_start(), 0);
+		fake_device_clear(x.f);
+		assert_int_equal(jrn_wait(x.j, put_blocks(&x, 0, 3, 1)), 0);
+		flush = next_event(0, BD_FLUSH, 0, false);
+		begin = next_event(0, BD_WRITE, BD_FUA, false);
+		commit = next_event(0, BD_WRITE, BD_FUA, true);
+		assert_true(flush > 0 && begin > flush && commit > begin);
+		assert_int_equal(fake_device_seen(x.f, (unsigned)begin).off,
+				 x.super.journal[0].phys * x.super.block_size);
+		assert_int_equal(durable_start(), i ? 6 : 1);
+		assert_int_equal(jrn_checkpoint(x.j), 0);
+	}
+}
+
 static void test_j2_home_is_flushed_before_the_tail_moves(void **state)
 {
 	uint64_t bs, home, super;
@@ -660,6 +693,7 @@ int main(void)
 		T(test_a_clean_end_leaves_nothing_to_recover),
 		T(test_j1_the_commit_block_follows_a_flush_of_the_rest),
 		T(test_j1_nothing_is_acknowledged_while_the_flush_is_under_way),
+		T(test_a_log_is_empty_until_its_first_transaction_is_durable),
 		T(test_j2_home_is_flushed_before_the_tail_moves),
 		T(test_j6_the_flag_is_durable_before_anything_is_logged),
 		T(test_j5_numbers_go_on_over_clean_and_unclean_ends),
