@@ -343,6 +343,11 @@ struct nvme_dev {
 	uint64_t told; /* grows with each change that the thread has to look at */
 };
 
+static inline struct nvme_dev *nvd_of(struct bd *bd)
+{
+	return CONTAINER_OF(bd, struct nvme_dev, bd);
+}
+
 /* From any path's thread, but for nvd_park(): any. */
 /* rq is not answered and goes back to the core. */
 void nvd_park(struct nvme_dev *d, struct bd_req *rq);
@@ -365,6 +370,8 @@ void nvd_blocks_seen(struct nvme_dev *d, uint64_t blocks, uint64_t asked);
 
 /* The path that requests should use, or NULL. */
 struct nvme_path *nvd_best_locked(const struct nvme_dev *d);
+/* Without paths and threads; NULL: no memory. */
+struct nvme_dev *nvd_new(const struct bd_env *env);
 /* A namespace is known: makes it a device that runs. */
 int nvd_run(struct nvme_dev *d, struct err *err);
 /* Also of a half-made one. */

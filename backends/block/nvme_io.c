@@ -10,11 +10,6 @@
 #include "common/clock.h"
 #include "common/log.h"
 
-static struct nvme_dev *dev_of(struct bd *bd)
-{
-	return CONTAINER_OF(bd, struct nvme_dev, bd);
-}
-
 int nvio_errno(uint16_t status, enum bd_op op)
 {
 	switch (NVME_STATUS(status)) {
@@ -183,7 +178,7 @@ static struct nvme_queue *choose(struct nvme_path *p)
 
 void nvio_submit(struct bd *bd, struct bd_req *rq)
 {
-	struct nvme_dev *d = dev_of(bd);
+	struct nvme_dev *d = nvd_of(bd);
 	struct nvme_path *p = atomic_load(&d->active);
 	struct nvme_queue *q = p ? choose(p) : NULL;
 	bool ready = false;
@@ -227,7 +222,7 @@ static void send_now(struct nvme_path *p)
 
 void nvio_kick(struct bd *bd)
 {
-	struct nvme_path *p = atomic_load(&dev_of(bd)->active);
+	struct nvme_path *p = atomic_load(&nvd_of(bd)->active);
 
 	if (p && !nvp_receives(p))
 		send_now(p);

@@ -106,6 +106,7 @@ static int find_named(struct nvme_path *p, uint32_t *nsid, struct err *err)
 {
 	uint32_t list[NVME_NS_LIST_MAX] = { 0 }, after = 0;
 	int n = NVME_NS_LIST_MAX;
+	unsigned seen = 0;
 
 	for (unsigned page = 0; page < LISTS_MAX && n == NVME_NS_LIST_MAX; page++) {
 		n = list_above(p, after, list, err);
@@ -126,10 +127,14 @@ static int find_named(struct nvme_path *p, uint32_t *nsid, struct err *err)
 				return 0;
 			}
 			after = list[i];
+			seen++;
 		}
 	}
-	return err_set(err, -ENOENT, "nvme-tcp: %s: subsystem '%s' has no namespace with this %s",
-		       p->name, p->conf->subnqn, p->conf->by == NVME_NS_NGUID ? "nguid" : "uuid");
+	return err_set(err, -ENOENT,
+		       "nvme-tcp: %s: none of the %u namespaces that subsystem '%s' has for us has "
+		       "this %s",
+		       p->name, seen, p->conf->subnqn,
+		       p->conf->by == NVME_NS_NGUID ? "nguid" : "uuid");
 }
 
 /* ---- what it is -------------------------------------------------------- */

@@ -19,15 +19,20 @@ enum {
 
 /* ---- addresses --------------------------------------------------------- */
 
+static void dial_with(struct nsock_target *t, const struct bd_env *env)
+{
+	t->dial = env->dial;
+	t->dialled = env->dialled;
+	t->dial_arg = env->dial_arg;
+}
+
 void nvp_target(struct nvme_path *p, const char *host, uint16_t port, const struct bd_env *env)
 {
 	struct nsock_target *t = &p->target;
 
 	snprintf(t->host, sizeof t->host, "%s", host);
 	t->port = port;
-	t->dial = env->dial;
-	t->dialled = env->dialled;
-	t->dial_arg = env->dial_arg;
+	dial_with(t, env);
 	snprintf(p->name, sizeof p->name, strchr(host, ':') ? "[%s]:%u" : "%s:%u", t->host, port);
 }
 
@@ -157,8 +162,9 @@ static int start_all(struct nvme_dev *d, struct err *err)
 	return rc ? rc : nvd_run(d, err);
 }
 
-static int nvme_open(const struct uri *uri, const struct bd_env *env, struct bd **out,
-		     struct err *err)
+/* Who this host is stands in files. */
+static int nvme_prepare(const struct uri *uri, const struct bd_env *env, struct bd **out,
+			struct err *err)
 {
 	struct nvme_dev *d;
 	int rc;
@@ -167,18 +173,31 @@ static int nvme_open(const struct uri *uri, const struct bd_env *env, struct bd 
 		return err_set(err, -EINVAL, "nvme-tcp: the URI names no host");
 	if (!uri->path[0] || !uri->path[1])
 		return which_subsystem(uri, env, err);
-	d = calloc(1, sizeof *d);
+	d = nvd_new(env);
 	if (!d)
-		return -ENOMEM;
-	mutex_init(&d->lock, LOCK_bd_transport);
-	cond_init(&d->cond);
-	list_init(&d->parked);
-	d->env = *env;
+		return err_set(err, -ENOMEM, "nvme-tcp: no memory");
 	rc = nvme_conf_parse(uri, &d->conf, err);
 	if (!rc)
 		rc = add_paths(d, uri, err);
-	if (!rc)
-		rc = start_all(d, err);
+	if (rc) {
+		nvd_free(d);
+		return rc;
+	}
+	*out = &d->bd;
+	return 0;
+}
+
+static int nvme_open(const struct uri *uri, const struct bd_env *env, struct bd **out,
+		     struct err *err)
+{
+	struct nvme_dev *d = nvd_of(env->prepared);
+	int rc;
+
+	(void)uri;
+	d->env = *env;
+	for (unsigned i = 0; i < d->npaths; i++)
+		dial_with(&d->paths[i]->target, env);
+	rc = start_all(d, err);
 	if (rc) {
 		nvd_free(d);
 		return rc;
@@ -193,4 +212,5 @@ static const char *const schemes[] = { "nvme-tcp", NULL };
 
 const struct bd_transport bd_nvme_tcp = { .schemes = schemes,
 					  .uri_help = "nvme-tcp://HOST[:PORT]/SUBSYSTEM-NQN",
+					  .prepare = nvme_prepare,
 					  .open = nvme_open };

@@ -29,11 +29,6 @@ enum {
 	SIZE_MS = 30000,
 };
 
-static struct nvme_dev *dev_of(struct bd *bd)
-{
-	return CONTAINER_OF(bd, struct nvme_dev, bd);
-}
-
 /* ---- told by paths ----------------------------------------------------- */
 
 static void changed_locked(struct nvme_dev *d)
@@ -319,7 +314,7 @@ static void *device_thread(void *arg)
 /* What counts is a look that begins after the question. */
 static int nvd_size(struct bd *bd, uint64_t *out)
 {
-	struct nvme_dev *d = dev_of(bd);
+	struct nvme_dev *d = nvd_of(bd);
 	uint64_t deadline = clock_ms() + SIZE_MS, mine;
 	struct nvme_path *p = NULL;
 	int rc = 0;
@@ -349,7 +344,7 @@ static int nvd_size(struct bd *bd, uint64_t *out)
 
 static void nvd_cancel(struct bd *bd)
 {
-	struct nvme_dev *d = dev_of(bd);
+	struct nvme_dev *d = nvd_of(bd);
 
 	atomic_store(&d->cancelled, true);
 	tell(d);
@@ -381,7 +376,7 @@ void nvd_free(struct nvme_dev *d)
 
 static void nvd_close(struct bd *bd)
 {
-	nvd_free(dev_of(bd));
+	nvd_free(nvd_of(bd));
 }
 
 static const struct bd_ops ops = { .name = "nvme-tcp",
@@ -390,6 +385,20 @@ static const struct bd_ops ops = { .name = "nvme-tcp",
 				   .size = nvd_size,
 				   .cancel = nvd_cancel,
 				   .close = nvd_close };
+
+struct nvme_dev *nvd_new(const struct bd_env *env)
+{
+	struct nvme_dev *d = calloc(1, sizeof *d);
+
+	if (!d)
+		return NULL;
+	d->bd.ops = &ops;
+	d->env = *env;
+	mutex_init(&d->lock, LOCK_bd_transport);
+	cond_init(&d->cond);
+	list_init(&d->parked);
+	return d;
+}
 
 static void set_limits(struct nvme_dev *d)
 {
@@ -416,7 +425,6 @@ int nvd_run(struct nvme_dev *d, struct err *err)
 	sigset_t all, old;
 	int rc;
 
-	d->bd.ops = &ops;
 	mutex_lock(&d->lock);
 	set_limits(d);
 	d->opened = true;

@@ -3,6 +3,7 @@
 #include "tests/unit/backends/nvme_test.h"
 
 #include "backends/block/nvme_discover.h"
+#include "backends/block/nvme_impl.h"
 #include "tests/unit/backends/nvme_load.h"
 
 static struct nvme_fixture fx;
@@ -355,22 +356,78 @@ static void a_target_that_refuses_is_quoted(void **state)
 	there_and_back(&fx, 0, 4096, 1);
 }
 
+/* Writes through the device that has this name, and looks where it arrived. */
+static void is_second(const char *param, uint8_t with)
+{
+	uint8_t out[512];
+
+	nvme_open_dev(&fx, param);
+	memset(out, with, sizeof out);
+	assert_int_equal(bd_write(fx.dev, out, sizeof out, 0, 0), 0);
+	bd_close(fx.dev);
+	fx.dev = NULL;
+	memset(out, 0, sizeof out);
+	assert_int_equal(nvme_target_peek(fx.target, 2, 0, out, sizeof out, false), 0);
+	assert_int_equal(out[0], with);
+}
+
+static void name_param(const char *key, const uint8_t id[16], const char *dash, char *out)
+{
+	out += sprintf(out, "&%s=", key);
+	for (unsigned i = 0; i < 16; i++)
+		out += sprintf(out, "%s%02x", i >= 4 && i <= 10 && i % 2 == 0 ? dash : "", id[i]);
+}
+
 static void a_namespace_is_found_by_its_names(void **state)
 {
-	struct nvme_fixture *f = &fx;
-	uint8_t out[512];
-	char uri[512];
+	struct nvme_ns_ids ids;
+	char nguid[64], uuid[64];
 
 	(void)state;
 	nvme_target_up(&fx, &(struct nvme_target_config){ .namespaces = 3, .size = 1 << 20 });
-	nvme_open_dev(f, "&nsid=2");
-	memset(out, 0x5a, sizeof out);
-	assert_int_equal(bd_write(fx.dev, out, 512, 0, 0), 0);
+	nvme_open_dev(&fx, "&nsid=2");
+	ids = nvd_of(fx.dev)->ns.ids;
 	bd_close(fx.dev);
 	fx.dev = NULL;
-	(void)uri;
-	assert_int_equal(nvme_target_peek(fx.target, 2, 0, out, 512, false), 0);
-	assert_int_equal(out[0], 0x5a);
+	assert_true(ids.has_nguid && ids.has_uuid);
+	name_param("nguid", ids.nguid, "", nguid);
+	name_param("uuid", ids.uuid, "-", uuid);
+	is_second("&nsid=2", 0x5a);
+	is_second(nguid, 0x5b);
+	is_second(uuid, 0x5c);
+	nvme_fault(&fx, "identity ns=2");
+	refused(nguid, "none of the 3 namespaces", -ENOENT);
+	refused(uuid, "has this uuid", -ENOENT);
+}
+
+static void files_are_read_before_the_open(void **state)
+{
+	struct bd_env env = { .settle_ms = SETTLE_MS };
+	struct err err = { "" };
+	uint8_t hostid[16];
+	char uri[256];
+
+	(void)state;
+	nvme_target_up(&fx, &(struct nvme_target_config){ 0 });
+	nvme_uri(&fx, 1, "", uri, sizeof uri);
+	assert_int_equal(bd_prepare(uri, &env, &env.prepared, &err), 0);
+	assert_int_equal(nvme_counts(&fx).accepted, 0);
+	bd_close(env.prepared); /* without an open */
+	assert_int_equal(bd_prepare(uri, &env, &env.prepared, &err), 0);
+	/* What the open has is what was prepared, wherever that came from. */
+	memset(nvd_of(env.prepared)->conf.hostid, 0x77, sizeof hostid);
+	assert_int_equal(bd_open(uri, NULL, &env, &fx.dev, &err), 0);
+	memset(hostid, 0x77, sizeof hostid);
+	assert_memory_equal(nvd_of(fx.dev)->conf.hostid, hostid, sizeof hostid);
+	there_and_back(&fx, 0, 4096, 1);
+	bd_close(fx.dev);
+	fx.dev = NULL;
+	/* Nobody is there. */
+	assert_int_equal(
+		bd_prepare("nvme-tcp://127.0.0.1:1/nqn.2014-08.a:b", &env, &env.prepared, &err), 0);
+	assert_int_equal(bd_open("nvme-tcp://127.0.0.1:1/nqn.2014-08.a:b", NULL, &env, &fx.dev,
+				 &err),
+			 -ECONNREFUSED);
 }
 
 /* ---- discovery -------------------------------------------------------------- */
@@ -425,6 +482,7 @@ int main(void)
 		cmocka_unit_test_teardown(bad_uris_are_named, tear_down),
 		cmocka_unit_test_teardown(a_target_that_refuses_is_quoted, tear_down),
 		cmocka_unit_test_teardown(a_namespace_is_found_by_its_names, tear_down),
+		cmocka_unit_test_teardown(files_are_read_before_the_open, tear_down),
 		cmocka_unit_test_teardown(discovery_lists_the_paths, tear_down),
 	};
 
