@@ -52,7 +52,8 @@ static uint64_t silences(struct nvme_target *t, uint64_t now)
 
 		if (!ctrl->kato_us || nt_rule_while(t, NTF_NOKATO, ctrl->path))
 			continue;
-		if (now - ctrl->heard_us > ctrl->kato_us) {
+		/* It may be heard later than now: by a job that ran since, or after a freeze. */
+		if (now > ctrl->heard_us + ctrl->kato_us) {
 			t->n.kato++;
 			nt_ctrl_free(ctrl);
 			continue;

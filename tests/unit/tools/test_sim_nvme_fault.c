@@ -110,6 +110,19 @@ static void slow_is_executed_and_delay_is_not(void **state)
 	assert_memory_equal(fx.in, fx.out + 2, 512);
 }
 
+/* The controller that a late Connect makes has been heard after the look at the clock that found it due. */
+static void a_delayed_connect_is_late_and_nothing_else(void **state)
+{
+	(void)state;
+	up(&plain);
+	fault("delay op=connect ms=20 times=0");
+	assert_true(host_admin(&fx.a, fx.port, 0, 5000));
+	assert_true(host_io(&fx.io, fx.port, fx.a.cntlid, 1, 0, 0, false));
+	assert_int_equal(host_flush(&fx.io), 0);
+	assert_int_equal(counts().faults, 2);
+	assert_int_equal(counts().kato, 0);
+}
+
 static void answers_with_another_id_or_twice(void **state)
 {
 	uint8_t q[64];
@@ -589,6 +602,7 @@ int main(void)
 		T(a_late_write_lands_when_its_connection_is_gone),
 		T(a_kill_forgets_late_writes),
 		T(slow_is_executed_and_delay_is_not),
+		T(a_delayed_connect_is_late_and_nothing_else),
 		T(answers_with_another_id_or_twice),
 		T(a_controller_says_fatal),
 		T(a_fatal_order_is_of_its_path),
