@@ -432,9 +432,11 @@ static uint16_t run_log(struct nt_cmd *cmd)
 			ctrl->masked &= ~(1u << NVME_NOTICE_ANA);
 		if (page == NVME_LOG_CHANGED_NS) {
 			ctrl->masked &= ~(1u << NVME_NOTICE_NS_CHANGED);
-			ctrl->changed = 0;
+			memset(ctrl->changed, 0, sizeof ctrl->changed);
 		}
 	}
+	if (NT_HAS(&cmd->plan, NTF_LOG_CHANGES))
+		cmd->t->generation++;
 	return status;
 }
 

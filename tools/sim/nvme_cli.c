@@ -50,7 +50,7 @@ static const struct opt_def table[] = {
 	  .min = 1,
 	  .max = NVME_TARGET_NAMESPACES_MAX,
 	  .dflt = "1",
-	  .help = "so many, each an ANA group" },
+	  .help = "so many, in up to 8 ANA groups" },
 	{ .name = "file",
 	  .type = OPT_STRING,
 	  AT(file),

@@ -47,6 +47,7 @@ static const struct fault_def {
 	[NTF_DATA_LONG] = { "data-long", 0, 0, B(NT_READ), 0, 0, 0 },
 	[NTF_DATA_BEYOND] = { "data-beyond", 0, 0, B(NT_READ), 0, 0, 0 },
 	[NTF_DATA_ID] = { "data-id", 0, 0, B(NT_READ), 0, 0, 0 },
+	[NTF_LOG_CHANGES] = { "log-changes", 0, 0, B(NT_LOG), 0, B(NT_LOG), 0 },
 	[NTF_SPLIT] = { "split", B(NTK_BYTES), B(NTK_MS), 0, SENT, SENT, 0 },
 	[NTF_HDGST] = { "header-digest", 0, 0, 0, SENT & ~B(NVME_ICRESP), SENT & ~B(NVME_ICRESP),
 			0 },
@@ -126,7 +127,7 @@ static const struct key_def {
 	[NTK_ORDER] = { "order", orders, 0, 0 },
 	[NTK_STATE] = { "state", states, 0, 0 },
 	[NTK_NS] = { "ns", NULL, 1, NVME_TARGET_NAMESPACES_MAX },
-	[NTK_GROUP] = { "group", NULL, 1, NVME_TARGET_NAMESPACES_MAX },
+	[NTK_GROUP] = { "group", NULL, 1, NVME_TARGET_GROUPS_MAX },
 	[NTK_DNR] = { "dnr", NULL, 1, 1 },
 };
 

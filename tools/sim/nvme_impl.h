@@ -78,6 +78,7 @@ enum nt_fault {
 	NTF_DATA_LONG,
 	NTF_DATA_BEYOND,
 	NTF_DATA_ID,
+	NTF_LOG_CHANGES,
 	NTF_COMMANDS, /* so many */
 	/* of PDUs */
 	NTF_SPLIT = NTF_COMMANDS,
@@ -196,8 +197,8 @@ struct nt_namespace {
 struct nt_path {
 	char address[64]; /* "127.0.0.1" */
 	unsigned port;
-	int reserve_fd, listen_fd; /* bound, not listening: keeps the port; -1: down */
-	uint8_t ana[NVME_TARGET_NAMESPACES_MAX]; /* enum nvme_ana_state of each group */
+	int reserve_fd, listen_fd;           /* bound, not listening: keeps the port; -1: down */
+	uint8_t ana[NVME_TARGET_GROUPS_MAX]; /* enum nvme_ana_state of each group */
 	bool want_up;
 };
 
@@ -220,7 +221,7 @@ struct nt_ctrl {
 	uint64_t kato_us, heard_us; /* kato_us 0: for ever */
 	uint32_t async;             /* feature: which events the host wants */
 	uint32_t pending, masked;   /* bits: enum nvme_notice; told, log page not read since */
-	uint32_t changed;           /* bits: namespaces, for the log page */
+	bool changed[NVME_TARGET_NAMESPACES_MAX]; /* for the log page */
 	struct nt_job ready;
 	struct nt_conn *queues[NVME_TARGET_QUEUES_MAX + 1]; /* 0: admin */
 };
@@ -289,6 +290,11 @@ struct nt_conn {
 	struct list out;
 	size_t out_bytes;
 };
+
+static inline unsigned nt_group(uint32_t nsid)
+{
+	return (nsid - 1) % NVME_TARGET_GROUPS_MAX + 1;
+}
 
 struct nvme_target {
 	struct nvme_target_config cfg; /* strings owned */

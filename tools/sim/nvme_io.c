@@ -34,7 +34,7 @@ static bool in_range(const struct nvme_target *t, uint32_t nsid, uint64_t block,
 /* What the state of its group lets a path do. */
 static uint16_t check_path(const struct nvme_target *t, unsigned path, uint32_t nsid)
 {
-	switch (t->paths[path].ana[nsid - 1]) {
+	switch (t->paths[path].ana[nt_group(nsid) - 1]) {
 	case NVME_ANA_STATE_INACCESSIBLE:
 		return NVME_ANA_INACCESSIBLE;
 	case NVME_ANA_STATE_LOST:

@@ -14,6 +14,10 @@
 #define KAS 1            /* 100 ms */
 #define SGLS 0x00100005u /* SGLs, data in capsules by offset, as the kernel's target tells */
 #define LOG_MAX (NVME_DISC_HEAD_BYTES + NVME_TARGET_PATHS_MAX * NVME_DISC_ENTRY_BYTES)
+_Static_assert(LOG_MAX >= NVME_ANA_HEAD_BYTES + NVME_TARGET_GROUPS_MAX * NVME_ANA_GROUP_BYTES +
+				  NVME_TARGET_NAMESPACES_MAX * 4,
+	       "all groups and namespaces have room in a log page");
+#define CHANGED_TOO_MANY UINT32_MAX   /* alone in the list: more than it has room for */
 #define LOG_ANA_GROUPS_ONLY (1u << 8) /* cdw10: without the namespaces */
 #define CTRL_IO 1
 #define CTRL_DISCOVERY 2
@@ -43,7 +47,7 @@ static void identify_controller(const struct nt_cmd *cmd, uint8_t *out)
 		id.cmic = NVME_CMIC_MULTI_CTRL | NVME_CMIC_ANA;
 		id.anatt = ANATT_S;
 		id.anacap = ANACAP;
-		id.anagrpmax = id.nanagrpid = NVME_TARGET_NAMESPACES_MAX;
+		id.anagrpmax = id.nanagrpid = NVME_TARGET_GROUPS_MAX;
 		id.nn = t->cfg.namespaces;
 		id.oncs = NVME_ONCS_DSM | NVME_ONCS_WRITE_ZEROES;
 		id.vwc = t->cfg.volatile_cache ? NVME_VWC_PRESENT : 0;
@@ -66,7 +70,7 @@ static void make_nguid(const struct nvme_target *t, uint32_t nsid, uint8_t *out)
 
 static void identify_namespace(const struct nvme_target *t, uint32_t nsid, uint8_t *out)
 {
-	struct nvme_id_ns ns = { .nsze = t->ns[nsid - 1].blocks, .anagrpid = nsid };
+	struct nvme_id_ns ns = { .nsze = t->ns[nsid - 1].blocks, .anagrpid = nt_group(nsid) };
 
 	while (1u << ns.lbads < t->cfg.block_size)
 		ns.lbads++;
@@ -87,11 +91,11 @@ static void identify_ids(const struct nvme_target *t, uint32_t nsid, uint8_t *ou
 
 static void identify_list(const struct nvme_target *t, uint32_t after, uint8_t *out)
 {
-	uint32_t ids[NVME_TARGET_NAMESPACES_MAX];
+	uint32_t ids[NVME_NS_LIST_MAX];
 	unsigned n = 0;
 
-	for (uint32_t i = 1; i <= t->cfg.namespaces; i++)
-		if (i > after && t->ns[i - 1].blocks)
+	for (uint32_t i = after + 1; i <= t->cfg.namespaces && n < NVME_NS_LIST_MAX; i++)
+		if (t->ns[i - 1].blocks)
 			ids[n++] = i;
 	nvme_ns_list_put(out, ids, n);
 }
@@ -132,15 +136,19 @@ static void log_ana(const struct nt_cmd *cmd, uint8_t *out)
 	const struct nvme_target *t = cmd->t;
 	bool only = cmd->sqe.cdw10 & LOG_ANA_GROUPS_ONLY;
 
-	nvme_ana_head_put(out, t->ana_changes, (uint16_t)t->cfg.namespaces);
+	uint32_t n = t->cfg.namespaces, ids[NVME_TARGET_NAMESPACES_MAX];
+	uint32_t groups = n < NVME_TARGET_GROUPS_MAX ? n : NVME_TARGET_GROUPS_MAX;
+
+	nvme_ana_head_put(out, t->ana_changes, (uint16_t)groups);
 	out += NVME_ANA_HEAD_BYTES;
-	for (uint32_t i = 1; i <= t->cfg.namespaces; i++) {
+	for (uint32_t i = 1; i <= groups; i++) {
 		struct nvme_ana_group g = { .id = i,
-					    .nnsids = only ? 0 : 1,
 					    .changes = t->ana_changes,
 					    .state = t->paths[cmd->conn->path].ana[i - 1] };
 
-		out += nvme_ana_group_put(out, &g, &i);
+		for (uint32_t id = i; id <= n && !only; id += NVME_TARGET_GROUPS_MAX)
+			ids[g.nnsids++] = id;
+		out += nvme_ana_group_put(out, &g, ids);
 	}
 }
 
@@ -150,8 +158,12 @@ static void log_changed(const struct nt_cmd *cmd, uint8_t *out)
 	unsigned n = 0;
 
 	for (uint32_t i = 0; i < cmd->t->cfg.namespaces; i++)
-		if (cmd->conn->ctrl->changed >> i & 1)
+		if (cmd->conn->ctrl->changed[i])
 			ids[n++] = i + 1;
+	if (n > NVME_NS_LIST_MAX) {
+		ids[0] = CHANGED_TOO_MANY;
+		n = 1;
+	}
 	nvme_ns_list_put(out, ids, n);
 }
 

@@ -104,8 +104,9 @@ int nt_order_check(const struct nvme_target *t, const struct nt_rule *r, struct 
 	if (r->path != NT_ANY && r->path >= (int)t->npaths)
 		return err_set(err, -EINVAL, "path=%d: there are %u paths", r->path, t->npaths);
 	if (ns > t->cfg.namespaces || r->v[NTK_GROUP] > t->cfg.namespaces)
-		return err_set(err, -EINVAL, "there are %u namespaces, and as many groups",
-			       t->cfg.namespaces);
+		return err_set(err, -EINVAL,
+			       "there are %u namespaces, in as many groups, at most %d",
+			       t->cfg.namespaces, NVME_TARGET_GROUPS_MAX);
 	if (r->fault == NTF_SIZE && r->v[NTK_BLOCKS] > t->store.stride / t->store.block)
 		return err_set(err, -EINVAL,
 			       "blocks=%u: a namespace grows to %llu blocks at the most",
@@ -119,16 +120,17 @@ static bool on_path(const struct nt_rule *r, unsigned path)
 	return r->path == NT_ANY || r->path == (int)path;
 }
 
-/* To the hosts of the rule's paths. */
+/* To the hosts of the rule's paths; nsid: which changed, 0: none. */
 static void notice(struct nvme_target *t, const struct nt_rule *r, enum nvme_notice n,
-		   uint32_t changed)
+		   uint32_t nsid)
 {
 	list_for_each_safe(it, tmp, &t->ctrls) {
 		struct nt_ctrl *ctrl = list_entry(it, struct nt_ctrl, link);
 
 		if (ctrl->discovery || !on_path(r, ctrl->path))
 			continue;
-		ctrl->changed |= changed;
+		if (nsid)
+			ctrl->changed[nsid - 1] = true;
 		nt_notice(t, ctrl, n);
 	}
 }
@@ -136,7 +138,7 @@ static void notice(struct nvme_target *t, const struct nt_rule *r, enum nvme_not
 static void order_ana(struct nvme_target *t, const struct nt_rule *r)
 {
 	for (unsigned p = 0; p < t->npaths; p++)
-		for (unsigned g = 1; g <= t->cfg.namespaces && on_path(r, p); g++)
+		for (unsigned g = 1; g <= NVME_TARGET_GROUPS_MAX && on_path(r, p); g++)
 			if (!r->v[NTK_GROUP] || r->v[NTK_GROUP] == g)
 				t->paths[p].ana[g - 1] = (uint8_t)r->v[NTK_STATE];
 	t->ana_changes++;
@@ -151,7 +153,7 @@ static void order_namespace(struct nvme_target *t, const struct nt_rule *r)
 		t->ns[i].blocks = r->v[NTK_BLOCKS];
 	else
 		t->ns[i].identity++;
-	notice(t, r, NVME_NOTICE_NS_CHANGED, 1u << i);
+	notice(t, r, NVME_NOTICE_NS_CHANGED, i + 1);
 }
 
 static void order_freeze(struct nvme_target *t, uint64_t ms)

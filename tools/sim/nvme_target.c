@@ -68,7 +68,7 @@ static int check_config(const struct nvme_target_config *c, struct err *err)
 	if (c->size % c->block_size || c->size > NVME_TARGET_SIZE_MAX)
 		return bad(err, "the size wants a multiple of the block size, at most 1 TiB");
 	if (c->namespaces > NVME_TARGET_NAMESPACES_MAX)
-		return bad(err, "at most 8 namespaces");
+		return bad(err, "at most 2048 namespaces");
 	if (c->mdts > MDTS_MAX)
 		return bad(err, "mdts is at most 12");
 	if (c->in_capsule % 16 || c->in_capsule > NVME_TARGET_IN_CAPSULE_MAX)

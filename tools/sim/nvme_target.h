@@ -31,6 +31,7 @@
  *     data-pad bytes=N          N bytes (multiple of 4, at most 128) before the data
  *     data-short, data-long, data-beyond, data-id  a block less than asked and SUCCESS; a block more; at an
  *                               offset outside of the command; for a command that is not there
+ *     log-changes               of log: answered, then the generation of the discovery log is another one
  *   PDUs:
  *     split bytes=N [ms=N]      sent N bytes at a time, ms between
  *     header-digest, data-digest    wrong
@@ -50,7 +51,8 @@
  *     reset [path=N], down [path=N], up [path=N]      connections are reset; and the port is closed; opened
  *     freeze ms=N               nothing happens for N ms, as if stopped
  *     clear                     all rules go away
- *   Paths, groups and namespaces: path=0 is the first, without it all; ns=1 is the first and default; group = ns. */
+ *   Paths, groups and namespaces: path=0 is the first, without it all; ns=1 is the first and default. Namespace N is in
+ *   group (N - 1) % 8 + 1. */
 #ifndef TOOLS_SIM_NVME_TARGET_H
 #define TOOLS_SIM_NVME_TARGET_H
 
@@ -61,7 +63,8 @@
 #include "common/err.h"
 
 #define NVME_TARGET_PATHS_MAX 8
-#define NVME_TARGET_NAMESPACES_MAX 8
+#define NVME_TARGET_NAMESPACES_MAX 2048
+#define NVME_TARGET_GROUPS_MAX 8
 #define NVME_TARGET_FAULTS_MAX 64
 #define NVME_TARGET_NQN "nqn.2014-08.example.persifs:sim"
 

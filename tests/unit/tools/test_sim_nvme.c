@@ -571,7 +571,7 @@ static void bad_configurations_are_refused(void **state)
 	} rows[] = { { { .block_size = 1024 }, "block size" },
 		     { { .size = 513 }, "multiple" },
 		     { { .size = 1ull << 50 }, "1 TiB" },
-		     { { .namespaces = 9 }, "8 namespaces" },
+		     { { .namespaces = 2049 }, "2048 namespaces" },
 		     { { .in_capsule = 100 }, "capsule" },
 		     { { .maxh2cdata = 100 }, "maxh2cdata" },
 		     { { .cpda = 32 }, "cpda" },
