@@ -61,11 +61,11 @@ int nvme_uuid_parse(const char *text, uint8_t out[16])
 	return parse_hex(text, out, 16);
 }
 
-static void uuid_format(const uint8_t id[16], char *out)
+void nvme_id_format(const uint8_t id[16], bool dashes, char out[NVME_ID_TEXT])
 {
 	for (unsigned i = 0; i < 16; i++)
-		out += sprintf(out, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "",
-			       id[i]);
+		out += sprintf(out, "%s%02x",
+			       dashes && (i == 4 || i == 6 || i == 8 || i == 10) ? "-" : "", id[i]);
 }
 
 static int copy_nqn(const char *what, const char *text, char *out, struct err *err)
@@ -91,7 +91,9 @@ int nvme_address_parse(const char *text, uint16_t port, struct nsock_target *out
 	if (strlen(text) >= NSOCK_HOST_MAX || strpbrk(text, "/?") ||
 	    snprintf(uri, sizeof uri, "x://%s/", text) < 0 || uri_parse(uri, u, NULL) ||
 	    !u->host[0])
-		return err_set(err, -EINVAL, "nvme-tcp: '%.200s' is not host or host:port", text);
+		return err_set(err, -EINVAL,
+			       "nvme-tcp: path='%.200s' is not HOST, HOST:PORT or [ADDRESS]:PORT",
+			       text);
 	snprintf(out->host, sizeof out->host, "%s", u->host);
 	out->port = u->port ? u->port : port;
 	return 0;
@@ -151,7 +153,7 @@ static int host_names(const struct uri *uri, struct nvme_conf *out, struct err *
 		machine_text(line, sizeof line);
 		id_from(line, machine);
 		memcpy(made, HOST_NQN_PREFIX, sizeof HOST_NQN_PREFIX);
-		uuid_format(machine, made + strlen(made));
+		nvme_id_format(machine, true, made + strlen(made));
 		nqn = made;
 	}
 	rc = copy_nqn("hostnqn", nqn, out->hostnqn, err);

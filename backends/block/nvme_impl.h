@@ -382,6 +382,9 @@ void nvd_free(struct nvme_dev *d);
 /* The parameters of a URI but for addresses. */
 int nvme_conf_parse(const struct uri *uri, struct nvme_conf *out, struct err *err);
 int nvme_uuid_parse(const char *text, uint8_t out[16]);
+#define NVME_ID_TEXT 37 /* bytes of an id as a text */
+/* As a UUID, or (without dashes) as an NGUID is written. */
+void nvme_id_format(const uint8_t id[16], bool dashes, char out[NVME_ID_TEXT]);
 /* "host", "host:port", "[v6]:port" */
 int nvme_address_parse(const char *text, uint16_t port, struct nsock_target *out, struct err *err);
 

@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* nvme_ns.c - a controller's namespaces: which one is ours, what it can do, and whether this controller may serve it */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "backends/block/nvme_ctrl_impl.h"
 
-enum { LISTS_MAX = 16, LBADS_MIN = 9, LBADS_MAX = 12 };
+enum {
+	LISTS_MAX = 16,
+	LBADS_MIN = 9,
+	LBADS_MAX = 12,
+	NAMES_MAX = 3, /* that are told when none fits */
+	NAMES_BYTES = NAMES_MAX * (NVME_ID_TEXT + 14),
+};
 
 /* The active namespaces above after, to out[0..NVME_NS_LIST_MAX); how many, or -errno. */
 static int list_above(struct nvme_path *p, uint32_t after, uint32_t *out, struct err *err)
@@ -102,39 +109,66 @@ static int find_only(struct nvme_path *p, uint32_t *nsid, struct err *err)
 	return 0;
 }
 
+/* What was looked at, for who is told that it is not there. */
+struct seen {
+	unsigned n;
+	char names[NAMES_BYTES]; /* of the first */
+};
+
+static void remember(struct seen *s, const struct nvme_conf *c, uint32_t nsid,
+		     const struct nvme_ns_ids *ids)
+{
+	bool nguid = c->by == NVME_NS_NGUID;
+	size_t at = strlen(s->names);
+	char id[NVME_ID_TEXT] = "none";
+
+	if (nguid ? ids->has_nguid : ids->has_uuid)
+		nvme_id_format(nguid ? ids->nguid : ids->uuid, !nguid, id);
+	if (s->n++ < NAMES_MAX)
+		snprintf(s->names + at, sizeof s->names - at, "%s%u: %s", at ? ", " : "", nsid, id);
+}
+
+static int look_at(struct nvme_path *p, uint32_t nsid, bool *found, struct seen *s, struct err *err)
+{
+	struct nvme_id_ns id = { 0 };
+	struct nvme_ns_ids ids;
+	int rc = read_page(p, nsid, &id, err);
+
+	if (!rc)
+		rc = read_ids(p, nsid, &id, &ids, err);
+	if (!rc) {
+		*found = is_named(p->conf, &ids);
+		remember(s, p->conf, nsid, &ids);
+	}
+	/* One that has gone since is not the one. */
+	return rc == -ENOENT ? 0 : rc;
+}
+
 static int find_named(struct nvme_path *p, uint32_t *nsid, struct err *err)
 {
 	uint32_t list[NVME_NS_LIST_MAX] = { 0 }, after = 0;
 	int n = NVME_NS_LIST_MAX;
-	unsigned seen = 0;
+	struct seen seen = { 0 };
+	bool found = false;
 
 	for (unsigned page = 0; page < LISTS_MAX && n == NVME_NS_LIST_MAX; page++) {
 		n = list_above(p, after, list, err);
 		if (n < 0)
 			return n;
 		for (int i = 0; i < n; i++) {
-			struct nvme_id_ns id = { 0 };
-			struct nvme_ns_ids ids;
-			int rc = read_page(p, list[i], &id, err);
+			int rc = look_at(p, list[i], &found, &seen, err);
 
-			if (!rc)
-				rc = read_ids(p, list[i], &id, &ids, err);
-			/* One that has gone since is not the one. */
-			if (rc && rc != -ENOENT)
+			after = *nsid = list[i];
+			if (rc || found)
 				return rc;
-			if (!rc && is_named(p->conf, &ids)) {
-				*nsid = list[i];
-				return 0;
-			}
-			after = list[i];
-			seen++;
 		}
 	}
 	return err_set(err, -ENOENT,
-		       "nvme-tcp: %s: none of the %u namespaces that subsystem '%s' has for us has "
-		       "this %s",
-		       p->name, seen, p->conf->subnqn,
-		       p->conf->by == NVME_NS_NGUID ? "nguid" : "uuid");
+		       "nvme-tcp: %s: none of the %s%u namespaces that subsystem '%s' has for us "
+		       "has this %s; there %s %s%s",
+		       p->name, n == NVME_NS_LIST_MAX ? "first " : "", seen.n, p->conf->subnqn,
+		       p->conf->by == NVME_NS_NGUID ? "nguid" : "uuid", seen.n > 1 ? "are" : "is",
+		       seen.n ? seen.names : "none", seen.n > NAMES_MAX ? ", ..." : "");
 }
 
 /* ---- what it is -------------------------------------------------------- */

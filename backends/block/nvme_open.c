@@ -72,9 +72,14 @@ static int add_paths(struct nvme_dev *d, const struct uri *uri, struct err *err)
 
 /* ---- no subsystem was named -------------------------------------------- */
 
+#define MORE ", ..."
+
+/* Whole entries, as many as have room before MORE. */
 static void list_found(const struct nvme_found *f, char *out, size_t size)
 {
 	size_t at = 0;
+
+	size -= sizeof MORE;
 
 	for (unsigned i = 0; i < f->n; i++) {
 		const struct nvme_disc_entry *e = &f->entries[i];
@@ -85,8 +90,10 @@ static void list_found(const struct nvme_found *f, char *out, size_t size)
 		n = snprintf(out + at, size - at,
 			     e->adrfam == NVME_ADRFAM_IPV6 ? "%s%s at [%s]:%s" : "%s%s at %s:%s",
 			     at ? ", " : "", e->subnqn, e->traddr, e->trsvcid);
-		if (n < 0 || (size_t)n >= size - at)
+		if (n < 0 || (size_t)n >= size - at) {
+			strcpy(out + at, MORE);
 			return;
+		}
 		at += (size_t)n;
 	}
 }
@@ -95,16 +102,17 @@ static int which_subsystem(const struct uri *uri, const struct bd_env *env, stru
 {
 	AUTO_FREE struct nvme_found *f = NULL;
 	struct err why = { "" };
-	char found[400] = "";
+	char found[400] = "", host[NSOCK_HOST_MAX + 2];
 
+	snprintf(host, sizeof host, strchr(uri->host, ':') ? "[%s]" : "%s", uri->host);
 	if (nvme_discover(uri, env, &f, &why))
 		return err_set(err, -EINVAL,
 			       "nvme-tcp://%s/NQN: the subsystem's NQN is missing, and discovery "
 			       "failed: %.300s",
-			       uri->host, why.text);
+			       host, why.text);
 	list_found(f, found, sizeof found);
 	return err_set(err, -EINVAL, "nvme-tcp://%s/NQN: the subsystem's NQN is missing; found: %s",
-		       uri->host, found[0] ? found : "none over TCP");
+		       host, found[0] ? found : "none over TCP");
 }
 
 /* ---- opening ----------------------------------------------------------- */
@@ -120,12 +128,21 @@ static bool all_tried_locked(const struct nvme_dev *d)
 
 static int none_usable_locked(const struct nvme_dev *d, struct err *err)
 {
-	for (unsigned i = 0; i < d->npaths; i++) {
+	char all[sizeof err->text] = "";
+	size_t at = 0;
+	int code = 0;
+
+	for (unsigned i = 0; i < d->npaths && at < sizeof all; i++) {
 		const struct nvme_path *p = d->paths[i];
 
-		if (p->error.text[0])
-			return err_set(err, p->error_code, "%s", p->error.text);
+		if (!p->error.text[0])
+			continue;
+		code = code ? code : p->error_code;
+		at += (size_t)snprintf(all + at, sizeof all - at, "%s%s", at ? "; " : "",
+				       p->error.text);
 	}
+	if (code)
+		return err_set(err, code, "%s", all);
 	return err_set(err, -EHOSTUNREACH,
 		       "nvme-tcp: no path to '%s' is accessible (asymmetric access)",
 		       d->conf.subnqn);
@@ -171,6 +188,9 @@ static int nvme_prepare(const struct uri *uri, const struct bd_env *env, struct 
 
 	if (!uri->host[0])
 		return err_set(err, -EINVAL, "nvme-tcp: the URI names no host");
+	if (strlen(uri->host) >= NSOCK_HOST_MAX)
+		return err_set(err, -EINVAL, "nvme-tcp: host '%.100s...' is longer than %d bytes",
+			       uri->host, NSOCK_HOST_MAX - 1);
 	if (!uri->path[0] || !uri->path[1])
 		return which_subsystem(uri, env, err);
 	d = nvd_new(env);

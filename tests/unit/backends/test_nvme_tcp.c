@@ -291,7 +291,7 @@ static void bad_parameters_are_named(void **state)
 	refused("&uuid=12345678", "uuid=12345678", -EINVAL);
 	refused("&hostnqn=me", "hostnqn 'me'", -EINVAL);
 	refused("&hostid=me", "hostid=me", -EINVAL);
-	refused("&path=a/b", "'a/b'", -EINVAL);
+	refused("&path=a/b", "path='a/b'", -EINVAL);
 	refused("&nsid=9", "no namespace 9", -ENOENT);
 	refused("&nguid=000102030405060708090a0b0c0d0e0f", "nguid", -ENOENT);
 	refused("", "has 3 namespaces (1, 2, ...)", -EINVAL);
