@@ -54,19 +54,19 @@ static int parse_scheme(struct uri *u, char **rest)
 	return 0;
 }
 
-static int parse_port(const char *s, uint16_t *out)
+static int parse_port(const char *s, uint16_t *out, struct err *err)
 {
 	char *end;
 	unsigned long v = strtoul(s, &end, 10);
 
 	if (!isdigit((unsigned char)*s) || *end || v < 1 || v > 65535)
-		return -EINVAL;
+		return err_set(err, -EINVAL, "port '%.100s': want a number from 1 to 65535", s);
 	*out = (uint16_t)v;
 	return 0;
 }
 
 /* auth starts behind "//" and ends at a NUL: host, host:port, [v6], [v6]:port. */
-static int parse_authority(struct uri *u, char *auth)
+static int parse_authority(struct uri *u, char *auth, struct err *err)
 {
 	char *colon;
 
@@ -77,36 +77,41 @@ static int parse_authority(struct uri *u, char *auth)
 			return -EINVAL;
 		*close = '\0';
 		u->host = auth + 1;
-		return close[1] ? parse_port(close + 2, &u->port) : 0;
+		return close[1] ? parse_port(close + 2, &u->port, err) : 0;
 	}
 	u->host = auth;
 	colon = strchr(auth, ':');
 	if (!colon)
 		return 0;
 	*colon = '\0';
-	return parse_port(colon + 1, &u->port);
+	return parse_port(colon + 1, &u->port, err);
 }
 
-static int parse_query(struct uri *u, char *q)
+static int parse_query(struct uri *u, char *q, struct err *err)
 {
 	char *save = NULL;
 
 	for (char *kv = strtok_r(q, "&", &save); kv; kv = strtok_r(NULL, "&", &save)) {
 		char *eq = strchr(kv, '=');
 
-		if (!eq || eq == kv || u->nparams == URI_PARAMS_MAX)
-			return -EINVAL;
+		if (!eq || eq == kv)
+			return err_set(err, -EINVAL, "parameter '%.100s': want KEY=VALUE", kv);
+		if (u->nparams == URI_PARAMS_MAX)
+			return err_set(err, -EINVAL, "parameter '%.100s': at most %d are taken", kv,
+				       URI_PARAMS_MAX);
 		*eq = '\0';
 		u->params[u->nparams].key = kv;
 		u->params[u->nparams].value = eq + 1;
 		if (percent_decode(kv) || percent_decode(eq + 1))
-			return -EINVAL;
+			return err_set(err, -EINVAL,
+				       "parameter '%.100s': '%%' without two hex digits, or %%00",
+				       kv);
 		u->nparams++;
 	}
 	return 0;
 }
 
-static int parse_rest(struct uri *u, char *rest)
+static int parse_rest(struct uri *u, char *rest, struct err *err)
 {
 	static char empty[] = "";
 	char *query = strchr(rest, '?');
@@ -114,7 +119,7 @@ static int parse_rest(struct uri *u, char *rest)
 	u->host = empty;
 	if (query) {
 		*query++ = '\0';
-		if (parse_query(u, query))
+		if (parse_query(u, query, err))
 			return -EINVAL;
 	}
 	if (!strncmp(rest, "//", 2)) {
@@ -125,7 +130,7 @@ static int parse_rest(struct uri *u, char *rest)
 		memmove(auth - 1, auth, slash ? (size_t)(slash - auth) : strlen(auth) + 1);
 		if (slash)
 			slash[-1] = '\0';
-		if (parse_authority(u, auth - 1) || percent_decode(u->host))
+		if (parse_authority(u, auth - 1, err) || percent_decode(u->host))
 			return -EINVAL;
 	}
 	u->path = rest;
@@ -134,6 +139,7 @@ static int parse_rest(struct uri *u, char *rest)
 
 int uri_parse(const char *text, struct uri *out, struct err *err)
 {
+	struct err why = { "" };
 	char *rest;
 
 	memset(out, 0, sizeof *out);
@@ -142,8 +148,9 @@ int uri_parse(const char *text, struct uri *out, struct err *err)
 	strcpy(out->buf, text);
 	if (parse_scheme(out, &rest))
 		return err_set(err, -EINVAL, "not a URI (scheme:...): '%.200s'", text);
-	if (parse_rest(out, rest))
-		return err_set(err, -EINVAL, "malformed URI '%.200s'", text);
+	if (parse_rest(out, rest, &why))
+		return err_set(err, -EINVAL, "malformed URI '%.200s'%s%s", text,
+			       why.text[0] ? ": " : "", why.text);
 	return 0;
 }
 

@@ -267,43 +267,54 @@ struct choice {
 	bool verify_only;
 };
 
-static uint64_t number(const char *text, uint64_t min, uint64_t max)
+static uint64_t number(const char *name, const char *text, uint64_t min, uint64_t max)
 {
 	char *end;
 	unsigned long long v = strtoull(text, &end, 10);
 
 	if (end == text || *end || *text == '-' || v < min || v > max)
-		errx(EXIT_TROUBLE, "%s is no number from %llu to %llu", text,
+		errx(EXIT_TROUBLE, "--%s %s: want a number from %llu to %llu", name, text,
 		     (unsigned long long)min, (unsigned long long)max);
 	return v;
 }
 
+static const char *name_of(int option)
+{
+	const struct option *o = options;
+
+	while (o->name && o->val != option)
+		o++;
+	return o->name ? o->name : "?";
+}
+
 static void set_number(struct devtest *t, int option, const char *text)
 {
+	const char *name = name_of(option);
+
 	switch (option) {
 	case O_OPS:
-		t->ops = number(text, 1, 1u << 26);
+		t->ops = number(name, text, 1, 1u << 26);
 		break;
 	case O_SEED:
-		t->seed = number(text, 0, UINT64_MAX);
+		t->seed = number(name, text, 0, UINT64_MAX);
 		break;
 	case O_THREADS:
-		t->threads = (unsigned)number(text, 1, THREADS_MAX);
+		t->threads = (unsigned)number(name, text, 1, THREADS_MAX);
 		break;
 	case O_DEPTH:
-		t->depth = (unsigned)number(text, 1, BD_DEPTH_MAX);
+		t->depth = (unsigned)number(name, text, 1, BD_DEPTH_MAX);
 		break;
 	case O_SIZE:
-		t->size = number(text, 1, BD_SIZE_MAX);
+		t->size = number(name, text, 1, BD_SIZE_MAX);
 		break;
 	case O_SETTLE:
-		t->settle_ms = (unsigned)number(text, 1, 60000);
+		t->settle_ms = (unsigned)number(name, text, 1, 60000);
 		break;
 	case O_CUTS:
-		t->cuts = (unsigned)number(text, 1, 100000);
+		t->cuts = (unsigned)number(name, text, 1, 100000);
 		break;
 	default:
-		t->limit_s = (unsigned)number(text, 1, 86400);
+		t->limit_s = (unsigned)number(name, text, 1, 86400);
 	}
 }
 

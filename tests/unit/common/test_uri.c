@@ -87,6 +87,28 @@ static void bad_uris_are_refused_with_a_sentence(void **state)
 	}
 }
 
+static void what_is_wrong_is_named(void **state)
+{
+	static const struct {
+		const char *uri, *says;
+	} bad[] = {
+		{ "nbd://h:99999/x", "port '99999'" },
+		{ "nbd://[::1]:x/", "port 'x'" },
+		{ "nbd://h/x?noequals&a=b", "'noequals'" },
+		{ "nbd://h/x?a=b&=v", "'=v'" },
+		{ "nbd://h/x?a=%zz", "'a'" },
+	};
+	struct uri u;
+	struct err err;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		assert_int_equal(uri_parse(bad[i].uri, &u, &err), -EINVAL);
+		if (!strstr(err.text, bad[i].says))
+			fail_msg("%s: %s", bad[i].uri, err.text);
+	}
+}
+
 static void sizes_are_limited(void **state)
 {
 	char *text = malloc(URI_MAX + 2);
@@ -140,6 +162,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(good_uris_come_apart),
 		cmocka_unit_test(bad_uris_are_refused_with_a_sentence),
+		cmocka_unit_test(what_is_wrong_is_named),
 		cmocka_unit_test(sizes_are_limited),
 		cmocka_unit_test(parameters_are_found_and_checked),
 	};
