@@ -37,6 +37,7 @@ enum {
 	IDLE_TICK_MS = 5000, /* others send without a word to the thread, so it looks at times */
 	PATIENCE_MAX = 3,
 	NONSENSE_MAX = 8,
+	EARLY = 4, /* answers; measured at depth 16: 1.0 of fio with 2 and 4, 0.95 with 8, 0.88 with all at once */
 	CALM_MS = 60000, /* a connection that lived so long has no nonsense before it */
 };
 
@@ -337,13 +338,19 @@ static bool expects_more(const struct bdn_conn *c)
 	return more;
 }
 
-/* Reads what is there. Each call of libnbd reads one answer. One too many is not harmless: libnbd then waits for an
+/* Reads what is there, and ends the requests a few at a time: what their callers submit next keeps the server busy while
+ * the others are read. Each call of libnbd reads one answer. One too many is not harmless: libnbd then waits for an
  * answer before it sends what comes, and there may be none to come. With TLS it empties its buffers itself. */
 static int read_answers(struct bdn_conn *c)
 {
+	unsigned n = 0;
 	int left = 0;
 
 	do {
+		if (n++ == EARLY) {
+			bdn_complete(c->dev);
+			n = 1;
+		}
 		if (!(nbd_aio_get_direction(c->h) & LIBNBD_AIO_DIRECTION_READ))
 			return 0;
 		if (nbd_aio_notify_read(c->h))
