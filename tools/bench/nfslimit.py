@@ -11,13 +11,13 @@ beside them what the machine's CPU time would allow if no CPU were ever idle.  L
 
 Without --link client and server share the machine's CPUs and memory, and nothing else limits
 them: raw is then what the CPUs can copy. With it all goes through a loopback device of a network
-namespace of its own that passes so much, as from a server with such a port.
+namespace of its own that passes so much, as from a server with such a port.  With --flow each
+connection has such a limit in what it receives, as behind bonded ports; for the random reads.
 Needs root.  Not part of the tests.
 """
 import argparse
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -29,17 +29,34 @@ from ratios import ratio_text
 from rows import MIB
 
 MODES = ("read", "write", "rewrite")
+FLOWS = 64
 
 
-def behind_link(rate):
-    """Starts this program anew in a network namespace whose loopback device passes so much."""
+def shape(args):
+    """Commands of tc: a limit for all, or one for each connection, by the client's port.
+
+    Ports that the kernel chooses are even, and near each other: seven bits make 64 ways, of
+    which two connections seldom share one."""
+    if args.link:
+        return ["qdisc add dev lo root tbf rate %s burst 1mb latency 20ms" % args.link]
+    commands = ["qdisc add dev lo root handle 1: htb default 999"]
+    commands.append("class add dev lo parent 1: classid 1:999 htb rate 100gbit burst 4mb quantum 60000")
+    for way in range(FLOWS):
+        commands.append("class add dev lo parent 1: classid 1:%d htb rate %s burst 128kb quantum 60000"
+                        % (way + 1, args.flow))
+        commands.append("filter add dev lo parent 1: protocol ip u32 match ip dport %d 0x%x "
+                        "flowid 1:%d" % (way * 2, (FLOWS - 1) * 2, way + 1))
+    return commands
+
+
+def behind_link(args):
+    """Starts this program anew in a network namespace whose loopback device has limits."""
     # Ganesha looks its address up, which fails where the only address is loopback's.
-    shape = ("ip link set lo up && ip link add other type veth peer name end && "
-             "ip addr add 192.0.2.1/24 dev other && ip link set other up && ip link set end up && "
-             "tc qdisc add dev lo root tbf rate %s burst 1mb latency 20ms" % shlex.quote(rate))
-    again = ["--in-namespace"] + sys.argv[1:]
-    os.execvp("unshare", ["unshare", "-n", "sh", "-c", shape + ' && exec "$@"', "sh",
-                          sys.executable, sys.argv[0]] + again)
+    prepare = ("ip link set lo up && ip link add other type veth peer name end && "
+               "ip addr add 192.0.2.1/24 dev other && ip link set other up && "
+               "ip link set end up && printf '%s\\n' \"$1\" | tc -batch - && shift && exec \"$@\"")
+    os.execvp("unshare", ["unshare", "-n", "sh", "-c", prepare, "sh", "\n".join(shape(args)),
+                          sys.executable, sys.argv[0], "--in-namespace"] + sys.argv[1:])
 
 
 def drop_caches():
@@ -225,21 +242,28 @@ def main():
                         help="memory touched before each step: more than it will fill")
     parser.add_argument("--limit", type=int, default=120, help="seconds a step may take")
     parser.add_argument("--link", metavar="RATE", help="limit to a network's, as tc says it: 10gbit")
+    parser.add_argument("--flow", metavar="RATE", help="limit of each connection: 400mbit")
+    parser.add_argument("--parts", type=lambda s: s.split(","), default=["files", "random"],
+                        metavar="PART,...", help="files, random")
     parser.add_argument("--in-namespace", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--options", default="cache_size=4g", help="mount options of persifs")
     args = parser.parse_args()
     if os.geteuid():
         sys.exit("nfslimit: needs root, for mounts")
-    if args.link and not args.in_namespace:
-        behind_link(args.link)
+    if args.link and args.flow:
+        parser.error("one of --link and --flow is enough")
+    if (args.link or args.flow) and not args.in_namespace:
+        behind_link(args)
     with Stage(args.build) as stage:
         limit = Limit(stage, args)
         limit.make_file()
-        limit.sweep()
-        show_sweep(limit)
-        for mode in MODES:
-            show_mode(limit, mode, args.reps)
-        show_random(limit, args.reps)
+        if "files" in args.parts:
+            limit.sweep()
+            show_sweep(limit)
+            for mode in MODES:
+                show_mode(limit, mode, args.reps)
+        if "random" in args.parts:
+            show_random(limit, args.reps)
 
 
 if __name__ == "__main__":
