@@ -87,7 +87,7 @@ int nvme_address_parse(const char *text, uint16_t port, struct nsock_target *out
 	AUTO_FREE struct uri *u = malloc(sizeof *u);
 
 	if (!u)
-		return -ENOMEM;
+		return err_set(err, -ENOMEM, "nvme-tcp: no memory");
 	if (strlen(text) >= NSOCK_HOST_MAX || strpbrk(text, "/?") ||
 	    snprintf(uri, sizeof uri, "x://%s/", text) < 0 || uri_parse(uri, u, NULL) ||
 	    !u->host[0])

@@ -78,7 +78,7 @@ int nvme_discover(const struct uri *uri, const struct bd_env *env, struct nvme_f
 	int rc;
 
 	if (!conf || !p || !f)
-		return -ENOMEM;
+		return err_set(err, -ENOMEM, "nvme-tcp: no memory");
 	rc = nvme_conf_parse(uri, conf, err);
 	if (rc)
 		return rc;

@@ -45,7 +45,7 @@ static int add_path(struct nvme_dev *d, const char *host, uint16_t port, struct 
 		return err_set(err, -EINVAL, "nvme-tcp: more than %d paths", NVME_PATHS_MAX);
 	p = calloc(1, sizeof *p);
 	if (!p)
-		return -ENOMEM;
+		return err_set(err, -ENOMEM, "nvme-tcp: no memory");
 	d->paths[d->npaths++] = p;
 	rc = nvp_init(p, &d->conf, d);
 	if (rc)
