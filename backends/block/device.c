@@ -411,9 +411,10 @@ static void settle_next_locked(struct bd_core *c)
 
 static struct work *next_locked(struct bd_core *c)
 {
-	settle_next_locked(c);
 	if (!list_empty(&c->stalled) && start_locked(c, list_first(&c->stalled, struct work, link)))
 		to_front_locked(c, &c->stalled);
+	/* Before that one, which has to wait if it settles, too. */
+	settle_next_locked(c);
 	while (!list_empty(&c->waiting)) {
 		struct work *w = list_first(&c->waiting, struct work, link);
 		struct list *to = &c->stalled;

@@ -36,7 +36,7 @@ static bool is_path_error(uint16_t status)
 }
 
 /* It may well work at once. A flush is not asked for twice: what it did the first time is unknown. Of a write with FUA
- * that holds when it was aborted; when its data did not come, it did nothing. */
+ * that holds when it was aborted; when its data did not come, or with a wrong digest (transient), it did nothing. */
 static bool is_transient(uint16_t status, const struct bd_req *rq)
 {
 	if (rq->op == BD_FLUSH || status & NVME_STATUS_DNR)

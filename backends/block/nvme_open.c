@@ -179,6 +179,11 @@ static int start_all(struct nvme_dev *d, struct err *err)
 	return rc ? rc : nvd_run(d, err);
 }
 
+static bool names_subsystem(const struct uri *uri)
+{
+	return uri->path[0] && uri->path[1];
+}
+
 /* Who this host is stands in files. */
 static int nvme_prepare(const struct uri *uri, const struct bd_env *env, struct bd **out,
 			struct err *err)
@@ -191,13 +196,11 @@ static int nvme_prepare(const struct uri *uri, const struct bd_env *env, struct 
 	if (strlen(uri->host) >= NSOCK_HOST_MAX)
 		return err_set(err, -EINVAL, "nvme-tcp: host '%.100s...' is longer than %d bytes",
 			       uri->host, NSOCK_HOST_MAX - 1);
-	if (!uri->path[0] || !uri->path[1])
-		return which_subsystem(uri, env, err);
 	d = nvd_new(env);
 	if (!d)
 		return err_set(err, -ENOMEM, "nvme-tcp: no memory");
 	rc = nvme_conf_parse(uri, &d->conf, err);
-	if (!rc)
+	if (!rc && names_subsystem(uri))
 		rc = add_paths(d, uri, err);
 	if (rc) {
 		nvd_free(d);
@@ -213,11 +216,10 @@ static int nvme_open(const struct uri *uri, const struct bd_env *env, struct bd 
 	struct nvme_dev *d = nvd_of(env->prepared);
 	int rc;
 
-	(void)uri;
 	d->env = *env;
 	for (unsigned i = 0; i < d->npaths; i++)
 		dial_with(&d->paths[i]->target, env);
-	rc = start_all(d, err);
+	rc = names_subsystem(uri) ? start_all(d, err) : which_subsystem(uri, env, err);
 	if (rc) {
 		nvd_free(d);
 		return rc;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Writes with FUA at a transport that has it: what their failure means, and what is out beside them (device.h, B3). */
+#include "backends/block/ledger.h"
 #include "common/cleanup.h"
 #include "tests/unit/backends/device_keep_test.h"
 
@@ -94,6 +95,31 @@ static void test_writes_with_fua_and_flushes_take_turns(void **state)
 	end_one(BD_FLUSH, flush);
 }
 
+/* Whose turn it is goes before one that now has a record, or those that come without end keep it away for ever. */
+static void test_who_had_no_record_passes_nobody(void **state)
+{
+	static _Alignas(64)
+		uint8_t mem[sizeof(struct bd_ledger) + 4 * sizeof(struct bd_ledger_record)];
+	struct treq *fua[4], *flush;
+
+	(void)state;
+	open_with((struct fake_device_conf){ .limits = { .fua = true, .depth = 2 } },
+		  (struct bd_env){ .ledger = bd_ledger_init(mem, sizeof mem) });
+	fake_device_hold(t.f, true);
+	for (unsigned i = 0; i < 4; i++)
+		fua[i] = treq_submit(t.dev, BD_WRITE, BD_FUA, i * 512ull, 512, 1);
+	flush = treq_submit(t.dev, BD_FLUSH, 0, 0, 0, 0);
+	end_one(BD_WRITE, fua[0]);
+	end_one(BD_FLUSH, flush);
+	for (unsigned i = 1; i < 4; i++) {
+		fake_device_wait(t.f, 1);
+		assert_int_equal(fake_device_at(t.f, 0).off, i * 512);
+		end_one(BD_WRITE, fua[i]);
+	}
+	bd_close(t.dev);
+	t.dev = NULL;
+}
+
 /* Nothing of it is a flush's. */
 static void test_without_a_volatile_cache_a_write_with_fua_fails_alone(void **state)
 {
@@ -125,6 +151,7 @@ int main(void)
 		T(test_a_write_with_fua_that_fails_fails_the_device),
 		T(test_writes_with_fua_and_flushes_are_out_one_at_a_time),
 		T(test_writes_with_fua_and_flushes_take_turns),
+		T(test_who_had_no_record_passes_nobody),
 		T(test_without_a_volatile_cache_a_write_with_fua_fails_alone),
 		T(test_a_cancelled_write_with_fua_fails_no_device),
 	};
