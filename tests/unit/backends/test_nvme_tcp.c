@@ -405,6 +405,7 @@ static void files_are_read_before_the_open(void **state)
 	struct bd_env env = { .settle_ms = SETTLE_MS };
 	struct err err = { "" };
 	uint8_t hostid[16];
+	uint64_t accepted;
 	char uri[256];
 
 	(void)state;
@@ -428,6 +429,13 @@ static void files_are_read_before_the_open(void **state)
 	assert_int_equal(bd_open("nvme-tcp://127.0.0.1:1/nqn.2014-08.a:b", NULL, &env, &fx.dev,
 				 &err),
 			 -ECONNREFUSED);
+	/* Nor is a server asked for its subsystems. */
+	accepted = nvme_counts(&fx).accepted;
+	snprintf(uri, sizeof uri, "nvme-tcp://127.0.0.1:%u/", nvme_target_port(fx.target, 0));
+	assert_int_equal(bd_prepare(uri, &env, &env.prepared, &err), 0);
+	assert_int_equal(nvme_counts(&fx).accepted, accepted);
+	assert_int_equal(bd_open(uri, NULL, &env, &fx.dev, &err), -EINVAL);
+	assert_non_null(strstr(err.text, NVME_TARGET_NQN));
 }
 
 /* ---- discovery -------------------------------------------------------------- */
