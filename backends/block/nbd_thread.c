@@ -285,12 +285,16 @@ static void down_locked(struct bdn_dev *d)
 	d->lost = false;
 }
 
-/* Whether the server is there and speaks nonsense; the socket tells. */
+/* Whether the server is there and spoke nonsense to what was read just now; the socket tells. EINVAL: another thread
+ * found the connection dead while it sent. */
 static bool is_nonsense(const struct bdn_conn *c)
 {
 	char byte;
-	ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	ssize_t n;
 
+	if (nbd_get_errno() == EINVAL)
+		return false;
+	n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 	return n > 0 || (n < 0 && errno == EAGAIN);
 }
 
@@ -364,17 +368,19 @@ static int read_answers(struct bdn_conn *c)
 static void conn_event(struct bdn_conn *c, uint32_t events)
 {
 	struct bdn_dev *d = c->dev;
+	bool nonsense = false;
 	int rc = 0;
 
 	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
 		c->heard_ms = clock_ms();
 		rc = read_answers(c);
+		nonsense = rc && is_nonsense(c);
 	}
 	if (!rc && events & EPOLLOUT && nbd_aio_get_direction(c->h) & LIBNBD_AIO_DIRECTION_WRITE)
 		rc = nbd_aio_notify_write(c->h);
 	if (nbd_aio_is_dead(c->h) || nbd_aio_is_closed(c->h)) {
 		lost(d, rc ? nbd_get_error() : "the server has closed it");
-		d->nonsense += is_nonsense(c);
+		d->nonsense += nonsense;
 	}
 }
 
