@@ -194,6 +194,26 @@ killed_while_mounting() {
 	done
 }
 
+# persifs that a killed driver had started may mount after its successor has looked: it is in the way, once.
+late_mount_of_a_killed_driver() {
+	cat >"$work/late" <<-SH
+		#!/bin/sh
+		mkdir "$work/came" 2>/dev/null && "$PERSIFS" "\$@"
+		exec "$PERSIFS" "\$@"
+	SH
+	chmod +x "$work/late"
+	driver_kill
+	mounter=$work/late driver_start
+	create late
+	mounts_at late
+	[ "$(grep -cF " $root_dir/late " /proc/self/mounts)" = 1 ] || fail "not one mount"
+	grep -q 'came late' "$work/log/driver" || fail "nothing was in the way"
+	ok Unmount '{"Name":"late"}'
+	[ ! -e "$root_dir/late" ] || fail "not unmounted"
+	driver_kill
+	driver_start
+}
+
 six_at_once() {
 	local i pids=()
 	create six
@@ -346,6 +366,7 @@ scenario() {
 	second_driver_is_refused
 	spoiled_state
 	killed_while_mounting
+	late_mount_of_a_killed_driver
 	nothing_runs
 	dead_daemon
 	hung_daemon

@@ -25,6 +25,7 @@
 #include "tools/driver/daemons.h"
 
 #define DETACH_TRIES 32 /* mounts stacked on a folder, or made while it is undone */
+#define MOUNT_TRIES 3   /* something came in the way meanwhile */
 
 /* Calls found() for each line of mountinfo that mounts something at or below root. */
 static int for_each_mount(const char *root, void (*found)(void *arg, const struct mount_entry *e),
@@ -184,11 +185,20 @@ static int real_mount(void *arg, const struct mount_spec *m, const struct cancel
 	uint64_t deadline = clock_ms() + real->mount_timeout_ms;
 	char text[SPAWN_STDERR_MAX];
 	struct failure undo;
-	int rc = make_folder(m->point, f);
+	bool in_the_way;
+	int rc, tries = 0;
 
-	if (rc)
-		return rc;
-	rc = spawn_wait(argv, time_left(deadline), cancel, text, sizeof text);
+	do {
+		rc = make_folder(m->point, f);
+		if (rc)
+			return rc;
+		rc = spawn_wait(argv, time_left(deadline), cancel, text, sizeof text);
+		/* A mount that fails leaves nothing: this is what a killed driver had begun. */
+		in_the_way = rc > 0 && real_is_mounted(NULL, m->point);
+		if (in_the_way)
+			log_warn("driver: at '%s' a mount came late that an earlier driver began",
+				 m->point);
+	} while (in_the_way && ++tries < MOUNT_TRIES);
 	if (rc) {
 		log_warn("driver: mount at '%s': status %d: %.600s", m->point, rc, text);
 		rc = explain(rc, text, real->mount_timeout_ms, f);
